@@ -1,0 +1,273 @@
+"""The operator's configuration: one YAML file, validated with all problems at once.
+
+In: the file's text (the chart renders it from `config` in its values). Out: `Config`, with the `Operator` that the core
+reads. Pod annotations belong to `policy`; listeners, certificates and ports are flags of `podgrace serve`.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import msgspec
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from webhook import __version__
+from webhook.core import names
+from webhook.core.patch import sidecar_container, volume
+from webhook.core.profile import Profile, merged
+from webhook.core.settings import Existing, ImageEntry, Mode, Operator, Settings
+from webhook.profiles import BUILT_IN
+
+DEFAULT_IMAGE: Final = f"podgrace/podgrace:{__version__}"
+
+
+class ConfigError(ValueError):
+    """The file cannot be used; `problems` holds every reason, one sentence each."""
+
+    def __init__(self, where: str, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__(f"{where}: " + "; ".join(problems))
+
+
+class _Part(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Base of the file's parts."""
+
+
+class Resources(_Part, frozen=True):
+    """Requests and limits of the sidecar. Equal ones keep a Guaranteed Pod Guaranteed."""
+
+    requests: dict[str, str] = msgspec.field(default_factory=lambda: {"cpu": "10m", "memory": "16Mi"})
+    limits: dict[str, str] = msgspec.field(default_factory=lambda: {"cpu": "10m", "memory": "16Mi"})
+
+
+class HelperConfig(_Part, frozen=True):
+    """The sidecar: image, and the port that it opens in the Pod."""
+
+    image: str = DEFAULT_IMAGE
+    image_pull_policy: str = "IfNotPresent"
+    port: int = 15990
+    resources: Resources = Resources()
+    volume_size_limit: str = "1Mi"
+
+
+class Patches(_Part, frozen=True):
+    """What may be patched at all; an annotation can switch off, never on."""
+
+    pre_stop: bool = True
+    grace_period: bool = True
+    readiness_probe: bool = True
+    sidecar: bool = True
+
+
+class Defaults(_Part, frozen=True):
+    """What holds where a Pod says nothing. Times in whole seconds."""
+
+    mode: str = "auto"
+    delay_min: int = 5
+    quiet: int = 2
+    delay_max: int = 15
+    drain_timeout: int = 30
+    existing_pre_stop: str = "auto"
+
+
+class Bounds(_Part, frozen=True):
+    """What no annotation passes. Times in whole seconds; 600 is where the Cluster Autoscaler stops waiting by default."""
+
+    modes: list[str] = msgspec.field(default_factory=lambda: ["sleep", "hook", "wrap"])
+    delay_max: int = 120
+    drain_timeout: int = 600
+    grace_period: int = 900
+
+
+class Kubernetes(_Part, frozen=True):
+    """Versions that decide which native fields are used: the API server's, and the oldest kubelet's."""
+
+    version: str = "1.36"
+    oldest_kubelet: str = ""
+
+
+class ProfileConfig(_Part, frozen=True):
+    """One profile of the operator's own."""
+
+    match: list[str] = []
+    images: list[str] = []
+    signal: str = "TERM"
+    stop_command: str = ""
+    stop_on: list[str] = msgspec.field(default_factory=lambda: ["INT", "QUIT"])
+    target: str = "server"
+    observe: bool = True
+    patience: int = 0
+    drain_timeout: int = 0
+    caveat: str = ""
+
+
+class ImageConfig(_Part, frozen=True):
+    """One entry of the look-up of entrypoints."""
+
+    match: str
+    entrypoint: list[str] = []
+    cmd: list[str] = []
+
+
+class File(_Part, frozen=True):
+    """The whole file."""
+
+    helper: HelperConfig = HelperConfig()
+    patches: Patches = Patches()
+    defaults: Defaults = Defaults()
+    bounds: Bounds = Bounds()
+    excluded_namespaces: list[str] = msgspec.field(default_factory=lambda: list(names.OPERATOR_NAMESPACES))
+    kubernetes: Kubernetes = Kubernetes()
+    profiles: dict[str, ProfileConfig] = {}
+    images: list[ImageConfig] = []
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The file, and what follows from it."""
+
+    file: File
+    operator: Operator
+    defaults: Settings
+
+
+SIGNALS: Final = frozenset(
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
+)
+
+
+def load(path: Path | str | None) -> Config:
+    """Read a file; None gives the defaults. Raises `ConfigError` with every problem, `OSError` if the file cannot be read."""
+    return parse("" if path is None else Path(path).read_text(encoding="utf-8"), str(path or "defaults"))
+
+
+def parse(text: str, where: str = "configuration") -> Config:
+    """Validate the text of a file. Raises `ConfigError`."""
+    try:
+        tree = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise ConfigError(where, [f"not YAML: {' '.join(str(error).split())}"]) from error
+    problems: list[str] = []
+    file = _convert(tree if tree is not None else {}, File, "", problems)
+    if not problems:
+        _check(file, problems)
+    if problems:
+        raise ConfigError(where, problems)
+    return _config(file)
+
+
+def _convert(value: Any, kind: Any, at: str, problems: list[str]) -> Any:
+    """Convert field by field, so that one bad field does not hide the next."""
+    if isinstance(kind, type) and issubclass(kind, _Part):
+        if not isinstance(value, dict):
+            problems.append(f"{at or 'the file'}: expected a mapping, got {_shown(value)}")
+            return None
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        made = {}
+        for key, item in value.items():
+            place = f"{at}.{key}" if at else str(key)
+            if key not in fields:
+                near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0)
+                problems.append(f"{place}: unknown key; nearest known: {near[0] if near else '-'}; known: {', '.join(sorted(fields))}")
+            else:
+                made[fields[key].name] = _convert(item, fields[key].type, place, problems)
+        problems += [f"{at}: {name} is required" for name, field in fields.items() if field.required and field.name not in made]
+        return None if problems else kind(**made)
+    args = get_args(kind)
+    if args and isinstance(args[-1], type) and issubclass(args[-1], _Part):
+        if isinstance(value, list) and len(args) == 1:
+            return [_convert(item, args[0], f"{at}[{i}]", problems) for i, item in enumerate(value)]
+        if isinstance(value, dict) and len(args) == 2:
+            return {str(key): _convert(item, args[1], f"{at}.{key}", problems) for key, item in value.items()}
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        problems.append(f"{at}: {_shown(value)}: {str(error)[0].lower()}{str(error)[1:]}")
+        return None
+
+
+def _check(file: File, problems: list[str]) -> None:
+    """Check values against each other and against what Kubernetes accepts."""
+    defaults, bounds = file.defaults, file.bounds
+
+    def one_of(at: str, value: str, accepted: Any) -> None:
+        if value not in accepted:
+            problems.append(f"{at}: {value!r}: accepted: {', '.join(sorted(accepted))}")
+
+    def within(at: str, value: int, low: int, high: int) -> None:
+        if not low <= value <= high:
+            problems.append(f"{at}: {value}: accepted: {low} to {high}")
+
+    one_of("defaults.mode", defaults.mode, get_args(Mode))
+    one_of("defaults.existingPreStop", defaults.existing_pre_stop, get_args(Existing))
+    for mode in bounds.modes:
+        one_of("bounds.modes", mode, ("sleep", "hook", "wrap"))
+    one_of("helper.imagePullPolicy", file.helper.image_pull_policy, ("Always", "IfNotPresent", "Never"))
+    within("helper.port", file.helper.port, 1024, 65535)
+    within("bounds.delayMax", bounds.delay_max, 1, 3600)
+    within("bounds.drainTimeout", bounds.drain_timeout, 0, 86400)
+    within("bounds.gracePeriod", bounds.grace_period, 1, 2**31 - 1)
+    within("defaults.delayMax", defaults.delay_max, 1, bounds.delay_max)
+    within("defaults.delayMin", defaults.delay_min, 1, defaults.delay_max)
+    within("defaults.quiet", defaults.quiet, 0, defaults.delay_max)
+    within("defaults.drainTimeout", defaults.drain_timeout, 0, bounds.drain_timeout)
+    for name in ("version", "oldest_kubelet"):
+        value = getattr(file.kubernetes, name)
+        if value and _version(value) is None:
+            problems.append(f"kubernetes.{'version' if name == 'version' else 'oldestKubelet'}: {value!r}: accepted: like 1.36")
+    for name, profile in file.profiles.items():
+        for signal in (profile.signal, *profile.stop_on):
+            one_of(f"profiles.{name}", signal, SIGNALS)
+        one_of(f"profiles.{name}.target", profile.target, ("server", "child", "group"))
+        within(f"profiles.{name}.patience", profile.patience, 0, 86400)
+        within(f"profiles.{name}.drainTimeout", profile.drain_timeout, 0, bounds.drain_timeout)
+        if any(not word or set(word) & set(", \t\n") for word in profile.match):
+            problems.append(f"profiles.{name}.match: a name is empty or holds a comma or a blank")
+
+
+def _config(file: File) -> Config:
+    helper, defaults, patches = file.helper, file.defaults, file.patches
+    server = _version(file.kubernetes.version) or (1, 36)
+    oldest = min(server, _version(file.kubernetes.oldest_kubelet) or server)
+    own = {name: Profile(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in msgspec.structs.asdict(p).items()}) for name, p in file.profiles.items()}
+    operator = Operator(
+        profiles=merged(BUILT_IN, own),
+        modes=frozenset(file.bounds.modes),
+        native_sleep=oldest >= (1, 30),  # KEP-3960: beta and on by default since 1.30
+        native_sidecar=oldest >= (1, 29),  # KEP-753: beta and on by default since 1.29
+        grace_bound=file.bounds.grace_period,
+        excluded_namespaces=frozenset(file.excluded_namespaces),
+        images=tuple(ImageEntry(entry.match, tuple(entry.entrypoint), tuple(entry.cmd)) for entry in file.images),
+        sidecar=sidecar_container(
+            names.SIDECAR,
+            helper.image,
+            helper.image_pull_policy,
+            {"requests": helper.resources.requests, "limits": helper.resources.limits},
+        ),
+        port=helper.port,
+        volume=volume(helper.volume_size_limit),
+        version=__version__,
+    )
+    settings = Settings(
+        mode=defaults.mode,  # type: ignore[arg-type]  # checked against Mode in _check
+        delay_min=defaults.delay_min,
+        quiet=defaults.quiet,
+        delay_max=defaults.delay_max,
+        default_drain=defaults.drain_timeout,
+        existing=defaults.existing_pre_stop,  # type: ignore[arg-type]  # checked against Existing in _check
+        prestop=patches.pre_stop,
+        readiness="auto" if patches.readiness_probe else "off",
+    )
+    return Config(file, operator, settings)
+
+
+def _version(text: str) -> tuple[int, int] | None:
+    """Read `v1.36.3-vendor.1` as (1, 36)."""
+    found = re.match(r"v?(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,42 @@
+"""Every name that podgrace puts into a Pod, in one place.
+
+In: nothing. Out: constants. What a name is *used for* belongs elsewhere; a literal spelling of one of these anywhere else is
+a mistake. Kubernetes' own bounds: container and volume names are DNS labels, unique in the Pod; a mount path must not hide
+what an image has, hence the leading dot.
+"""
+
+from typing import Final
+
+PREFIX: Final = "podgrace.io/"
+"""Of the label and of every annotation."""
+
+INJECT_LABEL: Final = "podgrace.io/inject"
+ENABLED: Final = "enabled"
+DISABLED: Final = "disabled"
+
+STATUS_ANNOTATION: Final = "podgrace.io/status"
+"""What was decided, as JSON: read back by a second pass and by `uninject`."""
+
+SIDECAR: Final = "podgrace"
+VOLUME: Final = "podgrace"
+MOUNT_PATH: Final = "/.podgrace"
+HELPER: Final = "/.podgrace/podgrace-helper"
+"""The helper as containers of the Pod see it."""
+
+IMAGE_HELPER: Final = "/podgrace-helper"
+"""The helper in its own image."""
+
+TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
+"""Mounting our volume here keeps the ServiceAccount admission plugin from mounting an API token into the sidecar."""
+
+MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
+
+OPERATOR_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
+
+MESH_PROXIES: Final = frozenset({"istio-proxy", "linkerd-proxy", "kuma-sidecar", "consul-dataplane", "envoy-sidecar", "daprd"})
+"""Containers that carry the traffic of the others: kept up until the others have drained."""
+
+INITS: Final = frozenset(
+    {"tini", "tini-static", "dumb-init", "catatonit", "docker-init", "init", "systemd", "my_init", "s6-svscan", "podgrace-helper"},
+)
+"""Programs that are made to be PID 1: they are not wrapped again."""

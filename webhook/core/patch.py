@@ -1,0 +1,160 @@
+"""A plan as JSON Patch (RFC 6902).
+
+In: the Pod as received and its plan. Out: operations in a fixed order, at known paths, each computed against the received
+object: parents are created where they are missing, nothing that is not ours is named, no `test` and no whole list is
+written again. A patch that does not apply makes the API server refuse the Pod even under `failurePolicy: Ignore`, so this
+module is small. `add` is used for members of objects throughout: it also replaces, and cannot fail on an absent one.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from webhook.core.names import IMAGE_HELPER, MOUNT_PATH, STATUS_ANNOTATION, TOKEN_PATH, VOLUME
+from webhook.core.plan import Desired, Plan
+from webhook.core.pod import EMPTY, Pod, Raw
+from webhook.core.settings import Operator
+from webhook.core.status import sidecar_index
+
+Op = dict[str, Any]
+
+_MOUNT: Op = {"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True}
+
+
+def escape(key: str) -> str:
+    """Escape one reference token of a JSON Pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+_STATUS_PATH = f"/metadata/annotations/{escape(STATUS_ANNOTATION)}"
+
+
+def render(pod: Pod, plan: Plan, operator: Operator) -> list[Op]:
+    """Write the operations that bring `pod` to `plan`; an empty list if it is there already."""
+    ops: list[Op] = []
+    if plan.skip:
+        return ops
+    for desired in plan.containers:
+        _container(ops, desired)
+    _pod(ops, pod, plan, operator)
+    return ops
+
+
+def _container(ops: list[Op], desired: Desired) -> None:
+    container, view = desired.container, desired.view
+    at = f"/spec/containers/{desired.index}"
+    _member(ops, f"{at}/command", container.command, desired.command)
+    _member(ops, f"{at}/args", container.args, desired.args)
+    lifecycle = container.lifecycle
+    now = lifecycle.pre_stop if lifecycle is not None else None
+    if lifecycle is None:
+        if desired.pre_stop is not None:
+            ops.append({"op": "add", "path": f"{at}/lifecycle", "value": {"preStop": desired.pre_stop}})
+    elif desired.pre_stop is None and now is not None and lifecycle.post_start is None and lifecycle.stop_signal is None:
+        ops.append({"op": "remove", "path": f"{at}/lifecycle"})
+    else:
+        _member(ops, f"{at}/lifecycle/preStop", now, desired.pre_stop)
+    _member(ops, f"{at}/readinessProbe", container.readiness_probe, desired.readiness)
+    if desired.mount and not view.mounted:
+        _append(ops, f"{at}/volumeMounts", container.volume_mounts, _MOUNT)
+    elif view.mounted and not desired.mount:
+        mounts = container.volume_mounts or []
+        _drop(ops, f"{at}/volumeMounts", mounts, next(i for i, m in enumerate(mounts) if m.name == VOLUME))
+
+
+def _pod(ops: list[Op], pod: Pod, plan: Plan, operator: Operator) -> None:
+    spec = pod.spec
+    _member(ops, "/spec/terminationGracePeriodSeconds", spec.termination_grace_period_seconds, plan.grace)
+    at = sidecar_index(pod)
+    inits, volumes = spec.init_containers, spec.volumes
+    if plan.sidecar and at is None:
+        sidecar = _sidecar(operator, plan)
+        if inits is None:
+            ops.append({"op": "add", "path": "/spec/initContainers", "value": [sidecar]})
+        else:
+            ops.append({"op": "add", "path": "/spec/initContainers/0", "value": sidecar})
+        _append(ops, "/spec/volumes", volumes, operator.volume)
+    elif at is not None and not plan.sidecar:
+        _drop(ops, "/spec/initContainers", inits or [], at)
+        if (index := next((i for i, v in enumerate(volumes or []) if v.name == VOLUME), None)) is not None:
+            _drop(ops, "/spec/volumes", volumes or [], index)
+    annotations = (pod.metadata or EMPTY).annotations
+    if plan.status is not None:
+        if pod.metadata is None:
+            ops.append({"op": "add", "path": "/metadata", "value": {"annotations": {STATUS_ANNOTATION: plan.status}}})
+        elif annotations is None:
+            ops.append({"op": "add", "path": "/metadata/annotations", "value": {STATUS_ANNOTATION: plan.status}})
+        elif annotations.get(STATUS_ANNOTATION) != plan.status:
+            ops.append({"op": "add", "path": _STATUS_PATH, "value": plan.status})
+    elif annotations is not None and STATUS_ANNOTATION in annotations:
+        ops.append({"op": "remove", "path": "/metadata/annotations" if len(annotations) == 1 else _STATUS_PATH})
+
+
+def _sidecar(operator: Operator, plan: Plan) -> Op:
+    command = [IMAGE_HELPER, "sidecar", f"--install={MOUNT_PATH}", f"--port={plan.sidecar_port}"]
+    sidecar = operator.sidecar | {"command": command}
+    if plan.sidecar_root:
+        # The Pod runs as root by its own securityContext; ours says runAsNonRoot, and the kubelet would refuse to start it.
+        context = sidecar["securityContext"]
+        sidecar["securityContext"] = {**(context if isinstance(context, dict) else {}), "runAsUser": 65532}
+    return sidecar
+
+
+def sidecar_container(name: str, image: str, policy: str, resources: dict[str, dict[str, str]]) -> Op:
+    """Build the part of the sidecar that is the same in every Pod.
+
+    postStart installs: the kubelet starts the next container only when it has returned. It passes Pod Security "restricted";
+    requests equal limits, so a Guaranteed Pod stays one. Our volume over the token's path keeps an API token out.
+    """
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": policy,
+        "restartPolicy": "Always",
+        "lifecycle": {"postStart": {"exec": {"command": [IMAGE_HELPER, "install", MOUNT_PATH]}}},
+        "resources": resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [
+            {"name": VOLUME, "mountPath": MOUNT_PATH},
+            {"name": VOLUME, "mountPath": TOKEN_PATH, "readOnly": True},
+        ],
+    }
+
+
+def volume(size: str) -> Op:
+    """Build the volume that the helper is installed into."""
+    return {"name": VOLUME, "emptyDir": {"sizeLimit": size}}
+
+
+def _member(ops: list[Op], path: str, now: Any, wanted: Any) -> None:
+    """Set, replace or remove one member of an object that exists."""
+    if now is wanted:
+        return
+    if wanted is None:
+        ops.append({"op": "remove", "path": path})
+    elif now is None or _plain(now) != _plain(wanted):
+        ops.append({"op": "add", "path": path, "value": wanted})
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.json.decode(value) if isinstance(value, Raw) else value
+
+
+def _append(ops: list[Op], path: str, parent: Sequence[Any] | None, value: Any) -> None:
+    if parent is None:
+        ops.append({"op": "add", "path": path, "value": [value]})
+    else:
+        ops.append({"op": "add", "path": f"{path}/-", "value": value})
+
+
+def _drop(ops: list[Op], path: str, parent: Sequence[Any], index: int) -> None:
+    ops.append({"op": "remove", "path": path if len(parent) == 1 else f"{path}/{index}"})
+
+

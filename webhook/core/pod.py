@@ -1,0 +1,160 @@
+"""The part of a Pod that is read, typed.
+
+In: the JSON of a Pod, decoded by msgspec. Out: structs. Fields that no rule reads are not here: they stay untouched because
+a patch names only our own paths. Parts that are handed on unread, or seldom read, stay raw JSON (`msgspec.Raw`).
+Field meanings are those of the Kubernetes API, core/v1.
+"""
+
+from typing import Final
+
+import msgspec
+
+Raw = msgspec.Raw
+ABSENT: Final = Raw()
+
+
+class Port(msgspec.Struct, rename="camel"):
+    """`containers[].ports[]`."""
+
+    container_port: int = 0
+    name: str | None = None
+    protocol: str | None = None
+
+
+class Exec(msgspec.Struct):
+    """An exec handler."""
+
+    command: list[str] | None = None
+
+
+class HttpHeader(msgspec.Struct):
+    """One header of an httpGet handler."""
+
+    name: str = ""
+    value: str = ""
+
+
+class HttpGet(msgspec.Struct, rename="camel"):
+    """An httpGet handler; `port` is a number or a port's name."""
+
+    port: int | str = 0
+    path: str | None = None
+    scheme: str | None = None
+    host: str | None = None
+    http_headers: list[HttpHeader] | None = None
+
+
+class PortHandler(msgspec.Struct):
+    """A tcpSocket or grpc handler."""
+
+    port: int | str = 0
+    service: str | None = None
+
+
+class Sleep(msgspec.Struct):
+    """The native sleep handler."""
+
+    seconds: int = 0
+
+
+class Handler(msgspec.Struct, rename="camel"):
+    """A lifecycle handler, or the handler part and the period of a probe."""
+
+    exec: Exec | None = None
+    http_get: HttpGet | None = None
+    tcp_socket: PortHandler | None = None
+    grpc: PortHandler | None = None
+    sleep: Sleep | None = None
+    period_seconds: int | None = None
+
+
+class Lifecycle(msgspec.Struct, rename="camel"):
+    """`containers[].lifecycle`; preStop raw, so that it can be restored exactly."""
+
+    pre_stop: Raw | None = None
+    post_start: Raw | None = None
+    stop_signal: str | None = None
+
+
+class Mount(msgspec.Struct, rename="camel"):
+    """`containers[].volumeMounts[]`."""
+
+    name: str = ""
+    mount_path: str = ""
+
+
+class Container(msgspec.Struct, rename="camel"):
+    """`containers[]` and `initContainers[]`."""
+
+    name: str
+    image: str | None = None
+    command: list[str] | None = None
+    args: list[str] | None = None
+    ports: list[Port] | None = None
+    lifecycle: Lifecycle | None = None
+    readiness_probe: Raw | None = None
+    liveness_probe: Raw | None = None
+    startup_probe: Raw | None = None
+    volume_mounts: list[Mount] | None = None
+    restart_policy: str | None = None
+
+
+class Named(msgspec.Struct):
+    """Anything that only its name is read of."""
+
+    name: str = ""
+
+
+class Os(msgspec.Struct):
+    """`spec.os`."""
+
+    name: str = ""
+
+
+class PodSecurityContext(msgspec.Struct, rename="camel"):
+    """`spec.securityContext`, as far as it reaches the sidecar."""
+
+    run_as_user: int | None = None
+
+
+class Spec(msgspec.Struct, rename="camel"):
+    """`spec`."""
+
+    containers: list[Container]
+    init_containers: list[Container] | None = None
+    volumes: list[Named] | None = None
+    restart_policy: str | None = None
+    termination_grace_period_seconds: int | None = None
+    host_network: bool | None = None
+    share_process_namespace: bool | None = None
+    host_pid: bool | None = msgspec.field(default=None, name="hostPID")
+    os: Os | None = None
+    node_selector: dict[str, str] | None = None
+    security_context: PodSecurityContext | None = None
+    resources: Raw | None = None
+
+
+class Metadata(msgspec.Struct, rename="camel"):
+    """`metadata`; the name is empty on a create with generateName."""
+
+    name: str | None = None
+    generate_name: str | None = None
+    namespace: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Pod(msgspec.Struct, rename="camel"):
+    """A Pod as far as the decision reads it."""
+
+    spec: Spec
+    metadata: Metadata | None = None
+
+
+EMPTY: Final = Metadata()
+_handler = msgspec.json.Decoder(Handler)
+
+
+def handler(raw: Raw) -> Handler:
+    """Decode a lifecycle handler or a probe. Raises `msgspec.ValidationError` where the API server would have refused it."""
+    return _handler.decode(raw)

@@ -1,0 +1,107 @@
+"""Reason codes: the bounded vocabulary in which a decision explains itself.
+
+In: nothing. Out: `REASONS`, one entry a code: a sentence for people, what they could change, and whether an admission
+warning is worth their attention. A code is stable: it is a metric label, part of the status annotation and of the audit
+log. Numbers and names of one Pod do not belong into a code; they are the `detail` of a decision.
+
+Who is left alone (whole Pod):
+
+| the Pod                                   | code               |
+|-------------------------------------------|--------------------|
+| label podgrace.io/inject: disabled        | opted-out          |
+| in an excluded namespace                  | excluded-namespace |
+| mirror Pod of a static manifest           | mirror-pod         |
+| restartPolicy is not Always (Jobs)        | not-restarting     |
+| no container serves, none is annotated    | nothing-to-do      |
+"""
+
+from typing import Final
+
+import msgspec
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """A code's sentence; `hint`: the annotation or setting that would change it; `warn`: tell the caller of the API."""
+
+    sentence: str
+    hint: str = ""
+    warn: bool = False
+
+
+REASONS: Final[dict[str, Reason]] = {
+    # the whole Pod is left alone
+    "opted-out": Reason("the Pod's label says disabled", "label podgrace.io/inject"),
+    "excluded-namespace": Reason("the operator excludes this namespace", "config excludedNamespaces"),
+    "mirror-pod": Reason("a mirror Pod: the kubelet runs the static manifest whatever the API holds"),
+    "not-restarting": Reason("it ends by itself (restartPolicy is not Always): nothing to drain", "spec.restartPolicy"),
+    "nothing-to-do": Reason("no container of it serves traffic", "podgrace.io/mode.<container>"),
+    "not-a-pod": Reason("only Pods are patched"),
+    "not-create": Reason("only the creation of a Pod is patched: most of its spec is immutable afterwards"),
+    "sub-resource": Reason("sub-resources of Pods are never patched"),
+    # a container is left alone
+    "turned-off": Reason("turned off by annotation", "podgrace.io/mode.<container>"),
+    "serves-nothing": Reason("declares no TCP port and has no network probe", "podgrace.io/ports.<container> or podgrace.io/mode.<container>"),
+    "native-sidecar": Reason("a native sidecar: the kubelet already stops it after the containers", ""),
+    # which rung, and the falls
+    "wrap": Reason("the helper is PID 1: it translates the stop signal, reaps, and ends at a deadline", "podgrace.io/mode.<container>"),
+    "hook": Reason("preStop runs the helper, which waits for deregistration and in-flight requests and then stops the server", "podgrace.io/mode.<container>"),
+    "hook-http": Reason("preStop asks the sidecar to wait, since our volume cannot be mounted here", ""),
+    "sleep": Reason("native preStop sleep", "podgrace.io/mode.<container>"),
+    "mesh-aligned": Reason("a mesh proxy: kept up until the other containers have drained", "podgrace.io/mode.<container>"),
+    "mesh-native": Reason("a mesh proxy that is a native sidecar: it already outlives the containers"),
+    "mesh-own-prestop": Reason("a mesh proxy with a preStop of its own: check that it lasts as long as the drain", "", warn=True),
+    "entrypoint-unknown": Reason("not wrapped: the image's entrypoint is not in the Pod", "podgrace.io/entrypoint.<container> or spec command"),
+    "already-init": Reason("not wrapped: its command already is an init"),
+    "shared-pid-namespace": Reason("not wrapped, and the kubelet sends the signal: processes of other containers are in sight", "spec.shareProcessNamespace"),
+    "mode-not-allowed": Reason("the operator does not allow this mode", "config bounds.modes", warn=True),
+    "sidecar-off": Reason("no helper: the sidecar is switched off", "podgrace.io/sidecar or config patches.sidecar"),
+    "unsupported-version": Reason("the cluster's version lacks the native field", "config kubernetes"),
+    "windows": Reason("Windows: native sleep only"),
+    "name-collision": Reason("a container or volume named podgrace is not ours: no helper", "rename it", warn=True),
+    "mount-collision": Reason("its mounts already hold /.podgrace: the sidecar is asked instead", "its volumeMounts", warn=True),
+    "host-network": Reason("host network: the sidecar opens no port"),
+    "prestop-off": Reason("preStop is switched off", "podgrace.io/prestop or config patches.preStop"),
+    # preStop
+    "prestop-added": Reason("had no preStop"),
+    "prestop-before": Reason("its own preStop runs first, then ours", "podgrace.io/existing-prestop.<container>"),
+    "prestop-after": Reason("its own preStop stops the server, so it runs after ours", "podgrace.io/existing-prestop.<container>"),
+    "prestop-kept": Reason("its own preStop is kept as it is", "podgrace.io/existing-prestop.<container>"),
+    "prestop-kept-sleep": Reason("its own preStop is kept: a native sleep cannot be added to it", "podgrace.io/mode.<container>: hook"),
+    "prestop-kept-tcp": Reason("its own preStop is a tcpSocket, which fails at run time: kept as it is", "remove it", warn=True),
+    "prestop-kept-https": Reason("its own preStop is an https request, which the helper cannot repeat: kept", "podgrace.io/existing-prestop.<container>"),
+    # grace period
+    "grace-raised": Reason("raised to the budget", "podgrace.io/grace-period"),
+    "grace-enough": Reason("long enough already"),
+    "grace-off": Reason("left as it is: switched off", "podgrace.io/grace-period or config patches.gracePeriod"),
+    "grace-zero": Reason("0 is a deliberate immediate kill: no hook would run, so none is added", "spec.terminationGracePeriodSeconds", warn=True),
+    "grace-capped": Reason("the budget is over the bound: waits are shortened to fit", "config bounds.gracePeriod", warn=True),
+    "grace-no-room": Reason("the grace period has no room for a wait", "podgrace.io/grace-period", warn=True),
+    # readiness probe
+    "readiness-kept": Reason("has one"),
+    "readiness-annotated": Reason("added as annotated", "podgrace.io/readiness-probe.<container>"),
+    "readiness-liveness": Reason("added: the liveness probe's handler", "podgrace.io/readiness-probe.<container>"),
+    "readiness-startup": Reason("added: the startup probe's handler", "podgrace.io/readiness-probe.<container>"),
+    "readiness-tcp": Reason("added: TCP on the one plausible serving port", "podgrace.io/readiness-probe.<container>"),
+    "readiness-ambiguous": Reason("not added: several ports could be the serving port", "podgrace.io/readiness-port.<container>"),
+    "readiness-no-port": Reason("not added: no serving port is known", "podgrace.io/readiness-port.<container>"),
+    "readiness-mesh": Reason("not added: a mesh rewrites probes and would not see ours", "podgrace.io/readiness-probe.<container>"),
+    "readiness-off": Reason("switched off", "podgrace.io/readiness-probe or config patches.readinessProbe"),
+    # the sidecar and profile
+    "sidecar-added": Reason("native sidecar with the helper, first in initContainers", "podgrace.io/sidecar"),
+    "sidecar-not-needed": Reason("no container uses the helper"),
+    "profile-annotated": Reason("profile chosen by annotation", "podgrace.io/profile.<container>"),
+    "profile-command": Reason("profile seen in the command", "podgrace.io/profile.<container>"),
+    "profile-image": Reason("profile seen in the image's name; the helper looks at the process tree too", "podgrace.io/profile.<container>"),
+    "profile-generic": Reason("server not recognised: the helper looks at the process tree when it stops", "podgrace.io/profile.<container>"),
+    # annotations that cannot be used
+    "annotation-unknown": Reason("unknown annotation ignored", "", warn=True),
+    "annotation-invalid": Reason("annotation not understood: the default is used", "", warn=True),
+    "annotation-bounded": Reason("annotation is over the operator's bound: the bound is used", "config bounds", warn=True),
+    "annotation-refused": Reason("annotation refused: the operator switched this off", "config patches", warn=True),
+    "annotation-no-container": Reason("annotation for a container that the Pod does not have", "", warn=True),
+    "label-unknown": Reason("label podgrace.io/inject is neither enabled nor disabled", "label podgrace.io/inject", warn=True),
+    "pod-resources": Reason("the Pod has a resource total of its own: the sidecar's requests count in it", "spec.resources"),
+    # us
+    "bug": Reason("podgrace failed on this Pod and left it unchanged: please report it", "", warn=True),
+    "overload": Reason("podgrace is overloaded and left the Pod unchanged", "", warn=True),
+}

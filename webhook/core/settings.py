@@ -1,0 +1,74 @@
+"""What the decision needs to know besides the Pod, already valid.
+
+In: values that `policy` has parsed and bounded. Out: frozen structs. No text of an annotation gets below this module, and
+nothing here says where a value came from. Times are whole seconds, since Kubernetes counts the grace period in them.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from webhook.core.profile import Index
+
+Mode = Literal["auto", "off", "sleep", "hook", "wrap"]
+Existing = Literal["auto", "keep", "before", "after"]
+Readiness = Literal["auto", "off", "http", "tcp", "grpc"]
+
+KILL_MARGIN: Final = 5
+"""Seconds kept for TERM, KILL, and the sidecar's own end. The kubelet needs 2 (its minimum after the grace period); 5 is advised."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """How one container is to be treated."""
+
+    mode: Mode = "auto"
+    profile: str | None = None
+    delay_min: int = 5
+    quiet: int = 2
+    delay_max: int = 15
+    drain_timeout: int | None = None
+    default_drain: int = 30
+    patience: int | None = None
+    existing: Existing = "auto"
+    prestop: bool = True
+    readiness: Readiness = "auto"
+    readiness_port: int | str | None = None
+    readiness_path: str = "/"
+    entrypoint: tuple[str, ...] | None = None
+    ports: tuple[int, ...] | None = None
+
+
+class PodSettings(msgspec.Struct, frozen=True):
+    """How the Pod is to be treated; `containers` holds only those that differ from `default`."""
+
+    default: Settings
+    containers: dict[str, Settings]
+    grace: bool = True
+    sidecar: bool = True
+    notes: tuple[tuple[str, str, str], ...] = ()
+    """(code, container or "", detail) for every annotation that could not be used as written."""
+
+
+class ImageEntry(msgspec.Struct, frozen=True):
+    """The operator's look-up: what an image runs when the Pod does not say. `match` is a glob over the whole image name."""
+
+    match: str
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+
+
+class Operator(msgspec.Struct, frozen=True):
+    """What the operator decided for all Pods."""
+
+    profiles: Index
+    modes: frozenset[str]
+    native_sleep: bool
+    native_sidecar: bool
+    grace_bound: int
+    excluded_namespaces: frozenset[str]
+    images: tuple[ImageEntry, ...]
+    sidecar: dict[str, object]
+    """The sidecar container, complete but for what the Pod decides (port, user)."""
+    port: int
+    volume: dict[str, object]
+    version: str

@@ -1,0 +1,237 @@
+"""What a Pod's author asked for, within what the operator allows.
+
+In: the annotations `podgrace.io/<key>[.<container>]` and the operator's configuration. Out: `PodSettings`, with a note
+for each annotation that could not be used as written. A bad annotation never blocks a Pod: the default is used and a warning
+given. The grammar is closed: bounded whole seconds, fixed words, ports, a path, and for `entrypoint` the argv of the
+author's own container. Nothing here chooses an image or a privilege.
+
+Precedence, highest first:
+
+| source                              | example                               |
+|-------------------------------------|---------------------------------------|
+| annotation for the container        | podgrace.io/drain-timeout.web: "60"   |
+| annotation for the Pod              | podgrace.io/drain-timeout: "45"       |
+| the server's profile                | postgres: 60                          |
+| the operator's default              | config defaults.drainTimeout: 30      |
+
+The operator's `patches` and `bounds` stand above all of them.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, get_args
+
+import msgspec
+
+from webhook.config import Config
+from webhook.core import names
+from webhook.core.pod import EMPTY, Pod
+from webhook.core.settings import Existing, Mode, PodSettings, Readiness, Settings
+
+_SECONDS = re.compile(r"([0-9]{1,6})(s|m|)")
+_PATH = re.compile(r"/[!-~]{0,1023}")
+_PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
+_SHOWN = 32
+
+
+class _Bad(ValueError):
+    """A value that cannot be used; the message says what is accepted."""
+
+
+class _Refused(ValueError):
+    """A wish that the operator switched off."""
+
+
+class _Over(Exception):  # noqa: N818 - it carries the value that is used instead
+    """A value over the operator's bound."""
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound
+        super().__init__(bound)
+
+
+def _seconds(low: int, bound: Callable[[Config], int]) -> Callable[[str, Config], int]:
+    def parse(text: str, config: Config) -> int:
+        found = _SECONDS.fullmatch(text)
+        highest = bound(config)
+        if found is None:
+            raise _Bad(f"accepted: whole seconds, {low} to {highest}")
+        value = int(found[1]) * (60 if found[2] == "m" else 1)
+        if value < low:
+            raise _Bad(f"accepted: {low} to {highest}")
+        if value > highest:
+            raise _Over(highest)
+        return value
+
+    return parse
+
+
+def _word(*accepted: str) -> Callable[[str, Config], str]:
+    def parse(text: str, _: Config) -> str:
+        if text not in accepted:
+            raise _Bad("accepted: " + ", ".join(accepted))
+        return text
+
+    return parse
+
+
+def _mode(text: str, config: Config) -> str:
+    mode = _word(*get_args(Mode))(text, config)
+    if mode in ("sleep", "hook", "wrap") and mode not in config.operator.modes:
+        raise _Refused("the operator allows: " + ", ".join(sorted(config.operator.modes)))
+    return mode
+
+
+def _profile(text: str, config: Config) -> str:
+    if text not in config.operator.profiles.by_name:
+        raise _Bad("accepted: a name that `podgrace profiles` lists")
+    return text
+
+
+def _switch(patch: Callable[[Config], bool]) -> Callable[[str, Config], bool]:
+    def parse(text: str, config: Config) -> bool:
+        wanted = _word(names.ENABLED, names.DISABLED)(text, config) == names.ENABLED
+        if wanted and not patch(config):
+            raise _Refused("the operator switched it off")
+        return wanted
+
+    return parse
+
+
+def _readiness(text: str, config: Config) -> str:
+    kind = {names.ENABLED: "auto", names.DISABLED: "off"}.get(text, text)
+    if kind not in get_args(Readiness):
+        raise _Bad("accepted: enabled, disabled, http, tcp, grpc")
+    if kind != "off" and not config.file.patches.readiness_probe:
+        raise _Refused("the operator switched it off")
+    return kind
+
+
+def _port(text: str, _: Config) -> int | str:
+    if text.isascii() and text.isdigit():
+        if 1 <= int(text[:6]) <= 65535 and len(text) < 6:
+            return int(text)
+    elif _PORT_NAME.fullmatch(text) and re.search("[a-z]", text):
+        return text
+    raise _Bad("accepted: 1 to 65535, or a port's name")
+
+
+def _ports(text: str, config: Config) -> tuple[int, ...]:
+    found = tuple(dict.fromkeys(_port(part.strip(), config) for part in text.split(",")))
+    if not 1 <= len(found) <= 16 or any(isinstance(port, str) for port in found):
+        raise _Bad("accepted: up to 16 port numbers, with commas")
+    return tuple(int(port) for port in found)
+
+
+def _path(text: str, _: Config) -> str:
+    if not _PATH.fullmatch(text):
+        raise _Bad("accepted: a path that begins with /")
+    return text
+
+
+def _entrypoint(text: str, _: Config) -> tuple[str, ...]:
+    try:
+        argv = msgspec.json.decode(text, type=list[str])
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise _Bad('accepted: a JSON list of strings, like ["/app/server", "--flag"]') from error
+    if not argv or not argv[0] or len(argv) > 256:
+        raise _Bad("accepted: 1 to 256 words, the first not empty")
+    return tuple(argv)
+
+
+def _delay_bound(config: Config) -> int:
+    return config.file.bounds.delay_max
+
+
+def _drain_bound(config: Config) -> int:
+    return config.file.bounds.drain_timeout
+
+
+KEYS: Final[Mapping[str, tuple[str, Callable[[str, Config], Any]]]] = {
+    "mode": ("mode", _mode),
+    "profile": ("profile", _profile),
+    "delay-min": ("delay_min", _seconds(1, _delay_bound)),
+    "quiet": ("quiet", _seconds(0, _delay_bound)),
+    "delay-max": ("delay_max", _seconds(1, _delay_bound)),
+    "drain-timeout": ("drain_timeout", _seconds(1, _drain_bound)),
+    "patience": ("patience", _seconds(2, _drain_bound)),
+    "existing-prestop": ("existing", _word(*get_args(Existing))),
+    "prestop": ("prestop", _switch(lambda config: config.file.patches.pre_stop)),
+    "readiness-probe": ("readiness", _readiness),
+    "readiness-port": ("readiness_port", _port),
+    "readiness-path": ("readiness_path", _path),
+    "entrypoint": ("entrypoint", _entrypoint),
+    "ports": ("ports", _ports),
+}
+"""Annotation key -> field of `Settings`, and its grammar. Each may carry `.<container>`."""
+
+POD_KEYS: Final[Mapping[str, tuple[str, Callable[[str, Config], Any]]]] = {
+    "grace-period": ("grace", _switch(lambda config: config.file.patches.grace_period)),
+    "sidecar": ("sidecar", _switch(lambda config: config.file.patches.sidecar)),
+}
+"""The same for keys that only make sense for the whole Pod."""
+
+_OWN = frozenset({"status", "inject"})
+
+
+def resolve(pod: Pod, config: Config) -> PodSettings:
+    """Settle what holds for a Pod and for each of its containers."""
+    patches = config.file.patches
+    metadata = pod.metadata or EMPTY
+    notes: list[tuple[str, str, str]] = []
+    if metadata.labels and metadata.labels.get(names.INJECT_LABEL, names.ENABLED) not in (names.ENABLED, names.DISABLED):
+        notes.append(("label-unknown", "", "accepted: enabled, disabled"))
+    ours = {key[len(names.PREFIX) :]: value for key, value in (metadata.annotations or {}).items() if key.startswith(names.PREFIX)}
+    if not ours.keys() - _OWN:
+        return PodSettings(config.defaults, {}, patches.grace_period, patches.sidecar, tuple(notes))
+    containers = {container.name for container in pod.spec.containers}
+    general: dict[str, Any] = {}
+    special: dict[str, dict[str, Any]] = {}
+    whole: dict[str, Any] = {"grace": patches.grace_period, "sidecar": patches.sidecar}
+    for name, text in ours.items():
+        if name in _OWN:
+            continue
+        key, _, container = name.partition(".")
+        table, into = (POD_KEYS, whole) if key in POD_KEYS else (KEYS, general)
+        if key not in table or (container and table is POD_KEYS):
+            notes.append(("annotation-unknown", "", names.PREFIX + _short(name)))
+            continue
+        if container and container not in containers:
+            notes.append(("annotation-no-container", "", names.PREFIX + _short(name)))
+            continue
+        field, parse = table[key]
+        try:
+            value = parse(text, config)
+        except _Over as over:
+            notes.append(("annotation-bounded", container, f"{names.PREFIX}{name}: {over.bound}"))
+            value = over.bound
+        except _Refused as why:
+            notes.append(("annotation-refused", container, f"{names.PREFIX}{name}: {why}"))
+            continue
+        except _Bad as why:
+            notes.append(("annotation-invalid", container, f"{names.PREFIX}{name}: {why}"))
+            continue
+        (special.setdefault(container, {}) if container else into)[field] = value
+    default = _settle(config.defaults, general)
+    return PodSettings(
+        default,
+        {name: _settle(config.defaults, general | fields) for name, fields in special.items()},
+        whole["grace"],
+        whole["sidecar"],
+        tuple(notes),
+    )
+
+
+def _settle(defaults: Settings, fields: dict[str, Any]) -> Settings:
+    """Apply fields; times that contradict each other follow the one that was given (minimum pulls maximum up, and back)."""
+    if not fields:
+        return defaults
+    settings = msgspec.structs.replace(defaults, **fields)
+    low, high = settings.delay_min, settings.delay_max
+    if low > high:
+        low, high = (low, low) if "delay_min" in fields and "delay_max" not in fields else (high, high)
+    return msgspec.structs.replace(settings, delay_min=low, delay_max=high, quiet=min(settings.quiet, high))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
