@@ -203,13 +203,13 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
         try:
             value = parse(text, config)
         except _Over as over:
-            notes.append(("annotation-bounded", container, f"{names.PREFIX}{name}: {over.bound}"))
+            notes.append(("annotation-bounded", container, f"{names.PREFIX}{name}={_short(text)!r}: {over.bound} s"))
             value = over.bound
         except _Refused as why:
-            notes.append(("annotation-refused", container, f"{names.PREFIX}{name}: {why}"))
+            notes.append(("annotation-refused", container, f"{names.PREFIX}{name}={_short(text)!r}: {why}"))
             continue
         except _Bad as why:
-            notes.append(("annotation-invalid", container, f"{names.PREFIX}{name}: {why}"))
+            notes.append(("annotation-invalid", container, f"{names.PREFIX}{name}={_short(text)!r}: {why}"))
             continue
         (special.setdefault(container, {}) if container else into)[field] = value
     default = _settle(config.defaults, general)

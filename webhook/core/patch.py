@@ -13,7 +13,7 @@ import msgspec
 
 from webhook.core.names import IMAGE_HELPER, MOUNT_PATH, STATUS_ANNOTATION, TOKEN_PATH, VOLUME
 from webhook.core.plan import Desired, Plan
-from webhook.core.pod import EMPTY, Pod, Raw
+from webhook.core.pod import EMPTY, Pod, Raw, present
 from webhook.core.settings import Operator
 from webhook.core.status import sidecar_index
 
@@ -47,15 +47,15 @@ def _container(ops: list[Op], desired: Desired) -> None:
     _member(ops, f"{at}/command", container.command, desired.command)
     _member(ops, f"{at}/args", container.args, desired.args)
     lifecycle = container.lifecycle
-    now = lifecycle.pre_stop if lifecycle is not None else None
+    now = present(lifecycle.pre_stop) if lifecycle is not None else None
     if lifecycle is None:
         if desired.pre_stop is not None:
             ops.append({"op": "add", "path": f"{at}/lifecycle", "value": {"preStop": desired.pre_stop}})
-    elif desired.pre_stop is None and now is not None and lifecycle.post_start is None and lifecycle.stop_signal is None:
+    elif desired.pre_stop is None and now is not None and present(lifecycle.post_start) is None and lifecycle.stop_signal is None:
         ops.append({"op": "remove", "path": f"{at}/lifecycle"})
     else:
         _member(ops, f"{at}/lifecycle/preStop", now, desired.pre_stop)
-    _member(ops, f"{at}/readinessProbe", container.readiness_probe, desired.readiness)
+    _member(ops, f"{at}/readinessProbe", present(container.readiness_probe), desired.readiness)
     if desired.mount and not view.mounted:
         _append(ops, f"{at}/volumeMounts", container.volume_mounts, _MOUNT)
     elif view.mounted and not desired.mount:

@@ -18,7 +18,7 @@ from webhook.core import budget, helper
 from webhook.core.budget import Need
 from webhook.core.helper import Waits
 from webhook.core.names import DISABLED, INITS, INJECT_LABEL, MESH_PROXIES, MIRROR_ANNOTATION, SIDECAR, VOLUME
-from webhook.core.pod import EMPTY, Container, Handler, HttpGet, Pod, PortHandler, Raw, handler
+from webhook.core.pod import ABSENT, EMPTY, Container, Handler, HttpGet, Pod, PortHandler, Raw, handler, present
 from webhook.core.profile import GENERIC, Profile, basename
 from webhook.core.settings import KILL_MARGIN, Operator, PodSettings, Settings
 from webhook.core.status import Before, ContainerStatus, GraceStatus, Status, before, encode, grace_before, probe_name, read, sidecar_index
@@ -183,7 +183,7 @@ class _Decider:
             self.say("sidecar-added")
             if self.pod.spec.host_network:
                 self.say("host-network")
-            if self.pod.spec.resources is not None:
+            if present(self.pod.spec.resources) is not None:
                 self.say("pod-resources")
         for choice in ours:
             self._equip(choice, plan.sidecar_port)
@@ -237,7 +237,7 @@ class _Decider:
 
     def _probes(self, container: Container, view: Before) -> list[tuple[str, Handler]]:
         """Decode the container's own probes; exec ones serve no request and are left out."""
-        raws = (("readiness", view.readiness), ("liveness", container.liveness_probe), ("startup", container.startup_probe))
+        raws = (("readiness", view.readiness), ("liveness", present(container.liveness_probe)), ("startup", present(container.startup_probe)))
         found = []
         for kind, raw in raws:
             if raw is not None:
@@ -271,7 +271,8 @@ class _Decider:
             choice.profile, how = found, "profile-image"
         else:
             how = "profile-generic"
-        choice.generic = choice.profile is GENERIC
+        # An image's name is a hint only: the process tree, which the helper looks at, is better evidence.
+        choice.generic = choice.profile is GENERIC or how == "profile-image"
         choice.record.profile = choice.profile.name
         self._note(choice, how, choice.profile.name)
 
@@ -440,7 +441,7 @@ class _Decider:
         if need is None:
             return
         name, waits = desired.container.name, need.waits
-        record.pre_stop = desired.view.pre_stop if choice.delivery != "none" else None
+        record.pre_stop = (choice.delivery != "none" and desired.view.pre_stop) or ABSENT
         if choice.rung == "sleep":
             record.native_sleep = waits.delay_max
             desired.pre_stop = {"sleep": {"seconds": waits.delay_max}}

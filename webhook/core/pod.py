@@ -11,6 +11,12 @@ import msgspec
 
 Raw = msgspec.Raw
 ABSENT: Final = Raw()
+_NULL: Final = Raw(b"null")
+
+
+def present(raw: Raw) -> Raw | None:
+    """Give a raw field, or None where it is absent or null (msgspec has no optional raw field)."""
+    return raw if raw and raw != _NULL else None
 
 
 class Port(msgspec.Struct, rename="camel"):
@@ -71,8 +77,8 @@ class Handler(msgspec.Struct, rename="camel"):
 class Lifecycle(msgspec.Struct, rename="camel"):
     """`containers[].lifecycle`; preStop raw, so that it can be restored exactly."""
 
-    pre_stop: Raw | None = None
-    post_start: Raw | None = None
+    pre_stop: Raw = ABSENT
+    post_start: Raw = ABSENT
     stop_signal: str | None = None
 
 
@@ -92,9 +98,9 @@ class Container(msgspec.Struct, rename="camel"):
     args: list[str] | None = None
     ports: list[Port] | None = None
     lifecycle: Lifecycle | None = None
-    readiness_probe: Raw | None = None
-    liveness_probe: Raw | None = None
-    startup_probe: Raw | None = None
+    readiness_probe: Raw = ABSENT
+    liveness_probe: Raw = ABSENT
+    startup_probe: Raw = ABSENT
     volume_mounts: list[Mount] | None = None
     restart_policy: str | None = None
 
@@ -131,7 +137,7 @@ class Spec(msgspec.Struct, rename="camel"):
     os: Os | None = None
     node_selector: dict[str, str] | None = None
     security_context: PodSecurityContext | None = None
-    resources: Raw | None = None
+    resources: Raw = ABSENT
 
 
 class Metadata(msgspec.Struct, rename="camel"):

@@ -11,7 +11,7 @@ import msgspec
 
 from webhook.core import helper
 from webhook.core.names import IMAGE_HELPER, MOUNT_PATH, SIDECAR, STATUS_ANNOTATION, VOLUME
-from webhook.core.pod import EMPTY, Container, Handler, Pod, Raw, handler
+from webhook.core.pod import ABSENT, EMPTY, Container, Handler, Pod, Raw, handler, present
 
 
 class GraceStatus(msgspec.Struct, omit_defaults=True):
@@ -29,7 +29,7 @@ class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel"):
     mode: str = ""
     profile: str = ""
     codes: list[str] = []  # noqa: RUF012 - msgspec copies an empty list for every instance
-    pre_stop: Raw | None = None
+    pre_stop: Raw = ABSENT
     native_sleep: int | None = None
     readiness: str = ""
     added: list[str] = []  # noqa: RUF012 - as above
@@ -98,7 +98,7 @@ def grace_before(pod: Pod, status: Status | None) -> int | None:
 def before(container: Container, status: Status | None) -> Before:
     """Strip our parts from a container."""
     lifecycle = container.lifecycle
-    view = Before(container.command, container.args, lifecycle.pre_stop if lifecycle else None, container.readiness_probe)
+    view = Before(container.command, container.args, present(lifecycle.pre_stop) if lifecycle else None, present(container.readiness_probe))
     if container.volume_mounts:
         for mount in container.volume_mounts:
             if mount.mount_path.rstrip("/") == MOUNT_PATH:
@@ -112,7 +112,7 @@ def before(container: Container, status: Status | None) -> Before:
         if record is not None and "args" in record.added:
             view.args = None
     if view.pre_stop is not None and _is_ours(handler(view.pre_stop), record):
-        view.pre_stop = record.pre_stop if record is not None else None
+        view.pre_stop = present(record.pre_stop) if record is not None else None
     if record is not None and record.readiness and view.readiness is not None and probe_name(handler(view.readiness)) == record.readiness:
         view.readiness = None
     return view

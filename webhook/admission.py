@@ -1,0 +1,211 @@
+"""AdmissionReview in, AdmissionReview out: the webhook without a server.
+
+In: the body of a POST and the configuration. Out: `Answer`: status, body, and what the server logs and counts. Pure; the
+command line and the tests use exactly this. Sockets, limits and deadlines belong to `server`.
+
+| the body                                           | status | answer                                            |
+|----------------------------------------------------|--------|---------------------------------------------------|
+| not JSON, not UTF-8, nested too deep, a wrong type | 400    | {"error": ...}; failurePolicy decides             |
+| another apiVersion or kind, no request, no uid     | 400    | the same, naming what is accepted                 |
+| not a Pod, not CREATE, a sub-resource, no object   | 200    | allowed, no patch, reason in the audit annotation |
+| a Pod that is left alone                           | 200    | the same                                          |
+| a Pod that is patched                              | 200    | allowed, patch, warnings where a person will act  |
+| a bug of ours                                      | 200    | allowed, no patch, a warning                      |
+"""
+
+from base64 import b64encode
+from typing import Any, Final
+
+import msgspec
+
+from webhook.config import Config
+from webhook.core.patch import Op, render
+from webhook.core.plan import Decision, Plan, decide
+from webhook.core.pod import ABSENT, EMPTY, Metadata, Pod, Raw, present
+from webhook.core.reasons import REASONS
+from webhook.policy import resolve
+
+API_VERSION: Final = "admission.k8s.io/v1"
+KIND: Final = "AdmissionReview"
+
+_WARNING_LENGTH: Final = 120
+"""Characters; the API's advice (admission/v1 types), longer ones may be cut."""
+_WARNINGS: Final = 8
+"""All webhooks of a request share 4096 characters of warnings."""
+
+
+class GroupVersionKind(msgspec.Struct, frozen=True):
+    """`request.kind`."""
+
+    group: str = ""
+    version: str = ""
+    kind: str = ""
+
+
+class Request(msgspec.Struct, rename="camel"):
+    """`request`, as far as it is read. The object stays raw until it is known to be a Pod."""
+
+    uid: str = ""
+    kind: GroupVersionKind = GroupVersionKind()
+    sub_resource: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    operation: str = ""
+    object: Raw = ABSENT
+    dry_run: bool | None = None
+
+
+class Review(msgspec.Struct, rename="camel"):
+    """The envelope."""
+
+    api_version: str = ""
+    kind: str = ""
+    request: Request | None = None
+
+
+class _Head(msgspec.Struct):
+    """The fewest fields that allow an answer: read when the rest was not."""
+
+    request: "_Uid"
+
+
+class _Uid(msgspec.Struct):
+    uid: str
+
+
+class Response(msgspec.Struct, rename="camel", omit_defaults=True):
+    """`response`; `allowed` stands first so that omit_defaults keeps it."""
+
+    uid: str
+    allowed: bool
+    patch_type: str = ""
+    patch: str = ""
+    warnings: list[str] = []  # noqa: RUF012 - msgspec copies an empty list for every instance
+    audit_annotations: dict[str, str] = {}  # noqa: RUF012 - as above
+
+
+class Reply(msgspec.Struct, rename="camel"):
+    """The envelope of the answer."""
+
+    api_version: str
+    kind: str
+    response: Response
+
+
+class Answer(msgspec.Struct):
+    """What the server sends, logs and counts. `codes` come from `reasons.REASONS` only."""
+
+    status: int
+    body: bytes
+    result: str
+    codes: tuple[str, ...]
+    log: dict[str, object]
+    warnings: int = 0
+
+
+class Outcome(msgspec.Struct):
+    """A decided Pod: the plan and its operations."""
+
+    plan: Plan
+    ops: list[Op]
+
+
+_review = msgspec.json.Decoder(Review)
+_pod = msgspec.json.Decoder(Pod)
+_head = msgspec.json.Decoder(_Head)
+_encode = msgspec.json.Encoder().encode
+
+
+def mutate(pod: Pod, config: Config, namespace: str = "") -> Outcome:
+    """Decide about one Pod and write its patch. Raises `msgspec.ValidationError` for handlers that no API server would pass on."""
+    plan = decide(pod, resolve(pod, config), config.operator, namespace)
+    return Outcome(plan, render(pod, plan, config.operator))
+
+
+def answer(body: bytes, config: Config) -> Answer:
+    """Answer one POST. Never raises, whatever the body holds."""
+    try:
+        review = _review.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        return _invalid(f"body is not an {KIND}: {_brief(error)}")
+    request = review.request
+    if review.api_version != API_VERSION or review.kind != KIND:
+        return _invalid(f"apiVersion {review.api_version[:64]!r}, kind {review.kind[:64]!r}: accepted: {API_VERSION}, {KIND}")
+    if request is None or not request.uid:
+        return _invalid("request is missing" if request is None else "request.uid is missing")
+    skip = _not_ours(request)
+    if skip:
+        return _reply(request, "skipped", [Decision(skip)], [])
+    metadata = EMPTY
+    try:
+        pod = _pod.decode(request.object)
+        metadata = pod.metadata or EMPTY
+        outcome = mutate(pod, config, request.namespace or "")
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        return _invalid(f"request.object is not a Pod: {_brief(error)}")
+    except Exception:  # noqa: BLE001 - our bug is never the user's outage
+        return _reply(request, "bug", [Decision("bug")], [], metadata)
+    result = "skipped" if outcome.plan.skip else "patched" if outcome.ops else "unchanged"
+    return _reply(request, result, outcome.plan.decisions, outcome.ops, metadata)
+
+
+def allow(body: bytes, code: str) -> Answer:
+    """Answer without deciding (overload): allowed, no patch, the code's warning. Only the uid is read."""
+    try:
+        uid = _head.decode(body).request.uid
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        return _invalid(f"body is not an {KIND}: {_brief(error)}")
+    return _reply(Request(uid=uid), "skipped", [Decision(code)], [])
+
+
+def sentence(decision: Decision) -> str:
+    """Say a decision to a person."""
+    text = REASONS[decision.code].sentence
+    return f"{text} ({decision.detail})" if decision.detail else text
+
+
+def _not_ours(request: Request) -> str:
+    kind = request.kind
+    if request.sub_resource:
+        return "sub-resource"
+    if kind.kind != "Pod" or kind.group or kind.version != "v1" or present(request.object) is None:
+        return "not-create" if request.operation in ("DELETE", "CONNECT") else "not-a-pod"
+    return "" if request.operation == "CREATE" else "not-create"
+
+
+def _reply(request: Request, result: str, decisions: list[Decision], ops: list[Op], metadata: Metadata = EMPTY) -> Answer:
+    codes = tuple(dict.fromkeys([decision.code for decision in decisions]))
+    response = Response(request.uid, True)  # noqa: FBT003 - the field's name is its meaning
+    if ops:
+        response.patch_type = "JSONPatch"
+        response.patch = b64encode(_encode(ops)).decode()
+    warnings = [_warning(d) for d in decisions if REASONS[d.code].warn]
+    if warnings:
+        response.warnings = warnings[:_WARNINGS]
+    response.audit_annotations = {"result": result, "codes": ",".join(codes)}
+    log: dict[str, Any] = {
+        "uid": request.uid,
+        "namespace": request.namespace or "",
+        "name": request.name or metadata.name or metadata.generate_name or "",
+        "operation": request.operation,
+        "dryRun": bool(request.dry_run),
+        "result": result,
+        "codes": codes,
+        "ops": len(ops),
+    }
+    return Answer(200, _encode(Reply(API_VERSION, KIND, response)), result, codes, log, len(response.warnings))
+
+
+def _warning(decision: Decision) -> str:
+    where = f"podgrace: {decision.container}: " if decision.container else "podgrace: "
+    text = where + sentence(decision)
+    return text if len(text) <= _WARNING_LENGTH else text[: _WARNING_LENGTH - 3] + "..."
+
+
+def _invalid(why: str) -> Answer:
+    return Answer(400, _encode({"error": why}), "invalid", (), {"result": "invalid", "error": why})
+
+
+def _brief(error: Exception) -> str:
+    """Cut an error down. msgspec's messages name the place and the types, never a value."""
+    return (str(error) or type(error).__name__)[:160]
