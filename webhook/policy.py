@@ -150,6 +150,7 @@ def _drain_bound(config: Config) -> int:
 KEYS: Final[Mapping[str, tuple[str, Callable[[str, Config], Any]]]] = {
     "mode": ("mode", _mode),
     "profile": ("profile", _profile),
+    "delay": ("delay", _seconds(1, _delay_bound)),
     "delay-min": ("delay_min", _seconds(1, _delay_bound)),
     "quiet": ("quiet", _seconds(0, _delay_bound)),
     "delay-max": ("delay_max", _seconds(1, _delay_bound)),
@@ -163,7 +164,7 @@ KEYS: Final[Mapping[str, tuple[str, Callable[[str, Config], Any]]]] = {
     "entrypoint": ("entrypoint", _entrypoint),
     "ports": ("ports", _ports),
 }
-"""Annotation key -> field of `Settings`, and its grammar. Each may carry `.<container>`."""
+"""Annotation key -> field of `Settings`, and its grammar. Each may carry `.<container>`. `delay` fixes both ends of the delay."""
 
 POD_KEYS: Final[Mapping[str, tuple[str, Callable[[str, Config], Any]]]] = {
     "grace-period": ("grace", _switch(lambda config: config.file.patches.grace_period)),
@@ -212,7 +213,7 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
             notes.append(("annotation-invalid", container, f"{names.PREFIX}{name}={_short(text)!r}: {why}"))
             continue
         (special.setdefault(container, {}) if container else into)[field] = value
-    default = _settle(config.defaults, general)
+    default = _settle(config.defaults, dict(general))
     return PodSettings(
         default,
         {name: _settle(config.defaults, general | fields) for name, fields in special.items()},
@@ -226,6 +227,8 @@ def _settle(defaults: Settings, fields: dict[str, Any]) -> Settings:
     """Apply fields; times that contradict each other follow the one that was given (minimum pulls maximum up, and back)."""
     if not fields:
         return defaults
+    if (fixed := fields.pop("delay", None)) is not None:
+        fields = {"delay_min": fixed, "delay_max": fixed} | fields
     settings = msgspec.structs.replace(defaults, **fields)
     low, high = settings.delay_min, settings.delay_max
     if low > high:

@@ -1,0 +1,39 @@
+# One list of commands, the same for people and for CI. `make help` prints it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONPATH := .
+
+.PHONY: help
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+$(VENV)/.runtime: requirements/runtime.txt requirements/backend.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --require-hashes -r requirements/runtime.txt -r requirements/backend.txt
+	$(PIP) --no-deps --no-build-isolation --no-index -e .
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/build.txt $(VENV)/.runtime
+	$(PIP) --require-hashes -r requirements/dev.txt -r requirements/build.txt
+	touch $@
+
+.PHONY: venv demo run
+venv: $(VENV)/.dev ## make the virtual environment from the locks
+
+demo: $(VENV)/.runtime ## serve once with throw-away certificates and show a sample Pod before and after
+	@$(BIN)/podgrace demo
+
+run: $(VENV)/.runtime ## serve on https://localhost:8443 with a local certificate until stopped
+	@mkdir -p build/tls && $(BIN)/podgrace certs init --dir build/tls --name localhost
+	$(BIN)/podgrace serve --host 127.0.0.1 --cert-dir build/tls --drain-seconds 1
+
+.PHONY: lock
+lock: ## make the locks anew from pyproject.toml
+	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	for group in backend build dev servers; do $(LOCK) --group $$group -c requirements/runtime.txt -o requirements/$$group.txt; done

@@ -1,0 +1,204 @@
+"""The command `podgrace`: argv in, text and an exit code out.
+
+| exit | meaning                                                            |
+|------|--------------------------------------------------------------------|
+| 0    | done                                                               |
+| 1    | the input, the configuration or a certificate cannot be used       |
+| 2    | wrong arguments                                                    |
+| 3    | `inject --check`: something is not injected as it would be         |
+
+Errors are one line on standard error that names the thing, the place and what is accepted. No traceback reaches a user.
+Subcommands live in modules of their own; `certs` brings its own.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from certs.cli import add_parser as add_certs_parser
+from webhook import __version__
+from webhook.cli import demo, manifests, show
+from webhook.config import Config, ConfigError, load
+from webhook.server import ServeOptions, serve
+
+OK, UNUSABLE, USAGE, DIFFERS = range(4)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    top = argparse.ArgumentParser(prog="podgrace", description="Rolling updates of any Kubernetes workload without one lost request.")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, func: Any, text: str) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        made.set_defaults(func=func)
+        return made
+
+    def config_option(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--config", default=os.environ.get("PODGRACE_CONFIG"), metavar="FILE", help="configuration (env PODGRACE_CONFIG)")
+
+    def file_option(made: argparse.ArgumentParser) -> None:
+        made.add_argument("-f", "--filename", required=True, metavar="FILE", help="manifest with one or more documents; - is standard input")
+
+    run = command("serve", _serve, "Serve the webhook until stopped.")
+    config_option(run)
+    env = os.environ.get
+    run.add_argument("--host", default=env("PODGRACE_HOST", "0.0.0.0"), help="address of both listeners (env PODGRACE_HOST)")  # noqa: S104 - in a Pod
+    run.add_argument("--port", type=_port, default=env("PODGRACE_PORT", "8443"), help="HTTPS port of POST /mutate (env PODGRACE_PORT)")
+    run.add_argument("--plain-port", type=_port, default=env("PODGRACE_PLAIN_PORT", "9090"), help="HTTP port of /livez, /readyz, /metrics (env PODGRACE_PLAIN_PORT)")
+    run.add_argument("--cert-dir", default=env("PODGRACE_CERT_DIR", "/tls"), metavar="DIR", help="holds tls.crt, tls.key and perhaps ca.crt (env PODGRACE_CERT_DIR)")
+    run.add_argument("--drain-seconds", type=float, default=float(env("PODGRACE_DRAIN_SECONDS", "15")), help="seconds of service after TERM (env PODGRACE_DRAIN_SECONDS)")
+
+    made = command("inject", _inject, "Write manifests as the webhook would admit them.")
+    file_option(made)
+    config_option(made)
+    made.add_argument("--diff", action="store_true", help="show what would change instead")
+    made.add_argument("--check", action="store_true", help="write nothing; exit 3 if anything would change")
+
+    made = command("uninject", _uninject, "Take everything of podgrace's out of manifests again.")
+    file_option(made)
+    made.add_argument("--diff", action="store_true", help="show what would change instead")
+
+    made = command("explain", _explain, "Say for every container what would be done, why, and what would change it.")
+    file_option(made)
+    config_option(made)
+    made.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
+    made = command("profiles", _profiles, "List the servers that podgrace knows how to stop.")
+    config_option(made)
+    made.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
+    made = command("demo", demo.run, "Serve once with throw-away certificates and show what happens to a sample Pod.")
+    config_option(made)
+    command("version", _version, "Print the version.")
+    add_certs_parser(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.func(args))
+    except (ConfigError, manifests.ManifestError) as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()
+        return OK
+    except OSError as error:
+        return _fail(f"{error.filename or 'podgrace'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(message: str) -> int:
+    print(f"podgrace: {message}", file=sys.stderr)
+    return UNUSABLE
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: accepted: 0 to 65535")
+
+
+def _config(args: argparse.Namespace) -> Config:
+    return load(args.config)
+
+
+def _colour() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _read(filename: str) -> tuple[str, str]:
+    if filename == "-":
+        return sys.stdin.read(), "standard input"
+    try:
+        return Path(filename).read_text(encoding="utf-8"), filename
+    except UnicodeDecodeError as error:
+        raise manifests.ManifestError(f"{filename}: not UTF-8 at byte {error.start}") from error
+
+
+def _serve(args: argparse.Namespace) -> int:
+    directory = Path(args.cert_dir)
+    ca = directory / "ca.crt"
+    options = ServeOptions(
+        host=args.host,
+        port=args.port,
+        cert=str(directory / "tls.crt"),
+        key=str(directory / "tls.key"),
+        ca=str(ca),
+        plain_host=args.host,
+        plain_port=args.plain_port,
+        drain_seconds=args.drain_seconds,
+    )
+    return serve(_config(args), options)
+
+
+def _inject(args: argparse.Namespace) -> int:
+    config = _config(args)
+    text, where = _read(args.filename)
+    documents = manifests.read(text, where)
+    changed = False
+    for workload in manifests.workloads(documents, where):
+        outcome = manifests.inject(workload, config)
+        changed |= bool(outcome.ops)
+        state = "left alone" if outcome.plan.skip else "injected" if outcome.ops else "unchanged"
+        codes = dict.fromkeys(d.code for d in outcome.plan.decisions)
+        print(f"{workload.kind.lower()} {workload.name!r} {state}: {', '.join(codes)}", file=sys.stderr)
+    if args.check:
+        return DIFFERS if changed else OK
+    _put(text, manifests.write(documents, text) if changed else text, where, diff=args.diff)
+    return OK
+
+
+def _uninject(args: argparse.Namespace) -> int:
+    config = load(None)
+    text, where = _read(args.filename)
+    documents = manifests.read(text, where)
+    changed = [manifests.uninject(workload, config) for workload in manifests.workloads(documents, where)]
+    _put(text, manifests.write(documents, text) if any(changed) else text, where, diff=args.diff)
+    return OK
+
+
+def _put(before: str, after: str, where: str, *, diff: bool) -> None:
+    if diff:
+        print(show.diff(before, after, where, colour=_colour()))
+    else:
+        sys.stdout.write(after)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    config = _config(args)
+    text, where = _read(args.filename)
+    found = [(w, manifests.inject(w, config)) for w in manifests.workloads(manifests.read(text, where), where)]
+    if args.output == "json":
+        rows = [{"kind": w.kind, "name": w.name, "skipped": o.plan.skip, "decisions": show.records(o)} for w, o in found]
+        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        return OK
+    for number, (workload, outcome) in enumerate(found):
+        print(("\n" if number else "") + show.bold(f"{workload.kind} {workload.name}", colour=_colour()))
+        print(show.explanation(outcome))
+    if not found:
+        print("no workload in it")
+    return OK
+
+
+def _profiles(args: argparse.Namespace) -> int:
+    profiles = _config(args).operator.profiles.by_name.values()
+    if args.output == "json":
+        print(msgspec.json.format(msgspec.json.encode(list(profiles)), indent=2).decode())
+        return OK
+    rows = [(p.name, p.signal, "yes" if p.observe else "no", f"{p.patience} s" if p.patience else "as before", " ".join(p.match) or "-", p.caveat) for p in profiles]
+    print(show.table(("NAME", "SIGNAL", "WAITS", "PATIENCE", "SEEN AS", "CAVEAT"), rows))
+    return OK
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"podgrace {__version__}")
+    return OK

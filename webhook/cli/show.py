@@ -1,0 +1,63 @@
+"""What a person reads: tables, reasons, coloured diffs.
+
+In: outcomes and texts. Out: lines of text. No decision is made here.
+"""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from webhook.admission import Outcome, sentence
+from webhook.core.plan import Decision
+from webhook.core.reasons import REASONS
+
+_RED: Final = "\033[31m"
+_GREEN: Final = "\033[32m"
+_BOLD: Final = "\033[1m"
+_DIM: Final = "\033[2m"
+_END: Final = "\033[0m"
+
+
+def bold(text: str, *, colour: bool) -> str:
+    """Mark a heading."""
+    return f"{_BOLD}{text}{_END}" if colour else text
+
+
+def dim(text: str, *, colour: bool) -> str:
+    """Mark an aside."""
+    return f"{_DIM}{text}{_END}" if colour else text
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Set columns in line; the last one runs on."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows))
+
+
+def diff(before: str, after: str, name: str, *, colour: bool) -> str:
+    """Show two texts as a unified diff."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), f"{name} (before)", f"{name} (after)", lineterm="", n=3)
+    if not colour:
+        return "\n".join(lines)
+    return "\n".join(f"{_RED if line[0] == '-' else _GREEN if line[0] == '+' else ''}{line}{_END}" for line in lines)
+
+
+def explanation(outcome: Outcome) -> str:
+    """Explain an outcome: what, why, and what would change it, a row a reason."""
+    rows = [(d.container or "(Pod)", d.code, sentence(d), REASONS[d.code].hint.replace("<container>", d.container or "<container>")) for d in _ordered(outcome)]
+    return table(("CONTAINER", "WHAT", "WHY", "CHANGED BY"), rows)
+
+
+def records(outcome: Outcome) -> list[dict[str, Any]]:
+    """Give the same for machines."""
+    return [
+        {"container": d.container or None, "code": d.code, "detail": d.detail or None, "why": REASONS[d.code].sentence, "changedBy": REASONS[d.code].hint or None}
+        for d in _ordered(outcome)
+    ]
+
+
+def _ordered(outcome: Outcome) -> list[Decision]:
+    """Put the Pod's reasons first, then each container's together."""
+    names = list(dict.fromkeys(d.container for d in outcome.plan.decisions))
+    names.sort(key=bool)
+    return [d for name in names for d in outcome.plan.decisions if d.container == name]
