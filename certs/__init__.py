@@ -1,0 +1,15 @@
+"""Certificates of the podgrace webhook: an authority, serving certificates, and their rotation without a failed handshake.
+
+It knows nothing of the webhook: the two meet in the files `ca.crt`, `tls.crt` and `tls.key` of one directory.
+
+    authority   names and time in, PEM out (pure)          store       files, replaced as a whole
+    rotation    what to do next (pure)                     records     what the two Secrets hold
+    manager     the loop that does it                      kubernetes  the few API calls it needs
+    lease       whose turn it is (pure)                    cli         `podgrace certs ...`
+"""
+
+from certs.authority import Authority, Certificate, Leaf
+from certs.errors import CertificateError
+from certs.local import ephemeral
+
+__all__ = ["Authority", "Certificate", "CertificateError", "Leaf", "ephemeral"]

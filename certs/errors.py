@@ -1,0 +1,20 @@
+"""What can go wrong with certificates, told by whose turn it is to act.
+
+Every message names the thing, the value and the place, and says what is accepted: it is printed to a person as it stands.
+"""
+
+
+class CertificateError(Exception):
+    """Base of everything that this package raises on purpose. Never raised itself."""
+
+
+class BadName(CertificateError):
+    """A name that no certificate can carry was asked for: the caller's mistake."""
+
+
+class BadMaterial(CertificateError):
+    """A stored certificate or key can't be used: damaged, mismatched or not ours."""
+
+
+class StoreError(CertificateError):
+    """A directory can't be read or written."""
