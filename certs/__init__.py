@@ -5,7 +5,8 @@ It knows nothing of the webhook: the two meet in the files `ca.crt`, `tls.crt` a
     authority   names and time in, PEM out (pure)          store       files, replaced as a whole
     rotation    what to do next (pure)                     records     what the two Secrets hold
     manager     the loop that does it                      kubernetes  the few API calls it needs
-    lease       whose turn it is (pure)                    cli         `podgrace certs ...`
+    lease       whose turn it is (pure)                    checks      what is wrong with a directory (pure)
+    local       certificates for one machine               cli         `podgrace certs ...`
 """
 
 from certs.authority import Authority, Certificate, Leaf
