@@ -38,10 +38,11 @@ class Certificate:
     """A certificate by its facts. It has no private key: whoever holds one is an `Authority` or a `Leaf`."""
 
     pem: bytes
-    x509: x509.Certificate = field(repr=False, compare=False)
+    raw: x509.Certificate = field(repr=False, compare=False)
 
     @classmethod
     def load(cls, pem: bytes) -> "Certificate":
+        """Read the first certificate of a PEM text."""
         try:
             return cls.of(x509.load_pem_x509_certificate(pem))
         except ValueError as error:
@@ -49,19 +50,23 @@ class Certificate:
 
     @classmethod
     def of(cls, certificate: x509.Certificate) -> "Certificate":
+        """Take a certificate of the library."""
         return cls(certificate.public_bytes(serialization.Encoding.PEM), certificate)
 
     @property
     def fingerprint(self) -> str:
-        return self.x509.fingerprint(hashes.SHA256()).hex()
+        """SHA-256 over the whole certificate, in hexadecimal."""
+        return self.raw.fingerprint(hashes.SHA256()).hex()
 
     @property
     def not_before(self) -> datetime:
-        return self.x509.not_valid_before_utc
+        """The start of its validity."""
+        return self.raw.not_valid_before_utc
 
     @property
     def not_after(self) -> datetime:
-        return self.x509.not_valid_after_utc
+        """The end of its validity."""
+        return self.raw.not_valid_after_utc
 
     @property
     def renew_at(self) -> datetime:
@@ -71,17 +76,19 @@ class Certificate:
 
     @property
     def names(self) -> frozenset[str]:
+        """The DNS names and IP addresses that it is good for."""
         try:
-            san = self.x509.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            san = self.raw.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except x509.ExtensionNotFound:
             return frozenset()
         return frozenset([*san.get_values_for_type(x509.DNSName), *(str(ip) for ip in san.get_values_for_type(x509.IPAddress))])
 
     def valid(self, now: datetime) -> bool:
+        """Tell whether *now* is within its validity."""
         return self.not_before <= now < self.not_after
 
     def needs_renewal(self, now: datetime, names: Iterable[str] = ()) -> str | None:
-        """The reason why it should be replaced, as half a sentence; None when there is none."""
+        """Say why it should be replaced, as half a sentence; None when there is no reason."""
         if now >= self.not_after:
             return f"it expired at {self.not_after:%Y-%m-%d %H:%M:%S} UTC"
         if now < self.not_before:
@@ -93,8 +100,9 @@ class Certificate:
         return None
 
     def signed_by(self, issuer: "Certificate") -> bool:
+        """Tell whether *issuer*'s key made its signature and *issuer*'s name is in it."""
         try:
-            self.x509.verify_directly_issued_by(issuer.x509)
+            self.raw.verify_directly_issued_by(issuer.raw)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return False
         return True
@@ -110,6 +118,7 @@ class Leaf:
 
     @classmethod
     def load(cls, cert_pem: bytes, key_pem: bytes) -> "Leaf":
+        """Read a stored pair. Raises BadMaterial when the two do not belong together."""
         certificate = Certificate.load(cert_pem)
         _check_pair(certificate, _load_key(key_pem))
         return cls(cert_pem, key_pem, certificate)
@@ -128,7 +137,8 @@ class Authority:
     def create(cls, *, now: datetime, life: timedelta = CA_LIFE) -> "Authority":
         """Make a new authority.
 
-        The subject carries part of the serial: while two authorities are trusted at once, a chain must be unambiguous by name as well as by key.
+        The subject carries part of the serial: while two authorities are trusted at once, a chain must be unambiguous by name as well
+        as by key.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         serial = _serial()
@@ -154,14 +164,15 @@ class Authority:
 
     @classmethod
     def load(cls, cert_pem: bytes, key_pem: bytes) -> "Authority":
+        """Read a stored pair. Raises BadMaterial when the two do not belong together or the certificate may not sign."""
         certificate, key = Certificate.load(cert_pem), _load_key(key_pem)
         _check_pair(certificate, key)
         try:
-            constraints = certificate.x509.extensions.get_extension_for_class(x509.BasicConstraints).value
+            constraints = certificate.raw.extensions.get_extension_for_class(x509.BasicConstraints).value
         except x509.ExtensionNotFound:
             constraints = None
         if constraints is None or not constraints.ca:
-            raise BadMaterial(f"{certificate.x509.subject.rfc4514_string()} is not a CA certificate")
+            raise BadMaterial(f"{certificate.raw.subject.rfc4514_string()} is not a CA certificate")
         return cls(cert_pem, key_pem, certificate, key)
 
     def issue(self, *names: str, now: datetime, life: timedelta = LEAF_LIFE) -> Leaf:
@@ -171,12 +182,12 @@ class Authority:
         """
         san = x509.SubjectAlternativeName(general_names(names))
         key = ec.generate_private_key(ec.SECP256R1())
-        issuer_id = self.certificate.x509.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        issuer_id = self.certificate.raw.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         certificate = (
             x509.CertificateBuilder()
             # Verifiers read the alternative names only; a common name is for people, and is limited to 64 characters.
             .subject_name(_name("podgrace webhook"))
-            .issuer_name(self.certificate.x509.subject)
+            .issuer_name(self.certificate.raw.subject)
             .public_key(key.public_key())
             .serial_number(_serial())
             .not_valid_before(now - BACKDATE)
@@ -223,6 +234,7 @@ def load_bundle(pem: bytes) -> tuple[Certificate, ...]:
 
 
 def dump_bundle(certificates: Iterable[Certificate]) -> bytes:
+    """Write certificates one after the other."""
     return b"".join(certificate.pem for certificate in certificates)
 
 
@@ -275,5 +287,5 @@ def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 
 def _check_pair(certificate: Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-    if certificate.x509.public_key() != key.public_key():
-        raise BadMaterial(f"the private key does not belong to the certificate with serial {certificate.x509.serial_number:032x}")
+    if certificate.raw.public_key() != key.public_key():
+        raise BadMaterial(f"the private key does not belong to the certificate with serial {certificate.raw.serial_number:032x}")

@@ -50,7 +50,11 @@ def findings(files: Mapping[str, bytes], *, now: datetime, within: timedelta, na
     leaf = chain[0]
     found = [*_key(leaf, files[store.KEY_FILE]), *_validity(store.CERT_FILE, leaf, now, within)]
     if uncovered := sorted({name.lower() for name in names} - leaf.names):
-        found.append(Finding(True, f"{store.CERT_FILE} does not cover {', '.join(uncovered)}; it covers {', '.join(sorted(leaf.names)) or 'nothing'}"))
+        found.append(
+            Finding(
+                True, f"{store.CERT_FILE} does not cover {', '.join(uncovered)}; it covers {', '.join(sorted(leaf.names)) or 'nothing'}"
+            )
+        )
     if store.CA_FILE in files:
         trusted = load_bundle(files[store.CA_FILE])
         anchor = _anchor(leaf, chain[1:], trusted)
@@ -66,13 +70,13 @@ def _key(leaf: Certificate, pem: bytes) -> list[Finding]:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return [Finding(True, f"{store.KEY_FILE} ({len(pem)} bytes) is not a PEM private key without password")]
-    if key.public_key() != leaf.x509.public_key():
+    if key.public_key() != leaf.raw.public_key():
         return [Finding(True, f"{store.KEY_FILE} does not belong to {store.CERT_FILE}")]
     return []
 
 
 def _validity(file: str, certificate: Certificate, now: datetime, within: timedelta) -> list[Finding]:
-    subject = f"{file}: {certificate.x509.subject.rfc4514_string() or 'the certificate'}"
+    subject = f"{file}: {certificate.raw.subject.rfc4514_string() or 'the certificate'}"
     if now >= certificate.not_after:
         return [Finding(True, f"{subject} expired at {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC")]
     if now < certificate.not_before:

@@ -29,11 +29,15 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def add_parser(subparsers: Any) -> None:
     """Add `certs` and what is below it; each sets `func`, which takes the arguments and returns the exit code."""
     text = "Make, look at and rotate the certificates of the webhook."
-    commands = subparsers.add_parser("certs", help=text, description=text, allow_abbrev=False).add_subparsers(metavar="COMMAND", required=True)
+    commands = subparsers.add_parser("certs", help=text, description=text, allow_abbrev=False).add_subparsers(
+        metavar="COMMAND", required=True
+    )
 
     made = _command(commands, "init", _init, "Write a throw-away authority's certificates into a directory, for use on one machine.")
     _directory(made)
-    made.add_argument("--name", action="append", required=True, type=_name, metavar="NAME", help="DNS name or IP address to serve; may be repeated")
+    made.add_argument(
+        "--name", action="append", required=True, type=_name, metavar="NAME", help="DNS name or IP address to serve; may be repeated"
+    )
 
     made = _command(commands, "show", _show, "List the certificates of a directory.")
     _directory(made)
@@ -41,7 +45,9 @@ def add_parser(subparsers: Any) -> None:
 
     made = _command(commands, "check", _check, "Exit 1 and say why if the certificates of a directory can't be served, or expire soon.")
     _directory(made)
-    made.add_argument("--within", type=duration, default=timedelta(days=7), metavar="TIME", help="how soon is soon, such as 12h or 7d (default: 7d)")
+    made.add_argument(
+        "--within", type=duration, default=timedelta(days=7), metavar="TIME", help="how soon is soon, such as 12h or 7d (default: 7d)"
+    )
     made.add_argument("--name", action="append", default=[], type=_name, metavar="NAME", help="name that must be covered; may be repeated")
 
 
@@ -59,7 +65,9 @@ def _command(commands: Any, name: str, func: Callable[[argparse.Namespace], int]
 
 
 def _directory(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--dir", required=True, type=Path, metavar="DIR", help=f"holds {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE}")
+    made.add_argument(
+        "--dir", required=True, type=Path, metavar="DIR", help=f"holds {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE}"
+    )
 
 
 def _told(func: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
@@ -99,9 +107,9 @@ def _show(args: argparse.Namespace) -> int:
             {
                 "file": entry.file,
                 "role": entry.role,
-                "subject": entry.certificate.x509.subject.rfc4514_string(),
-                "issuer": entry.certificate.x509.issuer.rfc4514_string(),
-                "serial": f"{entry.certificate.x509.serial_number:032x}",
+                "subject": entry.certificate.raw.subject.rfc4514_string(),
+                "issuer": entry.certificate.raw.issuer.rfc4514_string(),
+                "serial": f"{entry.certificate.raw.serial_number:032x}",
                 "names": sorted(entry.certificate.names),
                 "notBefore": entry.certificate.not_before.isoformat(),
                 "notAfter": entry.certificate.not_after.isoformat(),
@@ -115,8 +123,8 @@ def _show(args: argparse.Namespace) -> int:
         certificate = entry.certificate
         left = certificate.not_after - now
         state = f"{_span(left)} left" if left > timedelta() else f"EXPIRED {_span(-left)} ago"
-        print(f"{entry.file}  {entry.role}  {certificate.x509.subject.rfc4514_string()}")
-        print(f"    issuer   {certificate.x509.issuer.rfc4514_string()}")
+        print(f"{entry.file}  {entry.role}  {certificate.raw.subject.rfc4514_string()}")
+        print(f"    issuer   {certificate.raw.issuer.rfc4514_string()}")
         if certificate.names:
             print(f"    names    {', '.join(sorted(certificate.names))}")
         print(f"    valid    {certificate.not_before:%Y-%m-%d %H:%M} to {certificate.not_after:%Y-%m-%d %H:%M} UTC: {state}")

@@ -1,7 +1,8 @@
 """Certificate files in a directory, replaced as a whole.
 
-The layout is the kubelet's for Secret volumes: each version is a directory of its own, `..data` is a symbolic link to the present one, and the
-names that people use are links through it. One rename switches all files at once, so the same reader works on a mounted Secret and here.
+The layout is the kubelet's for Secret volumes: each version is a directory of its own, `..data` is a symbolic link to the present one,
+and the names that people use are links through it. One rename switches all files at once, so the same reader works on a mounted Secret
+and here.
 
     tls.crt -> ..data/tls.crt      ..data -> ..20261124-120000-5f3a      ..20261124-120000-5f3a/tls.crt
 
