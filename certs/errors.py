@@ -18,3 +18,15 @@ class BadMaterial(CertificateError):
 
 class StoreError(CertificateError):
     """A directory can't be read or written."""
+
+
+class ApiError(CertificateError):
+    """The Kubernetes API did not do what was asked: unreachable, not allowed, or out of order. Trying again later is right."""
+
+
+class ApiMissing(ApiError):
+    """The object is not there: somebody who may create it has to."""
+
+
+class ApiConflict(ApiError):
+    """Somebody else was faster. Reading again and deciding anew is the only right reaction."""

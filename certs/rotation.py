@@ -1,0 +1,200 @@
+"""What to do next, so that no handshake ever fails: trust first, use later, distrust last.
+
+What the cluster holds and the time come in; one write comes out, or none. Whoever makes the write then looks again and asks again: there
+is no state but what is stored, so a crash between any two writes, or another replica going on, changes nothing. (New keys are
+the one thing here that is not determined by the arguments.)
+
+    steady     one signer, trusted by every entry of the webhook configuration; leaves are renewed with a third of their life left
+    trusting   the signer has a third of its life left: a next one is made, published beside it, read back, and given time, because every
+               API server learns of a bundle through its own watch
+    retiring   the next one is the signer now and the leaf is new; the old one stays trusted until the last leaf of it has expired, since a
+               replica that can't reach the API server goes on with what it has
+
+Safe without a leader, as long as each write is refused when its object changed since it was read, and the CA Secret was read before the
+webhook configuration: whoever acts on an old CA Secret then sees an authority that it does not know, and its first act is to write the CA Secret.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from certs.authority import BACKDATE, CA_LIFE, LEAF_LIFE, Authority, Certificate, dump_bundle, load_bundle
+from certs.records import Authorities, Retired, Serving
+
+RETIRED_LIMIT: Final = 16
+"""Bounds what strangers can make us keep: a Secret holds 1 MiB, and each API server parses the bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator chose."""
+
+    names: tuple[str, ...]
+    leaf_life: timedelta = LEAF_LIFE
+    ca_life: timedelta = CA_LIFE
+    trust_wait: timedelta = timedelta(minutes=5)
+    """How long a new authority is published before it signs what is served."""
+    margin: timedelta = timedelta(hours=1)
+    """Added where clocks of different machines meet."""
+    foreign_grace: timedelta = timedelta(days=1)
+    """How long an authority stays trusted that somebody else published: replicas of the mode before may still serve with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What was read, in this order."""
+
+    authorities: Authorities
+    serving: Serving
+    published: tuple[bytes, ...] | None
+    """The bundle of each entry of the webhook configuration; None when that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveAuthorities:
+    """Write the CA Secret."""
+
+    authorities: Authorities
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Write the bundle into every entry of the webhook configuration."""
+
+    bundle: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveServing:
+    """Write the serving Secret."""
+
+    serving: Serving
+    reason: str
+
+
+Action = SaveAuthorities | Publish | SaveServing
+
+
+def decide(world: World, policy: Policy, now: datetime, *, blocked: frozenset[type] = frozenset()) -> Action | None:
+    """Choose the next write. Kinds in *blocked* just failed: what does not depend on them goes on."""
+    return next((action for action in _candidates(world, policy, now) if type(action) not in blocked), None)
+
+
+def phase(authorities: Authorities) -> str:
+    """Name where in its life the authority is."""
+    if authorities.next is not None:
+        return "trusting"
+    if authorities.signer is None:
+        return "missing"
+    return "retiring" if authorities.retired else "steady"
+
+
+def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]:
+    """Give every write that is right in itself, the most urgent first."""
+    stored, leaf = world.authorities, world.serving.leaf
+    signer, following = _alive(stored.signer, now), _alive(stored.next, now)
+    served = leaf.certificate if leaf is not None and now < leaf.certificate.not_after else None
+    bundles = [load_bundle(entry) for entry in world.published or ()]
+    known = {item.fingerprint for item in _everything(stored)}
+    foreign = [item for item in _merge(bundles) if item.fingerprint not in known and now < item.not_after]
+    foreign = foreign[: max(RETIRED_LIMIT - len(stored.retired), 0)]
+
+    def everywhere(certificate: Certificate) -> bool:
+        return world.published is not None and all(certificate in bundle for bundle in bundles)
+
+    def outlived() -> datetime:
+        """When the last leaf is gone, be it one that a replica signs this moment, not knowing what we know."""
+        return max(now + policy.leaf_life, served.not_after if served else now) + policy.margin
+
+    # What others trusted must not be dropped by our first bundle.
+    if foreign:
+        kept = (Retired(item, outlived() if served and served.signed_by(item) else now + policy.foreign_grace) for item in foreign)
+        yield SaveAuthorities(replace(stored, retired=(*stored.retired, *kept)), "a stranger's authority is kept for a while")
+
+    # A signer.
+    protect = served is not None and any(served.signed_by(item) for bundle in bundles for item in bundle)
+    if signer is None and not protect:
+        # Nobody is served under anything trusted: nothing can break, so nothing needs to wait.
+        fresh = following or Authority.create(now=now, life=policy.ca_life)
+        yield SaveAuthorities(replace(stored, signer=fresh, next=None, next_trusted_since=None), "there is no authority")
+    elif following is None and (reason := _signer_due(signer, stored, now)):
+        fresh = Authority.create(now=now, life=policy.ca_life)
+        yield SaveAuthorities(replace(stored, signer=signer, next=fresh, next_trusted_since=None), reason)
+
+    # Trust first.
+    if following and stored.next_trusted_since and not everywhere(following.certificate):
+        yield SaveAuthorities(replace(stored, next_trusted_since=None), "the next authority is not published any more")
+    due = [item for item in stored.retired if _gone(item, served, now)]
+    trusted = [a.certificate for a in (signer, following) if a] + [item.certificate for item in stored.retired if item not in due]
+    bundle = dump_bundle(_merge([trusted]))
+    if (signer or following) and not foreign and any(entry != bundle for entry in world.published or ()):
+        yield Publish(bundle, "entries of the webhook configuration do not trust what they should, or more")
+    if following and everywhere(following.certificate) and not stored.next_trusted_since:
+        yield SaveAuthorities(replace(stored, next_trusted_since=now), "the next authority is published")
+
+    # Use later.
+    since = stored.next_trusted_since
+    if following and since and everywhere(following.certificate) and now >= since + policy.trust_wait:
+        old = (Retired(signer.certificate, outlived()),) if signer else ()
+        promoted = replace(stored, signer=following, next=None, next_trusted_since=None, retired=(*stored.retired, *old))
+        yield SaveAuthorities(promoted, "the next authority is trusted long enough")
+    if signer and (reason := _leaf_due(world, signer, policy, now)):
+        # Renewing under the same authority asks nothing of anybody; the first leaf of another one does.
+        if everywhere(signer.certificate) or (served and served.signed_by(signer.certificate)):
+            yield SaveServing(Serving(signer.issue(*policy.names, now=now, life=policy.leaf_life), bundle), reason)
+    elif leaf is not None and trusted and world.serving.bundle != bundle:
+        yield SaveServing(replace(world.serving, bundle=bundle), "the bundle changed")
+
+    # Distrust last. Out of the bundle first: what is published and not in the Secret is taken for a stranger's.
+    if gone := [item for item in due if not any(item.certificate in found for found in bundles)]:
+        yield SaveAuthorities(replace(stored, retired=tuple(item for item in stored.retired if item not in gone)), "no leaf of it is left")
+
+
+def _alive(authority: Authority | None, now: datetime) -> Authority | None:
+    """Take an expired authority for none. One from the future stays: a clock is wrong, and new keys would not mend it."""
+    return authority if authority is not None and now < authority.certificate.not_after else None
+
+
+def _signer_due(signer: Authority | None, stored: Authorities, now: datetime) -> str | None:
+    if signer is None:
+        return "the authority is lost or expired, and a leaf of it is served"
+    if now >= signer.certificate.renew_at:
+        return "a third of the authority's life is left"
+    if stored.renew_authority_before and _made(signer.certificate) < stored.renew_authority_before:
+        return "a new authority is asked for"
+    return None
+
+
+def _leaf_due(world: World, signer: Authority, policy: Policy, now: datetime) -> str | None:
+    leaf, asked = world.serving.leaf, world.authorities.renew_leaf_before
+    if leaf is None:
+        return "there is no leaf"
+    if not leaf.certificate.signed_by(signer.certificate):
+        return "the leaf is of another authority"
+    if asked and _made(leaf.certificate) < asked:
+        return "a new leaf is asked for"
+    if now < leaf.certificate.not_before:
+        return None  # as with an authority from the future
+    return leaf.certificate.needs_renewal(now, policy.names)
+
+
+def _gone(item: Retired, served: Certificate | None, now: datetime) -> bool:
+    if now >= item.certificate.not_after:
+        return True
+    return now >= item.until and not (served and served.signed_by(item.certificate))
+
+
+def _made(certificate: Certificate) -> datetime:
+    return certificate.not_before + BACKDATE
+
+
+def _everything(stored: Authorities) -> list[Certificate]:
+    authorities = [a.certificate for a in (stored.signer, stored.next) if a is not None]
+    return authorities + [item.certificate for item in stored.retired]
+
+
+def _merge(bundles: Sequence[Sequence[Certificate]]) -> list[Certificate]:
+    return list({item.fingerprint: item for bundle in bundles for item in bundle}.values())
