@@ -9,19 +9,29 @@
 
 import argparse
 import json
+import os
 import re
+import secrets
+import signal
+import socket
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from certs import checks, store
-from certs.authority import general_names
-from certs.errors import BadName, CertificateError, StoreError
+from certs import checks, metrics, records, store
+from certs.authority import CA_LIFE, LEAF_LIFE, general_names, service_names
+from certs.errors import ApiConflict, BadMaterial, BadName, CertificateError, StoreError
+from certs.kubernetes import Client, Server
 from certs.local import ephemeral
+from certs.manager import Manager, Settings
+from certs.rotation import Policy
 
 OK, WRONG = 0, 1
+CONFLICTS = 10
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -50,6 +60,33 @@ def add_parser(subparsers: Any) -> None:
     )
     made.add_argument("--name", action="append", default=[], type=_name, metavar="NAME", help="name that must be covered; may be repeated")
 
+    made = _command(
+        commands, "run", _run, "Keep the certificates of a Deployment right until stopped: beside the webhook, in each of its Pods."
+    )
+    _directory(made)
+    _api(made)
+    made.add_argument("--service", required=True, metavar="NAME", help="Service by which the API server calls the webhook")
+    made.add_argument(
+        "--webhook-configuration", required=True, metavar="NAME", help="MutatingWebhookConfiguration whose caBundle fields are kept"
+    )
+    made.add_argument("--secret", required=True, metavar="NAME", help="Secret of the serving certificate; must exist, may be empty")
+    made.add_argument("--lease", required=True, metavar="NAME", help="Lease that says whose turn it is; must exist, may be empty")
+    made.add_argument("--cluster-domain", default="cluster.local", metavar="DOMAIN", help="domain of Services (default: cluster.local)")
+    made.add_argument("--leaf-life", type=duration, default=LEAF_LIFE, metavar="TIME", help="life of a serving certificate (default: 60d)")
+    made.add_argument("--ca-life", type=duration, default=CA_LIFE, metavar="TIME", help="life of an authority (default: 1825d)")
+    trust_wait = "how long a new authority is published before it signs what is served (default: 5m)"
+    made.add_argument("--trust-wait", type=duration, default=timedelta(minutes=5), metavar="TIME", help=trust_wait)
+    made.add_argument("--poll", type=duration, default=timedelta(seconds=10), metavar="TIME", help="time between two looks (default: 10s)")
+    made.add_argument("--metrics-port", type=_port, default=0, metavar="PORT", help="HTTP port of /metrics and /healthz (default: 0, none)")
+
+    made = _command(
+        commands, "renew", _renew, "Ask for a new serving certificate, or a new authority, without waiting for the time to come."
+    )
+    _api(made)
+    made.add_argument(
+        "--authority", action="store_true", help="renew the authority as well; its serving certificates follow within minutes"
+    )
+
 
 def duration(text: str) -> timedelta:
     """Read a time such as 90s, 15m, 12h or 60d."""
@@ -68,6 +105,24 @@ def _directory(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--dir", required=True, type=Path, metavar="DIR", help=f"holds {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE}"
     )
+
+
+def _api(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--namespace", required=True, metavar="NAME", help="namespace of the webhook")
+    made.add_argument("--ca-secret", required=True, metavar="NAME", help="Secret of the authority; must exist, may be empty")
+    made.add_argument("--api", metavar="URL", help="API server (default: the cluster's own); http://127.0.0.1:8001 beside `kubectl proxy`")
+    made.add_argument("--api-token", type=Path, metavar="FILE", help="token for it (default: the Pod's)")
+    made.add_argument("--api-ca", type=Path, metavar="FILE", help="authority of its certificate (default: the Pod's)")
+
+
+def _client(args: argparse.Namespace) -> Client:
+    return Client(Server.of(args.api, args.api_token, args.api_ca), args.namespace)
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: accepted: 0 to 65535")
 
 
 def _told(func: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
@@ -96,6 +151,63 @@ def _init(args: argparse.Namespace) -> int:
     print(f"wrote {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE} for {', '.join(args.name)} to {args.dir}")
     print(f"Clients that shall trust them: curl --cacert {args.dir / store.CA_FILE} ...")
     return OK
+
+
+def _run(args: argparse.Namespace) -> int:
+    policy = Policy(
+        names=service_names(args.service, args.namespace, args.cluster_domain),
+        leaf_life=args.leaf_life,
+        ca_life=args.ca_life,
+        trust_wait=args.trust_wait,
+    )
+    settings = Settings(
+        directory=args.dir,
+        ca_secret=args.ca_secret,
+        secret=args.secret,
+        lease=args.lease,
+        webhook_configuration=args.webhook_configuration,
+        # A restarted container is not the one that held the Lease before: it may have been cut off in the middle of a write.
+        identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}",
+        policy=policy,
+        poll=max(args.poll.total_seconds(), 1.0),
+    )
+    general_names(policy.names)
+    manager = Manager(settings, _client(args), _report)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server = metrics.listen(manager.figures, "", args.metrics_port) if args.metrics_port else None
+    _report("started", identity=settings.identity, names=policy.names, leafLife=_span(policy.leaf_life), caLife=_span(policy.ca_life))
+    manager.run(stop)
+    if server is not None:
+        server.shutdown()
+        server.server_close()
+    _report("stopped")
+    return OK
+
+
+def _renew(args: argparse.Namespace) -> int:
+    client = _client(args)
+    now = datetime.now(UTC).replace(microsecond=0)
+    for _ in range(CONFLICTS):
+        secret = client.secret(args.ca_secret)
+        stored = records.read_authorities(secret.data)
+        if stored.signer is None:
+            raise BadMaterial(f"Secret {args.ca_secret} in {args.namespace} holds no authority yet: is `podgrace certs run` running?")
+        wish = replace(stored, renew_leaf_before=now, renew_authority_before=now if args.authority else stored.renew_authority_before)
+        try:
+            client.save_secret(secret, records.write_authorities(wish))
+        except ApiConflict:
+            continue
+        what = "the authority and then the serving certificate" if args.authority else "the serving certificate"
+        print(f"asked for; `podgrace certs run` renews {what} at its next look, and tells it in its log")
+        return OK
+    raise ApiConflict(f"Secret {args.ca_secret} in {args.namespace} changed {CONFLICTS} times while we tried to write it")
+
+
+def _report(event: str, /, **fields: object) -> None:
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"), "event": event, **fields}
+    print(json.dumps(line, default=str), flush=True)
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -10,8 +10,9 @@ the one thing here that is not determined by the arguments.)
     retiring   the next one is the signer now and the leaf is new; the old one stays trusted until the last leaf of it has expired, since a
                replica that can't reach the API server goes on with what it has
 
-Safe without a leader, as long as each write is refused when its object changed since it was read, and the CA Secret was read before the
-webhook configuration: whoever acts on an old CA Secret then sees an authority that it does not know, and its first act is to write the CA Secret.
+Safe without a leader, as long as each write is refused when its object changed since it was read, and the CA Secret was read before
+the webhook configuration: whoever acts on an old CA Secret then sees an authority that it does not know, and its first act is to write
+the CA Secret.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,0 +1,252 @@
+"""The loop that keeps a replica's certificate files right, and, on one replica, the cluster's.
+
+Every few seconds: read the serving Secret and put it into the directory that the serving container reads; then, if it is our turn,
+do what `certs.rotation` says, one write at a time, looking again after each.
+
+Nothing here can harm a certificate that works: files are only ever replaced by a pair that fits and is not expired, and whatever fails
+is told, counted and tried again, later and later up to two minutes. The process ends only when it is asked to.
+"""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from certs import lease, records, rotation, store
+from certs.authority import load_bundle
+from certs.errors import ApiConflict, ApiMissing, CertificateError
+from certs.kubernetes import Client
+from certs.rotation import Policy, Publish, SaveAuthorities, SaveServing
+
+STEPS: Final = 16
+"""Writes in one turn, at most. A whole first start needs three; a loop would be our mistake, and must not become load."""
+SKEW_LIMIT: Final = timedelta(minutes=10)
+"""With a clock that differs more from the API server's we decide nothing: an hour of backdating must cover it and the rest."""
+SLOWEST: Final = 120.0
+
+
+class Report(Protocol):
+    """Tell an event and what belongs to it."""
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        """Tell it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Which objects are ours."""
+
+    directory: Path
+    ca_secret: str
+    secret: str
+    lease: str
+    webhook_configuration: str
+    identity: str
+    policy: Policy
+    poll: float = 10.0
+
+
+@dataclass(slots=True)
+class Figures:
+    """What `certs.metrics` shows."""
+
+    leader: bool = False
+    phase: str = "unknown"
+    succeeded_at: datetime | None = None
+    failures: int = 0
+    writes: dict[str, int] = field(default_factory=lambda: {"authorities": 0, "bundle": 0, "serving": 0, "files": 0})
+    expiries: dict[str, datetime] = field(default_factory=dict)
+
+
+class Manager:
+    """Holds what outlives a turn: when the Lease was last seen to change, and what was already told."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        report: Report,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.figures = Figures()
+        self._settings, self._client, self._report = settings, client, report
+        self._clock, self._chance = clock, chance
+        self._seen: lease.Seen | None = None
+        self._told: dict[str, str] = {}
+        self._failed_in_a_row = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Go on until *stop* is set."""
+        while not stop.is_set():
+            stop.wait(self.turn())
+        if self.figures.leader:
+            self._release()
+
+    def turn(self) -> float:
+        """Do what is to be done now; returns the seconds until the next look."""
+        fine = self._guarded("files", self._files)
+        fine &= self._guarded("rotation", self._rotate)
+        if fine:
+            self._failed_in_a_row = 0
+            self.figures.succeeded_at = self._clock()
+        else:
+            self._failed_in_a_row += 1
+            self.figures.failures += 1
+        return self._pause()
+
+    def _pause(self) -> float:
+        # Somebody waits for our first files: look often, at first.
+        waiting = "leaf" not in self.figures.expiries
+        base = min(1.0, self._settings.poll) if waiting else self._settings.poll
+        slowed: float = min(base * 2.0 ** min(max(self._failed_in_a_row - (5 if waiting else 0), 0), 10), SLOWEST)
+        return slowed * (0.8 + 0.4 * self._chance())
+
+    def _guarded(self, what: str, do: Callable[[], None]) -> bool:
+        try:
+            do()
+        except CertificateError as error:
+            self._tell(what, f"{what}_failed", error=str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - our bug must not take the working certificate's renewal with it
+            self._tell(what, f"{what}_failed", error=f"{type(error).__name__}: {error}", bug=True)
+            return False
+        self._told.pop(what, None)
+        return True
+
+    def _tell(self, what: str, event: str, **fields: object) -> None:
+        """Report a trouble once, not every ten seconds."""
+        text = f"{event} {fields}"
+        if self._told.get(what) != text:
+            self._told[what] = text
+            self._report(event, **fields)
+
+    def _files(self) -> None:
+        secret = self._client.secret(self._settings.secret)
+        self._write_files(records.read_serving(secret.data))
+
+    def _write_files(self, serving: records.Serving) -> None:
+        now, leaf = self._clock(), serving.leaf
+        for problem in serving.problems:
+            self._tell("serving secret", "secret_unreadable", secret=self._settings.secret, problem=problem)
+        if leaf is None or now >= leaf.certificate.not_after:
+            return
+        self.figures.expiries["leaf"] = leaf.certificate.not_after
+        if store.write(self._settings.directory, records.write_serving(serving)):
+            self.figures.writes["files"] += 1
+            self._report("files_written", directory=str(self._settings.directory), **_facts(serving))
+
+    def _rotate(self) -> None:
+        self.figures.leader = False
+        if not self._my_turn():
+            return
+        if abs(self._client.skew) > SKEW_LIMIT:
+            seconds = round(self._client.skew.total_seconds())
+            self._release()
+            raise CertificateError(
+                f"our clock differs from the API server's by {seconds} s; accepted: {SKEW_LIMIT.seconds} s. Nothing is decided by it"
+            )
+        self.figures.leader = True
+        blocked: dict[type, CertificateError] = {}
+        for _ in range(STEPS):
+            try:
+                if not self._step(blocked):
+                    break
+            except ApiConflict as error:
+                # Somebody else wrote: read again. Who conflicts for ever has lost the Lease long ago.
+                self._report("conflict", error=str(error))
+                if not self._my_turn():
+                    return
+        if blocked:
+            raise next(iter(blocked.values()))
+
+    def _step(self, blocked: dict[type, CertificateError]) -> bool:
+        """Look, decide, write. False: there is nothing to do."""
+        settings, client = self._settings, self._client
+        # In this order; certs.rotation says why.
+        ca_secret = client.secret(settings.ca_secret)
+        secret = client.secret(settings.secret)
+        try:
+            webhooks = client.webhooks(settings.webhook_configuration)
+        except ApiMissing:
+            webhooks = None
+            self._tell("configuration", "configuration_missing", name=settings.webhook_configuration)
+        authorities = records.read_authorities(ca_secret.data)
+        serving = records.read_serving(secret.data)
+        for problem in authorities.problems:
+            self._tell("ca secret", "secret_unreadable", secret=settings.ca_secret, problem=problem)
+        world = rotation.World(authorities, serving, None if webhooks is None else tuple(webhooks.bundles.values()))
+        self._note(authorities)
+        action = rotation.decide(world, settings.policy, self._clock(), blocked=frozenset(blocked))
+        if action is None:
+            return False
+        try:
+            if isinstance(action, SaveAuthorities):
+                client.save_secret(ca_secret, records.write_authorities(action.authorities))
+                self._note(action.authorities)
+                self._done("authorities", action.reason, phase=self.figures.phase)
+            elif isinstance(action, Publish) and webhooks is not None:
+                client.publish(settings.webhook_configuration, webhooks, action.bundle)
+                self._done("bundle", action.reason, entries=sorted(webhooks.bundles), authorities=len(load_bundle(action.bundle)))
+            elif isinstance(action, SaveServing):
+                client.save_secret(secret, records.write_serving(action.serving))
+                self._done("serving", action.reason, **_facts(action.serving))
+                self._write_files(action.serving)
+        except ApiConflict:
+            raise
+        except CertificateError as error:
+            blocked[type(action)] = error
+        return True
+
+    def _note(self, authorities: records.Authorities) -> None:
+        self.figures.phase = rotation.phase(authorities)
+        for name, authority in (("authority", authorities.signer), ("next", authorities.next)):
+            self.figures.expiries.pop(name, None)
+            if authority is not None:
+                self.figures.expiries[name] = authority.certificate.not_after
+
+    def _done(self, what: str, reason: str, **fields: object) -> None:
+        self.figures.writes[what] += 1
+        self._report(f"{what}_written", reason=reason, **fields)
+
+    def _my_turn(self) -> bool:
+        """Hold the Lease, or take it when nobody does."""
+        found = self._client.lease(self._settings.lease)
+        now = self._clock()
+        step = lease.turn(found.get("spec") or {}, self._settings.identity, now, self._seen)
+        self._seen = step.seen
+        if step.spec is None:
+            return step.mine
+        try:
+            saved = self._client.save_lease(found, step.spec)
+        except ApiConflict:
+            return False
+        taken = (found.get("spec") or {}).get("holderIdentity") != self._settings.identity
+        self._seen = lease.turn(saved.get("spec") or {}, self._settings.identity, now, None).seen
+        if taken:
+            self._report("lease_taken", lease=self._settings.lease, identity=self._settings.identity)
+        return True
+
+    def _release(self) -> None:
+        """Give the Lease back. Trying is enough: it ends by itself."""
+        try:
+            found = self._client.lease(self._settings.lease)
+            if (found.get("spec") or {}).get("holderIdentity") == self._settings.identity:
+                self._client.save_lease(found, lease.released(found["spec"], self._clock()))
+        except CertificateError as error:
+            self._report("lease_not_released", error=str(error))
+
+
+def _facts(serving: records.Serving) -> dict[str, Any]:
+    if serving.leaf is None:
+        return {}
+    certificate = serving.leaf.certificate
+    return {
+        "serial": f"{certificate.raw.serial_number:032x}",
+        "notAfter": certificate.not_after.isoformat(),
+        "names": sorted(certificate.names),
+    }

@@ -1,0 +1,81 @@
+"""The manager's figures for Prometheus, over plain HTTP.
+
+The serving process exposes the expiry of what it serves by itself; this is what only the manager knows: whether renewing works.
+"""
+
+import threading
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+from certs.manager import Figures
+
+PHASES: Final = ("missing", "steady", "trusting", "retiring")
+
+
+def render(figures: Figures) -> str:
+    """Write the figures in the text format."""
+    expiries = dict(figures.expiries)
+    families: list[tuple[str, str, str, list[tuple[str, float]]]] = [
+        (
+            "not_after_timestamp_seconds",
+            "gauge",
+            "End of validity of what is stored in the cluster.",
+            [(f'{{kind="{kind}"}}', time.timestamp()) for kind, time in sorted(expiries.items())],
+        ),
+        (
+            "last_success_timestamp_seconds",
+            "gauge",
+            "When this replica last found everything right, or made it so.",
+            [("", _seconds(figures.succeeded_at))],
+        ),
+        ("failures_total", "counter", "Looks in which something failed.", [("", figures.failures)]),
+        (
+            "writes_total",
+            "counter",
+            "Writes by this replica.",
+            [(f'{{object="{name}"}}', count) for name, count in sorted(figures.writes.items())],
+        ),
+        ("leader", "gauge", "1 on the replica whose turn it is.", [("", float(figures.leader))]),
+        (
+            "phase",
+            "gauge",
+            "1 for the phase that the authority is in; on the leader only.",
+            [(f'{{phase="{name}"}}', float(figures.leader and name == figures.phase)) for name in PHASES],
+        ),
+    ]
+    lines = []
+    for name, kind, text, samples in families:
+        lines += [f"# HELP podgrace_certs_{name} {text}", f"# TYPE podgrace_certs_{name} {kind}"]
+        lines += [f"podgrace_certs_{name}{labels} {value:.0f}" for labels, value in samples]
+    return "\n".join(lines) + "\n"
+
+
+def listen(figures: Figures, host: str, port: int) -> ThreadingHTTPServer:
+    """Serve /metrics and /healthz in a thread; port 0 takes any free one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10  # a client that says nothing holds no thread
+        server_version = "podgrace-certs"
+
+        def do_GET(self) -> None:
+            bodies = {"/metrics": lambda: render(figures), "/healthz": lambda: "ok\n"}
+            made = bodies.get(self.path.partition("?")[0])
+            body = (made() if made else "accepted: /metrics, /healthz\n").encode()
+            self.send_response(200 if made else 404)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Keep scrapes out of the log."""
+
+    server = ThreadingHTTPServer((host, port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server
+
+
+def _seconds(time: datetime | None) -> float:
+    return time.timestamp() if time else 0.0
