@@ -20,6 +20,10 @@ class StoreError(CertificateError):
     """A directory can't be read or written."""
 
 
+class BadClock(CertificateError):
+    """Our clock and the API server's differ too much to decide anything by it."""
+
+
 class ApiError(CertificateError):
     """The Kubernetes API did not do what was asked: unreachable, not allowed, or out of order. Trying again later is right."""
 

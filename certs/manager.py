@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from certs import lease, records, rotation, store
 from certs.authority import load_bundle
-from certs.errors import ApiConflict, ApiMissing, CertificateError
+from certs.errors import ApiConflict, ApiMissing, BadClock, CertificateError
 from certs.kubernetes import Client
 from certs.rotation import Policy, Publish, SaveAuthorities, SaveServing
 
@@ -147,7 +147,7 @@ class Manager:
         if abs(self._client.skew) > SKEW_LIMIT:
             seconds = round(self._client.skew.total_seconds())
             self._release()
-            raise CertificateError(
+            raise BadClock(
                 f"our clock differs from the API server's by {seconds} s; accepted: {SKEW_LIMIT.seconds} s. Nothing is decided by it"
             )
         self.figures.leader = True

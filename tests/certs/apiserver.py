@@ -1,0 +1,135 @@
+"""A small API server over a socket: two Secrets, a Lease, a webhook configuration, with the real conflict rules.
+
+It keeps every version that ever was, so that a test can judge the whole past.
+"""
+
+import base64
+import copy
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+NAMESPACE = "system"
+CORE = f"/api/v1/namespaces/{NAMESPACE}/secrets/"
+CA, TLS = CORE + "ca", CORE + "tls"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/turn"
+CONFIG = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/podgrace"
+
+Json = dict[str, Any]
+
+
+class Clock:
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class ApiServer:
+    def __init__(
+        self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), entries: tuple[str, ...] = ("a.podgrace.io", "b.podgrace.io")
+    ) -> None:
+        self.clock = clock
+        self.lock = threading.Lock()
+        self.version = 0
+        self.objects: dict[str, Json] = {}
+        self.history: list[tuple[datetime, str, Json]] = []
+        self.refused: dict[str, int] = {}
+        """Statuses by "METHOD path": what to answer instead of doing it."""
+        self.requests: list[str] = []
+        self.conflicts = 0
+        for path, kind in ((CA, "Secret"), (TLS, "Secret"), (LEASE, "Lease"), (CONFIG, "MutatingWebhookConfiguration")):
+            self.put(path, {"kind": kind, "metadata": {"name": path.rpartition("/")[2], "labels": {"of": "helm"}}})
+        self.objects[CONFIG]["webhooks"] = [
+            {"name": name, "clientConfig": {"service": {"name": "podgrace"}}, "sideEffects": "None"} for name in entries
+        ]
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def put(self, path: str, value: Json) -> Json:
+        self.version += 1
+        stored = copy.deepcopy(value)
+        stored["metadata"]["resourceVersion"] = str(self.version)
+        self.objects[path] = stored
+        self.history.append((self.clock(), path, copy.deepcopy(stored)))
+        return stored
+
+    def data(self, path: str) -> dict[str, bytes]:
+        return {key: base64.b64decode(value) for key, value in self.objects[path].get("data", {}).items()}
+
+    def bundles(self) -> list[bytes]:
+        return bundles(self.objects[CONFIG])
+
+    def edit(self, path: str, data: dict[str, bytes]) -> None:
+        """Let a person change a Secret."""
+        self.put(path, {**self.objects[path], "data": {key: base64.b64encode(value).decode() for key, value in data.items()}})
+
+    def edit_bundle(self, number: int, bundle: bytes) -> None:
+        """Let a person change an entry of the configuration."""
+        changed = copy.deepcopy(self.objects[CONFIG])
+        changed["webhooks"][number]["clientConfig"]["caBundle"] = base64.b64encode(bundle).decode()
+        self.put(CONFIG, changed)
+
+    def answer(self, method: str, path: str, body: Json | None) -> tuple[int, Json]:
+        with self.lock:
+            self.requests.append(f"{method} {path}")
+            if status := self.refused.get(f"{method} {path}"):
+                return status, {"kind": "Status", "message": "refused by the test"}
+            if path not in self.objects:
+                return 404, {"kind": "Status", "message": f"{path} not found"}
+            found = self.objects[path]
+            if body is None:
+                return 200, found
+            if body["metadata"].get("resourceVersion") != found["metadata"]["resourceVersion"]:
+                self.conflicts += 1
+                return 409, {"kind": "Status", "message": "the object has been modified"}
+            if method == "PUT" and body["metadata"]["name"] == found["metadata"]["name"]:
+                return 200, self.put(path, body)
+            if method == "PATCH" and path == CONFIG:
+                changed = copy.deepcopy(found)
+                applied = {entry["name"]: entry["clientConfig"]["caBundle"] for entry in body["webhooks"]}
+                if set(applied) != {entry["name"] for entry in changed["webhooks"]}:
+                    return 422, {"kind": "Status", "message": "an entry that is not there would be made"}
+                for entry in changed["webhooks"]:
+                    entry["clientConfig"]["caBundle"] = applied[entry["name"]]
+                return 200, self.put(path, changed)
+            return 405, {"kind": "Status", "message": f"{method} {path}"}
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def serve(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                status, answer = api.answer(self.command, self.path.partition("?")[0], body)
+                content = json.dumps(answer).encode()
+                self.send_response_only(status)
+                self.send_header("Date", format_datetime(api.clock(), usegmt=True))
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_PUT = do_PATCH = serve  # noqa: N815 - the library's names
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+
+def bundles(config: Json) -> list[bytes]:
+    return [base64.b64decode(entry["clientConfig"].get("caBundle", "")) for entry in config["webhooks"]]
