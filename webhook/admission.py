@@ -80,8 +80,8 @@ class Response(msgspec.Struct, rename="camel", omit_defaults=True):
     allowed: bool
     patch_type: str = ""
     patch: str = ""
-    warnings: list[str] = []  # noqa: RUF012 - msgspec copies an empty list for every instance
-    audit_annotations: dict[str, str] = {}  # noqa: RUF012 - as above
+    warnings: list[str] = []
+    audit_annotations: dict[str, str] = {}
 
 
 class Reply(msgspec.Struct, rename="camel"):
@@ -175,7 +175,7 @@ def _not_ours(request: Request) -> str:
 
 def _reply(request: Request, result: str, decisions: list[Decision], ops: list[Op], metadata: Metadata = EMPTY) -> Answer:
     codes = tuple(dict.fromkeys([decision.code for decision in decisions]))
-    response = Response(request.uid, True)  # noqa: FBT003 - the field's name is its meaning
+    response = Response(request.uid, True)
     if ops:
         response.patch_type = "JSONPatch"
         response.patch = b64encode(_encode(ops)).decode()

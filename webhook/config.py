@@ -133,7 +133,37 @@ class Config(msgspec.Struct, frozen=True):
 
 
 SIGNALS: Final = frozenset(
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
+    [
+        "HUP",
+        "INT",
+        "QUIT",
+        "ILL",
+        "TRAP",
+        "ABRT",
+        "BUS",
+        "FPE",
+        "USR1",
+        "SEGV",
+        "USR2",
+        "PIPE",
+        "ALRM",
+        "TERM",
+        "STKFLT",
+        "CHLD",
+        "CONT",
+        "TSTP",
+        "TTIN",
+        "TTOU",
+        "URG",
+        "XCPU",
+        "XFSZ",
+        "VTALRM",
+        "PROF",
+        "WINCH",
+        "IO",
+        "PWR",
+        "SYS",
+    ],
 )
 
 
@@ -230,7 +260,7 @@ def _config(file: File) -> Config:
     helper, defaults, patches = file.helper, file.defaults, file.patches
     server = _version(file.kubernetes.version) or (1, 36)
     oldest = min(server, _version(file.kubernetes.oldest_kubelet) or server)
-    own = {name: Profile(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in msgspec.structs.asdict(p).items()}) for name, p in file.profiles.items()}
+    own = {name: msgspec.convert({"name": name, **_kebab(profile)}, Profile) for name, profile in file.profiles.items()}
     operator = Operator(
         profiles=merged(BUILT_IN, own),
         modes=frozenset(file.bounds.modes),
@@ -260,6 +290,11 @@ def _config(file: File) -> Config:
         readiness="auto" if patches.readiness_probe else "off",
     )
     return Config(file, operator, settings)
+
+
+def _kebab(profile: ProfileConfig) -> dict[str, Any]:
+    """Spell the keys as in profiles.toml."""
+    return {name.replace("_", "-"): value for name, value in msgspec.structs.asdict(profile).items()}
 
 
 def _version(text: str) -> tuple[int, int] | None:

@@ -42,7 +42,7 @@ class _Refused(ValueError):
     """A wish that the operator switched off."""
 
 
-class _Over(Exception):  # noqa: N818 - it carries the value that is used instead
+class _Over(Exception):
     """A value over the operator's bound."""
 
     def __init__(self, bound: int) -> None:

@@ -9,6 +9,7 @@ after its endpoints have changed: closing at the signal loses calls.
 """
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable
 
@@ -34,10 +35,8 @@ class Shutdown:
 
     async def delayed(self) -> None:
         """Wait for the delay to pass, or for a person at the terminal who presses ^C again."""
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), self.delay)
-        except TimeoutError:
-            pass
 
     def _term(self) -> None:
         """Begin, once. A second TERM changes nothing: whoever sends it wants it over, and the drain is bounded already."""

@@ -128,7 +128,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
-        self._registry.register(self)  # type: ignore[arg-type] - any object with collect() is a collector
+        self._registry.register(self)  # type: ignore[arg-type]  # any object with collect() is a collector
 
     def call(self, answer: Answer, size: int, seconds: float) -> None:
         """Count one call that reached a decision, and write its line."""
@@ -182,11 +182,14 @@ class Metrics:
             yield CounterMetricFamily(name, text, value=value)
         for name, (text, label, counts) in self._counters.items():
             yield _counter(name, text, label, counts)
-        total, buckets = 0, []
+        total = 0
+        buckets: list[tuple[str, float]] = []
         for bound, count in zip((*map(str, BOUNDS), "+Inf"), self._buckets, strict=True):
             total += count
             buckets.append((bound, float(total)))
-        yield HistogramMetricFamily("podgrace_request_duration_seconds", "From the head of a request to its answer.", buckets=buckets, sum_value=self._seconds)
+        yield HistogramMetricFamily(
+            "podgrace_request_duration_seconds", "From the head of a request to its answer.", buckets=buckets, sum_value=self._seconds
+        )
         yield GaugeMetricFamily("podgrace_requests_in_flight", "Requests without an answer yet.", value=self.in_flight)
         for name, text, label, read in self._gauges:
             family = GaugeMetricFamily(name, text, labels=[label] if label else [])

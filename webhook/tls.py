@@ -8,6 +8,7 @@ a key by one of another type leaves the old leaf in use. Each pair gets a contex
 and is then swapped in by the SNI callback, which OpenSSL calls for every handshake, with or without a server name.
 """
 
+import contextlib
 import hashlib
 import ssl
 import time
@@ -73,7 +74,13 @@ class Keeper:
             return False
         self.pair, self.problem, self._refused = pair, "", b""
         self.succeeded += 1
-        report("certificate_loaded", serial=pair.serial, names=pair.names, notAfter=_iso(pair.not_after), chainChecked=pair.ca_not_after is not None)
+        report(
+            "certificate_loaded",
+            serial=pair.serial,
+            names=pair.names,
+            notAfter=_iso(pair.not_after),
+            chainChecked=pair.ca_not_after is not None,
+        )
         return True
 
     def missing(self, now: float) -> str:
@@ -100,10 +107,8 @@ class Keeper:
     def _files(self) -> tuple[bytes, bytes, bytes]:
         ca = b""
         if self.ca is not None:
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 ca = self.ca.read_bytes()
-            except FileNotFoundError:
-                pass
         return self.cert.read_bytes(), self.key.read_bytes(), ca
 
     def _digest(self) -> bytes:

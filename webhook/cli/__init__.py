@@ -43,16 +43,33 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument("--config", default=os.environ.get("PODGRACE_CONFIG"), metavar="FILE", help="configuration (env PODGRACE_CONFIG)")
 
     def file_option(made: argparse.ArgumentParser) -> None:
-        made.add_argument("-f", "--filename", required=True, metavar="FILE", help="manifest with one or more documents; - is standard input")
+        made.add_argument(
+            "-f", "--filename", required=True, metavar="FILE", help="manifest with one or more documents; - is standard input"
+        )
 
     run = command("serve", _serve, "Serve the webhook until stopped.")
     config_option(run)
     env = os.environ.get
     run.add_argument("--host", default=env("PODGRACE_HOST", "0.0.0.0"), help="address of both listeners (env PODGRACE_HOST)")  # noqa: S104 - in a Pod
     run.add_argument("--port", type=_port, default=env("PODGRACE_PORT", "8443"), help="HTTPS port of POST /mutate (env PODGRACE_PORT)")
-    run.add_argument("--plain-port", type=_port, default=env("PODGRACE_PLAIN_PORT", "9090"), help="HTTP port of /livez, /readyz, /metrics (env PODGRACE_PLAIN_PORT)")
-    run.add_argument("--cert-dir", default=env("PODGRACE_CERT_DIR", "/tls"), metavar="DIR", help="holds tls.crt, tls.key and perhaps ca.crt (env PODGRACE_CERT_DIR)")
-    run.add_argument("--drain-seconds", type=float, default=float(env("PODGRACE_DRAIN_SECONDS", "15")), help="seconds of service after TERM (env PODGRACE_DRAIN_SECONDS)")
+    run.add_argument(
+        "--plain-port",
+        type=_port,
+        default=env("PODGRACE_PLAIN_PORT", "9090"),
+        help="HTTP port of /livez, /readyz, /metrics (env PODGRACE_PLAIN_PORT)",
+    )
+    run.add_argument(
+        "--cert-dir",
+        default=env("PODGRACE_CERT_DIR", "/tls"),
+        metavar="DIR",
+        help="holds tls.crt, tls.key and perhaps ca.crt (env PODGRACE_CERT_DIR)",
+    )
+    run.add_argument(
+        "--drain-seconds",
+        type=float,
+        default=float(env("PODGRACE_DRAIN_SECONDS", "15")),
+        help="seconds of service after TERM (env PODGRACE_DRAIN_SECONDS)",
+    )
 
     made = command("inject", _inject, "Write manifests as the webhook would admit them.")
     file_option(made)
@@ -194,7 +211,17 @@ def _profiles(args: argparse.Namespace) -> int:
     if args.output == "json":
         print(msgspec.json.format(msgspec.json.encode(list(profiles)), indent=2).decode())
         return OK
-    rows = [(p.name, p.signal, "yes" if p.observe else "no", f"{p.patience} s" if p.patience else "as before", " ".join(p.match) or "-", p.caveat) for p in profiles]
+    rows = [
+        (
+            p.name,
+            p.signal,
+            "yes" if p.observe else "no",
+            f"{p.patience} s" if p.patience else "as before",
+            " ".join(p.match) or "-",
+            p.caveat,
+        )
+        for p in profiles
+    ]
     print(show.table(("NAME", "SIGNAL", "WAITS", "PATIENCE", "SEEN AS", "CAVEAT"), rows))
     return OK
 

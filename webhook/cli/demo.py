@@ -71,7 +71,20 @@ def run(args: argparse.Namespace) -> int:
 
 def _ask(directory: Path, body: bytes, config: str | None) -> tuple[dict[str, Any], float]:
     """Start the server in a process of its own, ask it once it is ready, stop it."""
-    command = [sys.executable, "-m", "webhook.cli", "serve", "--host", "127.0.0.1", "--port", "0", "--plain-port", "0", "--cert-dir", str(directory)]
+    command = [
+        sys.executable,
+        "-m",
+        "webhook.cli",
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--plain-port",
+        "0",
+        "--cert-dir",
+        str(directory),
+    ]
     if config:
         command += ["--config", config]
     log = (directory / "log").open("w+")

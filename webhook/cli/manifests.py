@@ -69,7 +69,7 @@ def write(documents: list[Any], like: str) -> str:
     yaml = _yaml()
     if not _indents_lists(like):
         yaml.indent(mapping=2, sequence=2, offset=0)
-    yaml.explicit_start = like.lstrip().startswith("---")  # type: ignore[assignment]  # typed as None-only
+    yaml.explicit_start = like.lstrip().startswith("---")
     out = io.StringIO()
     if len(documents) == 1:
         yaml.dump(documents[0], out)
@@ -138,7 +138,7 @@ def _plain(value: Any) -> Any:
 
 
 def _indents_lists(text: str) -> bool:
-    """Tell `key:\\n  - item` from `key:\\n- item`, by the first list under a key."""
+    """Tell lists indented below their key from lists at its level, by the first list under a key."""
     last = ""
     for line in text.splitlines():
         stripped = line.lstrip()

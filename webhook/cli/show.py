@@ -44,14 +44,23 @@ def diff(before: str, after: str, name: str, *, colour: bool) -> str:
 
 def explanation(outcome: Outcome) -> str:
     """Explain an outcome: what, why, and what would change it, a row a reason."""
-    rows = [(d.container or "(Pod)", d.code, sentence(d), REASONS[d.code].hint.replace("<container>", d.container or "<container>")) for d in _ordered(outcome)]
+    rows = [
+        (d.container or "(Pod)", d.code, sentence(d), REASONS[d.code].hint.replace("<container>", d.container or "<container>"))
+        for d in _ordered(outcome)
+    ]
     return table(("CONTAINER", "WHAT", "WHY", "CHANGED BY"), rows)
 
 
 def records(outcome: Outcome) -> list[dict[str, Any]]:
     """Give the same for machines."""
     return [
-        {"container": d.container or None, "code": d.code, "detail": d.detail or None, "why": REASONS[d.code].sentence, "changedBy": REASONS[d.code].hint or None}
+        {
+            "container": d.container or None,
+            "code": d.code,
+            "detail": d.detail or None,
+            "why": REASONS[d.code].sentence,
+            "changedBy": REASONS[d.code].hint or None,
+        }
         for d in _ordered(outcome)
     ]
 

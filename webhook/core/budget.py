@@ -35,7 +35,7 @@ def total(need: Need, grace: int) -> int:
     return waits.delay_max + waits.drain + tail
 
 
-def fit(need: Need, grace: int, limit: int) -> Waits | None:
+def fit(need: Need, limit: int) -> Waits | None:
     """Shorten the waits until they fit into `limit` seconds; None if not even a second of delay does.
 
     Cut first is the time after the signal (down to a third of it), then the drain, the delay above its minimum, the delay,

@@ -24,7 +24,9 @@ class Waits(msgspec.Struct, frozen=True):
     patience: int
 
 
-def common(container: str, ports: Sequence[int], waits: Waits, profile: Profile, *, generic: bool, probe_period: int, report: int) -> list[str]:
+def common(
+    container: str, ports: Sequence[int], waits: Waits, profile: Profile, *, generic: bool, probe_period: int, report: int
+) -> list[str]:
     """Build the options that `drain` and `run` share."""
     argv = [f"--container={container}"]
     if ports:

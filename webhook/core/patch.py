@@ -156,5 +156,3 @@ def _append(ops: list[Op], path: str, parent: Sequence[Any] | None, value: Any) 
 
 def _drop(ops: list[Op], path: str, parent: Sequence[Any], index: int) -> None:
     ops.append({"op": "remove", "path": path if len(parent) == 1 else f"{path}/{index}"})
-
-

@@ -63,7 +63,7 @@ class Plan(msgspec.Struct):
 
     decisions: list[Decision]
     skip: bool = False
-    containers: list[Desired] = []  # noqa: RUF012 - msgspec copies an empty list for every instance
+    containers: list[Desired] = []
     sidecar: bool = False
     sidecar_port: int = 0
     sidecar_root: bool = False
@@ -133,7 +133,9 @@ class _Decider:
         self.grace_was = grace_before(pod, self.status)
         self.grace = DEFAULT_GRACE if self.grace_was is None else self.grace_was
         self.sidecar_at = sidecar_index(pod)
-        self.windows = (spec.os is not None and spec.os.name == "windows") or (spec.node_selector or {}).get("kubernetes.io/os") == "windows"
+        self.windows = (spec.os is not None and spec.os.name == "windows") or (spec.node_selector or {}).get(
+            "kubernetes.io/os"
+        ) == "windows"
         self.shared_pid = bool(spec.share_process_namespace or spec.host_pid)
         self.mesh = any(c.name in MESH_PROXIES for c in spec.containers) or any(c.name in MESH_PROXIES for c in spec.init_containers or ())
         self.helper_fall = self._why_no_helper()
@@ -237,7 +239,11 @@ class _Decider:
 
     def _probes(self, container: Container, view: Before) -> list[tuple[str, Handler]]:
         """Decode the container's own probes; exec ones serve no request and are left out."""
-        raws = (("readiness", view.readiness), ("liveness", present(container.liveness_probe)), ("startup", present(container.startup_probe)))
+        raws = (
+            ("readiness", view.readiness),
+            ("liveness", present(container.liveness_probe)),
+            ("startup", present(container.startup_probe)),
+        )
         found = []
         for kind, raw in raws:
             if raw is not None:
@@ -349,7 +355,9 @@ class _Decider:
                     return
             else:
                 choice.user = user
-                after = settings.existing == "after" or (settings.existing == "auto" and user.exec is not None and helper.stops_server(user.exec))
+                after = settings.existing == "after" or (
+                    settings.existing == "auto" and user.exec is not None and helper.stops_server(user.exec)
+                )
                 choice.order = "after" if after else "before"
                 self._note(choice, "prestop-after" if after else "prestop-before")
         elif not settings.prestop:
@@ -408,7 +416,7 @@ class _Decider:
         wanted = budget.total(need, self.grace)
         if wanted <= limit:
             return wanted
-        waits = budget.fit(need, self.grace, limit)
+        waits = budget.fit(need, limit)
         name = choice.desired.container.name
         if waits is None:
             self._note(choice, "grace-no-room", f"{limit} s")
@@ -447,7 +455,9 @@ class _Decider:
             desired.pre_stop = {"sleep": {"seconds": waits.delay_max}}
             return
         if choice.delivery == "http":
-            desired.pre_stop = {"httpGet": {"path": helper.drain_path(name, choice.ports, waits), "port": self.operator.port, "scheme": "HTTP"}}
+            desired.pre_stop = {
+                "httpGet": {"path": helper.drain_path(name, choice.ports, waits), "port": self.operator.port, "scheme": "HTTP"}
+            }
             return
         desired.mount = True
         options = helper.common(

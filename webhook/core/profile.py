@@ -28,8 +28,38 @@ class Profile(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields
 GENERIC = Profile(name="generic", caveat="Unknown server: waits until nothing is in flight, then TERM to whoever owns the ports.")
 
 _LAUNCHERS = frozenset(
-    "sh bash ash dash zsh busybox env exec perl ruby tini tini-static dumb-init catatonit docker-init gosu su-exec setpriv nice stdbuf poetry "
-    "pipenv uv run opentelemetry-instrument ddtrace-run newrelic-admin run-program s6-setuidgid with-contenv".split(),
+    [
+        "sh",
+        "bash",
+        "ash",
+        "dash",
+        "zsh",
+        "busybox",
+        "env",
+        "exec",
+        "perl",
+        "ruby",
+        "tini",
+        "tini-static",
+        "dumb-init",
+        "catatonit",
+        "docker-init",
+        "gosu",
+        "su-exec",
+        "setpriv",
+        "nice",
+        "stdbuf",
+        "poetry",
+        "pipenv",
+        "uv",
+        "run",
+        "opentelemetry-instrument",
+        "ddtrace-run",
+        "newrelic-admin",
+        "run-program",
+        "s6-setuidgid",
+        "with-contenv",
+    ],
 )
 
 

@@ -40,19 +40,28 @@ REASONS: Final[dict[str, Reason]] = {
     "sub-resource": Reason("sub-resources of Pods are never patched"),
     # a container is left alone
     "turned-off": Reason("turned off by annotation", "podgrace.io/mode.<container>"),
-    "serves-nothing": Reason("declares no TCP port and has no network probe", "podgrace.io/ports.<container> or podgrace.io/mode.<container>"),
+    "serves-nothing": Reason(
+        "declares no TCP port and has no network probe", "podgrace.io/ports.<container> or podgrace.io/mode.<container>"
+    ),
     "native-sidecar": Reason("a native sidecar: the kubelet already stops it after the containers", ""),
     # which rung, and the falls
     "wrap": Reason("the helper is PID 1: it translates the stop signal, reaps, and ends at a deadline", "podgrace.io/mode.<container>"),
-    "hook": Reason("preStop runs the helper, which waits for deregistration and in-flight requests and then stops the server", "podgrace.io/mode.<container>"),
+    "hook": Reason(
+        "preStop runs the helper, which waits for deregistration and in-flight requests and then stops the server",
+        "podgrace.io/mode.<container>",
+    ),
     "hook-http": Reason("preStop asks the sidecar to wait, since our volume cannot be mounted here", ""),
     "sleep": Reason("native preStop sleep", "podgrace.io/mode.<container>"),
     "mesh-aligned": Reason("a mesh proxy: kept up until the other containers have drained", "podgrace.io/mode.<container>"),
     "mesh-native": Reason("a mesh proxy that is a native sidecar: it already outlives the containers"),
     "mesh-own-prestop": Reason("a mesh proxy with a preStop of its own: check that it lasts as long as the drain", "", warn=True),
-    "entrypoint-unknown": Reason("not wrapped: the image's entrypoint is not in the Pod", "podgrace.io/entrypoint.<container> or spec command"),
+    "entrypoint-unknown": Reason(
+        "not wrapped: the image's entrypoint is not in the Pod", "podgrace.io/entrypoint.<container> or spec command"
+    ),
     "already-init": Reason("not wrapped: its command already is an init"),
-    "shared-pid-namespace": Reason("not wrapped, and the kubelet sends the signal: processes of other containers are in sight", "spec.shareProcessNamespace"),
+    "shared-pid-namespace": Reason(
+        "not wrapped, and the kubelet sends the signal: processes of other containers are in sight", "spec.shareProcessNamespace"
+    ),
     "mode-not-allowed": Reason("the operator does not allow this mode", "config bounds.modes", warn=True),
     "sidecar-off": Reason("no helper: the sidecar is switched off", "podgrace.io/sidecar or config patches.sidecar"),
     "unsupported-version": Reason("the cluster's version lacks the native field", "config kubernetes"),
@@ -68,12 +77,16 @@ REASONS: Final[dict[str, Reason]] = {
     "prestop-kept": Reason("its own preStop is kept as it is", "podgrace.io/existing-prestop.<container>"),
     "prestop-kept-sleep": Reason("its own preStop is kept: a native sleep cannot be added to it", "podgrace.io/mode.<container>: hook"),
     "prestop-kept-tcp": Reason("its own preStop is a tcpSocket, which fails at run time: kept as it is", "remove it", warn=True),
-    "prestop-kept-https": Reason("its own preStop is an https request, which the helper cannot repeat: kept", "podgrace.io/existing-prestop.<container>"),
+    "prestop-kept-https": Reason(
+        "its own preStop is an https request, which the helper cannot repeat: kept", "podgrace.io/existing-prestop.<container>"
+    ),
     # grace period
     "grace-raised": Reason("raised to the budget", "podgrace.io/grace-period"),
     "grace-enough": Reason("long enough already"),
     "grace-off": Reason("left as it is: switched off", "podgrace.io/grace-period or config patches.gracePeriod"),
-    "grace-zero": Reason("0 is a deliberate immediate kill: no hook would run, so none is added", "spec.terminationGracePeriodSeconds", warn=True),
+    "grace-zero": Reason(
+        "0 is a deliberate immediate kill: no hook would run, so none is added", "spec.terminationGracePeriodSeconds", warn=True
+    ),
     "grace-capped": Reason("the budget is over the bound: waits are shortened to fit", "config bounds.gracePeriod", warn=True),
     "grace-no-room": Reason("the grace period has no room for a wait", "podgrace.io/grace-period", warn=True),
     # readiness probe
@@ -91,8 +104,12 @@ REASONS: Final[dict[str, Reason]] = {
     "sidecar-not-needed": Reason("no container uses the helper"),
     "profile-annotated": Reason("profile chosen by annotation", "podgrace.io/profile.<container>"),
     "profile-command": Reason("profile seen in the command", "podgrace.io/profile.<container>"),
-    "profile-image": Reason("profile seen in the image's name; the helper looks at the process tree too", "podgrace.io/profile.<container>"),
-    "profile-generic": Reason("server not recognised: the helper looks at the process tree when it stops", "podgrace.io/profile.<container>"),
+    "profile-image": Reason(
+        "profile seen in the image's name; the helper looks at the process tree too", "podgrace.io/profile.<container>"
+    ),
+    "profile-generic": Reason(
+        "server not recognised: the helper looks at the process tree when it stops", "podgrace.io/profile.<container>"
+    ),
     # annotations that cannot be used
     "annotation-unknown": Reason("unknown annotation ignored", "", warn=True),
     "annotation-invalid": Reason("annotation not understood: the default is used", "", warn=True),

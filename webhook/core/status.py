@@ -23,16 +23,19 @@ class GraceStatus(msgspec.Struct, omit_defaults=True):
 
 
 class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """One container's part: `pre_stop` is the handler that it had, `readiness` names the probe that we added,
-    `added` the fields (command, args) that it did not have."""
+    """One container's part.
+
+    `pre_stop` is the handler that it had, `readiness` names the probe that we added, `added` the fields (command, args) that it
+    did not have.
+    """
 
     mode: str = ""
     profile: str = ""
-    codes: list[str] = []  # noqa: RUF012 - msgspec copies an empty list for every instance
+    codes: list[str] = []
     pre_stop: Raw = ABSENT
     native_sleep: int | None = None
     readiness: str = ""
-    added: list[str] = []  # noqa: RUF012 - as above
+    added: list[str] = []
 
 
 class Status(msgspec.Struct, omit_defaults=True):
@@ -40,7 +43,7 @@ class Status(msgspec.Struct, omit_defaults=True):
 
     version: str = ""
     grace: GraceStatus | None = None
-    containers: dict[str, ContainerStatus] = {}  # noqa: RUF012 - as above
+    containers: dict[str, ContainerStatus] = {}
 
 
 class Before(msgspec.Struct):
