@@ -1,4 +1,4 @@
-# One list of commands, the same for people and for CI. `make help` prints it.
+# One list of commands, the same for people and for CI. `make` prints it.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -33,7 +33,27 @@ run: $(VENV)/.runtime ## serve on https://localhost:8443 with a local certificat
 	@mkdir -p build/tls && $(BIN)/podgrace certs init --dir build/tls --name localhost
 	$(BIN)/podgrace serve --host 127.0.0.1 --cert-dir build/tls --drain-seconds 1
 
+.PHONY: lint types contracts helper
+lint: $(VENV)/.dev ## style, as ruff sees it
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## mypy, strict
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev ## who may import whom
+	$(BIN)/lint-imports
+
+helper: $(VENV)/.dev ## build the in-pod helper for both architectures
+	$(MAKE) -C entrypoint PYTHON=$(CURDIR)/$(BIN)/python
+
+.PHONY: unit test
+unit: $(VENV)/.dev helper ## every test that needs no cluster
+	$(BIN)/pytest -n 4 --dist worksteal
+
+test: lint types contracts unit ## all that CI runs, but for the cluster
+
 .PHONY: lock
-lock: ## make the locks anew from pyproject.toml
+lock: $(VENV)/.dev ## make the locks anew from pyproject.toml
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
 	for group in backend build dev servers; do $(LOCK) --group $$group -c requirements/runtime.txt -o requirements/$$group.txt; done
