@@ -122,7 +122,7 @@ def mutate(pod: Pod, config: Config, namespace: str = "") -> Outcome:
     return Outcome(plan, render(pod, plan, config.operator))
 
 
-def answer(body: bytes, config: Config) -> Answer:
+def answer(body: bytes | bytearray, config: Config) -> Answer:
     """Answer one POST. Never raises, whatever the body holds."""
     try:
         review = _review.decode(body)
@@ -149,7 +149,7 @@ def answer(body: bytes, config: Config) -> Answer:
     return _reply(request, result, outcome.plan.decisions, outcome.ops, metadata)
 
 
-def allow(body: bytes, code: str) -> Answer:
+def allow(body: bytes | bytearray, code: str) -> Answer:
     """Answer without deciding (overload): allowed, no patch, the code's warning. Only the uid is read."""
     try:
         uid = _head.decode(body).request.uid

@@ -26,7 +26,7 @@ from webhook.admission import Answer
 from webhook.core.reasons import REASONS
 
 RESULTS: Final = ("patched", "unchanged", "skipped", "invalid", "bug")
-STATUSES: Final = (200, 400, 404, 405, 408, 413, 415, 431, 503)
+STATUSES: Final = (200, 400, 403, 404, 405, 408, 413, 415, 431, 500, 503)
 BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 3.0)
 """Seconds. Fine where a call should be, coarse up to the 3 s that the API server waits."""
 
@@ -116,6 +116,7 @@ class Metrics:
 
     def __init__(self, log: Log) -> None:
         self.in_flight = 0
+        self.failed = 0
         self._log = log
         self._results = dict.fromkeys(RESULTS, 0)
         self._codes = dict.fromkeys(REASONS, 0)
@@ -128,7 +129,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
-        self._registry.register(self)  # type: ignore[arg-type]  # any object with collect() is a collector
+        self._registry.register(self)
 
     def call(self, answer: Answer, size: int, seconds: float) -> None:
         """Count one call that reached a decision, and write its line."""
@@ -193,8 +194,8 @@ class Metrics:
         yield GaugeMetricFamily("podgrace_requests_in_flight", "Requests without an answer yet.", value=self.in_flight)
         for name, text, label, read in self._gauges:
             family = GaugeMetricFamily(name, text, labels=[label] if label else [])
-            for value, number in read().items():
-                family.add_metric([value] if label else [], number)
+            for labelled, number in read().items():
+                family.add_metric([labelled] if label else [], number)
             yield family
         info = GaugeMetricFamily("podgrace_build_info", "1, with the version.", labels=["version", "python"])
         info.add_metric([__version__, platform.python_version()], 1)
