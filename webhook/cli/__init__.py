@@ -5,7 +5,8 @@
 | 0    | done                                                               |
 | 1    | the input, the configuration or a certificate cannot be used       |
 | 2    | wrong arguments                                                    |
-| 3    | `inject --check`: something is not injected as it would be         |
+| 3    | `inject --check`: something is not injected as it would be;        |
+|      | `prove`: requests were lost                                        |
 
 Errors are one line on standard error that names the thing, the place and what is accepted. No traceback reaches a user.
 Subcommands live in modules of their own; `certs` brings its own.
@@ -22,7 +23,7 @@ import msgspec
 
 from certs.cli import add_parser as add_certs_parser
 from webhook import __version__
-from webhook.cli import demo, manifests, show
+from webhook.cli import demo, manifests, prove, show
 from webhook.config import Config, ConfigError, load
 from webhook.server import ServeOptions, serve
 
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("demo", demo.run, "Serve once with throw-away certificates and show what happens to a sample Pod.")
     config_option(made)
+    prove.add_parser(commands)
     command("version", _version, "Print the version.")
     add_certs_parser(commands)
     return top
