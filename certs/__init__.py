@@ -6,7 +6,8 @@ It knows nothing of the webhook: the two meet in the files `ca.crt`, `tls.crt` a
     rotation    what to do next (pure)                     records     what the two Secrets hold
     manager     the loop that does it                      kubernetes  the few API calls it needs
     lease       whose turn it is (pure)                    checks      what is wrong with a directory (pure)
-    local       certificates for one machine               cli         `podgrace certs ...`
+    local       certificates for one machine               survey      what is wrong in the cluster, from outside
+    metrics     the manager's figures                      cli         `podgrace certs ...`
 """
 
 from certs.authority import Authority, Certificate, Leaf

@@ -30,6 +30,9 @@ LEAF_LIFE = timedelta(days=60)
 # Renew with a third of the life left: time enough for a person to look when renewing fails.
 RENEW_SHARE = 3
 
+_UNREADABLE = (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What the library raises for extensions that are missing or broken; broken ones are only found when they are read."""
+
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 
 
@@ -45,7 +48,7 @@ class Certificate:
         """Read the first certificate of a PEM text."""
         try:
             return cls.of(x509.load_pem_x509_certificate(pem))
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise BadMaterial(f"not a PEM certificate ({len(pem)} bytes): {error}") from None
 
     @classmethod
@@ -76,12 +79,19 @@ class Certificate:
 
     @property
     def names(self) -> frozenset[str]:
-        """The DNS names and IP addresses that it is good for."""
+        """The DNS names and IP addresses that it is good for; none when its extensions can't be read."""
         try:
             san = self.raw.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except x509.ExtensionNotFound:
+        except _UNREADABLE:
             return frozenset()
-        return frozenset([*san.get_values_for_type(x509.DNSName), *(str(ip) for ip in san.get_values_for_type(x509.IPAddress))])
+        hosts = (name.lower() for name in san.get_values_for_type(x509.DNSName))
+        return frozenset([*hosts, *(str(ip) for ip in san.get_values_for_type(x509.IPAddress))])
+
+    def uncovered(self, names: Iterable[str]) -> list[str]:
+        """Give those of *names* that a client would not accept it for. `*.x` stands for one label, as everywhere."""
+        covered = self.names
+        asked = {_canonical(name) for name in names}
+        return sorted(name for name in asked if name not in covered and f"*.{name.partition('.')[2]}" not in covered)
 
     def valid(self, now: datetime) -> bool:
         """Tell whether *now* is within its validity."""
@@ -93,7 +103,7 @@ class Certificate:
             return f"it expired at {self.not_after:%Y-%m-%d %H:%M:%S} UTC"
         if now < self.not_before:
             return f"it is valid only from {self.not_before:%Y-%m-%d %H:%M:%S} UTC: is the clock right?"
-        if missing := sorted({name.lower() for name in names} - self.names):
+        if missing := self.uncovered(names):
             return f"it does not cover {', '.join(missing)}"
         if now >= self.renew_at:
             return f"less than a third of its life is left: it expires at {self.not_after:%Y-%m-%d %H:%M:%S} UTC"
@@ -169,10 +179,13 @@ class Authority:
         _check_pair(certificate, key)
         try:
             constraints = certificate.raw.extensions.get_extension_for_class(x509.BasicConstraints).value
-        except x509.ExtensionNotFound:
-            constraints = None
-        if constraints is None or not constraints.ca:
-            raise BadMaterial(f"{certificate.raw.subject.rfc4514_string()} is not a CA certificate")
+            certificate.raw.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        except _UNREADABLE as error:
+            raise BadMaterial(
+                f"the certificate with serial {certificate.raw.serial_number:032x} is none of our authorities: {error}"
+            ) from None
+        if not constraints.ca:
+            raise BadMaterial(f"the certificate with serial {certificate.raw.serial_number:032x} is not a CA certificate")
         return cls(cert_pem, key_pem, certificate, key)
 
     def issue(self, *names: str, now: datetime, life: timedelta = LEAF_LIFE) -> Leaf:
@@ -238,6 +251,14 @@ def dump_bundle(certificates: Iterable[Certificate]) -> bytes:
     return b"".join(certificate.pem for certificate in certificates)
 
 
+def _canonical(name: str) -> str:
+    """Write a name as `Certificate.names` does."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.lower()
+
+
 def _general_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
@@ -287,5 +308,9 @@ def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 
 def _check_pair(certificate: Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-    if certificate.raw.public_key() != key.public_key():
+    try:
+        fits = certificate.raw.public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        fits = False
+    if not fits:
         raise BadMaterial(f"the private key does not belong to the certificate with serial {certificate.raw.serial_number:032x}")

@@ -49,7 +49,7 @@ def findings(files: Mapping[str, bytes], *, now: datetime, within: timedelta, na
         return [Finding(True, f"{store.CERT_FILE} ({len(files[store.CERT_FILE])} bytes) holds no PEM certificate")]
     leaf = chain[0]
     found = [*_key(leaf, files[store.KEY_FILE]), *_validity(store.CERT_FILE, leaf, now, within)]
-    if uncovered := sorted({name.lower() for name in names} - leaf.names):
+    if uncovered := leaf.uncovered(names):
         found.append(
             Finding(
                 True, f"{store.CERT_FILE} does not cover {', '.join(uncovered)}; it covers {', '.join(sorted(leaf.names)) or 'nothing'}"
@@ -57,11 +57,11 @@ def findings(files: Mapping[str, bytes], *, now: datetime, within: timedelta, na
         )
     if store.CA_FILE in files:
         trusted = load_bundle(files[store.CA_FILE])
-        anchor = _anchor(leaf, chain[1:], trusted)
-        if anchor is None:
+        nearest = anchor(leaf, chain[1:], trusted)
+        if nearest is None:
             found.append(Finding(True, f"{store.CERT_FILE} was signed by none of the {len(trusted)} certificates in {store.CA_FILE}"))
         else:
-            found += _validity(store.CA_FILE, anchor, now, within)
+            found += _validity(store.CA_FILE, nearest, now, within)
     return found
 
 
@@ -70,7 +70,11 @@ def _key(leaf: Certificate, pem: bytes) -> list[Finding]:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return [Finding(True, f"{store.KEY_FILE} ({len(pem)} bytes) is not a PEM private key without password")]
-    if key.public_key() != leaf.raw.public_key():
+    try:
+        fits = key.public_key() == leaf.raw.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        fits = False
+    if not fits:
         return [Finding(True, f"{store.KEY_FILE} does not belong to {store.CERT_FILE}")]
     return []
 
@@ -86,13 +90,13 @@ def _validity(file: str, certificate: Certificate, now: datetime, within: timede
     return []
 
 
-def _anchor(leaf: Certificate, intermediates: Iterable[Certificate], trusted: Iterable[Certificate]) -> Certificate | None:
+def anchor(leaf: Certificate, intermediates: Iterable[Certificate], trusted: Iterable[Certificate]) -> Certificate | None:
     """Walk from the leaf to a trusted certificate. Each intermediate is used once at most, so that a loop among them ends."""
     below, left, anchors = leaf, list(intermediates), list(trusted)
     while True:
-        for anchor in anchors:
-            if below.signed_by(anchor) or below.fingerprint == anchor.fingerprint:
-                return anchor
+        for candidate in anchors:
+            if below.signed_by(candidate) or below.fingerprint == candidate.fingerprint:
+                return candidate
         step = next((item for item in left if below.signed_by(item)), None)
         if step is None:
             return None

@@ -3,8 +3,11 @@
 | exit | meaning                                                      |
 |------|--------------------------------------------------------------|
 | 0    | done; nothing is wrong                                       |
-| 1    | a certificate can't be used, or expires too soon (`check`)   |
+| 1    | a certificate can't be used, or expires too soon (`check`);  |
+|      | a directory or the API does not do what was asked            |
 | 2    | wrong arguments                                              |
+
+`show` and `check` look at a directory with --dir, and at the cluster without.
 """
 
 import argparse
@@ -16,13 +19,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from certs import checks, metrics, records, store
+from certs import checks, metrics, records, store, survey
 from certs.authority import CA_LIFE, LEAF_LIFE, general_names, service_names
 from certs.errors import ApiConflict, BadMaterial, BadName, CertificateError, StoreError
 from certs.kubernetes import Client, Server
@@ -30,8 +34,14 @@ from certs.local import ephemeral
 from certs.manager import Manager, Settings
 from certs.rotation import Policy
 
-OK, WRONG = 0, 1
+OK, WRONG, USAGE = range(3)
 CONFLICTS = 10
+SHORTEST: Final = timedelta(minutes=1)
+"""Below this, a certificate could end between two looks."""
+LONGEST_POLL: Final = timedelta(minutes=5)
+
+TLS_TYPES: Final = ("self-managed", "cert-manager", "provided")
+RELEASE, SECRET, CA_SECRET, LEASE = "podgrace", "podgrace-tls", "podgrace-ca", "podgrace-certs"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -49,21 +59,31 @@ def add_parser(subparsers: Any) -> None:
         "--name", action="append", required=True, type=_name, metavar="NAME", help="DNS name or IP address to serve; may be repeated"
     )
 
-    made = _command(commands, "show", _show, "List the certificates of a directory.")
-    _directory(made)
+    made = _command(commands, "show", _show, "List the certificates of a directory (--dir), or of the cluster.")
+    _directory(made, required=False)
+    _cluster(made)
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
-    made = _command(commands, "check", _check, "Exit 1 and say why if the certificates of a directory can't be served, or expire soon.")
-    _directory(made)
+    text = "Exit 1 and say why if the certificates of a directory (--dir), or of the cluster, can't be served, or expire soon."
+    made = _command(commands, "check", _check, text)
+    _directory(made, required=False)
+    _cluster(made)
     made.add_argument(
         "--within", type=duration, default=timedelta(days=7), metavar="TIME", help="how soon is soon, such as 12h or 7d (default: 7d)"
     )
-    made.add_argument("--name", action="append", default=[], type=_name, metavar="NAME", help="name that must be covered; may be repeated")
+    covered = "name that must be covered; may be repeated (default: in the cluster, the Service's)"
+    made.add_argument("--name", action="append", default=[], type=_name, metavar="NAME", help=covered)
+    made.add_argument(
+        "--wait", type=duration, default=timedelta(), metavar="TIME", help="look again until nothing is wrong, at most for this time"
+    )
+    made.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
     made = _command(
         commands, "run", _run, "Keep the certificates of a Deployment right until stopped: beside the webhook, in each of its Pods."
     )
     _directory(made)
+    made.add_argument("--namespace", required=True, metavar="NAME", help="namespace of the webhook")
+    made.add_argument("--ca-secret", required=True, metavar="NAME", help="Secret of the authority; must exist, may be empty")
     _api(made)
     made.add_argument("--service", required=True, metavar="NAME", help="Service by which the API server calls the webhook")
     made.add_argument(
@@ -82,10 +102,26 @@ def add_parser(subparsers: Any) -> None:
     made = _command(
         commands, "renew", _renew, "Ask for a new serving certificate, or a new authority, without waiting for the time to come."
     )
+    _namespace(made)
+    made.add_argument("--ca-secret", default=CA_SECRET, metavar="NAME", help=f"Secret of the authority (default: {CA_SECRET})")
     _api(made)
     made.add_argument(
         "--authority", action="store_true", help="renew the authority as well; its serving certificates follow within minutes"
     )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `certs` alone; returns the exit code."""
+    top = argparse.ArgumentParser(prog="podgrace", allow_abbrev=False)
+    add_parser(top.add_subparsers(metavar="COMMAND", required=True))
+    args = top.parse_args(["certs", *(sys.argv[1:] if argv is None else argv)])
+    try:
+        return int(args.func(args))
+    except BrokenPipeError:
+        sys.stderr.close()
+        return OK
+    except KeyboardInterrupt:
+        return 130
 
 
 def duration(text: str) -> timedelta:
@@ -101,15 +137,29 @@ def _command(commands: Any, name: str, func: Callable[[argparse.Namespace], int]
     return made
 
 
-def _directory(made: argparse.ArgumentParser) -> None:
+def _directory(made: argparse.ArgumentParser, *, required: bool = True) -> None:
     made.add_argument(
-        "--dir", required=True, type=Path, metavar="DIR", help=f"holds {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE}"
+        "--dir", required=required, type=Path, metavar="DIR", help=f"holds {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE}"
     )
 
 
+def _namespace(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--namespace", default=RELEASE, metavar="NAME", help=f"namespace of the webhook (default: {RELEASE})")
+
+
+def _cluster(made: argparse.ArgumentParser) -> None:
+    """Take the objects by name; the defaults are those of the chart installed as `podgrace`."""
+    _namespace(made)
+    made.add_argument("--tls", choices=TLS_TYPES, default=TLS_TYPES[0], help=f"the chart's tls.type (default: {TLS_TYPES[0]})")
+    made.add_argument("--secret", default=SECRET, metavar="NAME", help=f"Secret of the serving certificate (default: {SECRET})")
+    made.add_argument("--ca-secret", default=CA_SECRET, metavar="NAME", help=f"Secret of the authority (default: {CA_SECRET})")
+    made.add_argument("--lease", default=LEASE, metavar="NAME", help=f"Lease of whoever renews (default: {LEASE})")
+    made.add_argument("--service", default=RELEASE, metavar="NAME", help=f"Service of the webhook (default: {RELEASE})")
+    made.add_argument("--webhook-configuration", default=RELEASE, metavar="NAME", help=f"MutatingWebhookConfiguration (default: {RELEASE})")
+    _api(made)
+
+
 def _api(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--namespace", required=True, metavar="NAME", help="namespace of the webhook")
-    made.add_argument("--ca-secret", required=True, metavar="NAME", help="Secret of the authority; must exist, may be empty")
     made.add_argument("--api", metavar="URL", help="API server (default: the cluster's own); http://127.0.0.1:8001 beside `kubectl proxy`")
     made.add_argument("--api-token", type=Path, metavar="FILE", help="token for it (default: the Pod's)")
     made.add_argument("--api-ca", type=Path, metavar="FILE", help="authority of its certificate (default: the Pod's)")
@@ -169,14 +219,21 @@ def _run(args: argparse.Namespace) -> int:
         # A restarted container is not the one that held the Lease before: it may have been cut off in the middle of a write.
         identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}",
         policy=policy,
-        poll=max(args.poll.total_seconds(), 1.0),
+        poll=args.poll.total_seconds(),
     )
     general_names(policy.names)
+    if problem := _impossible(policy, args.poll):
+        print(f"podgrace: {problem}", file=sys.stderr)
+        return USAGE
     manager = Manager(settings, _client(args), _report)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = metrics.listen(manager.figures, "", args.metrics_port) if args.metrics_port else None
+    try:
+        server = metrics.listen(manager.figures, "", args.metrics_port) if args.metrics_port else None
+    except OSError as error:
+        print(f"podgrace: can't listen on --metrics-port {args.metrics_port}: {error.strerror}", file=sys.stderr)
+        return WRONG
     _report("started", identity=settings.identity, names=policy.names, leafLife=_span(policy.leaf_life), caLife=_span(policy.ca_life))
     manager.run(stop)
     if server is not None:
@@ -186,11 +243,25 @@ def _run(args: argparse.Namespace) -> int:
     return OK
 
 
+def _impossible(policy: Policy, poll: timedelta) -> str | None:
+    """Say which times do not go together."""
+    if policy.leaf_life < SHORTEST:
+        return f"--leaf-life is {_span(policy.leaf_life)}; accepted: {_span(SHORTEST)} or more"
+    if policy.ca_life < 3 * policy.leaf_life:
+        return f"--ca-life is {_span(policy.ca_life)}; accepted: at least three times --leaf-life, which is {_span(policy.leaf_life)}"
+    if policy.trust_wait > policy.ca_life / 6:
+        return f"--trust-wait is {_span(policy.trust_wait)}; accepted: at most a sixth of --ca-life, which is {_span(policy.ca_life)}"
+    if not timedelta(seconds=1) <= poll <= LONGEST_POLL:
+        return f"--poll is {_span(poll)}; accepted: 1s to 5m"
+    return None
+
+
 def _renew(args: argparse.Namespace) -> int:
     client = _client(args)
-    now = datetime.now(UTC).replace(microsecond=0)
     for _ in range(CONFLICTS):
         secret = client.secret(args.ca_secret)
+        # By the API server's clock, as whoever acts on it: this may be a laptop.
+        now = (datetime.now(UTC) + client.skew).replace(microsecond=0)
         stored = records.read_authorities(secret.data)
         if stored.signer is None:
             raise BadMaterial(f"Secret {args.ca_secret} in {args.namespace} holds no authority yet: is `podgrace certs run` running?")
@@ -210,27 +281,50 @@ def _report(event: str, /, **fields: object) -> None:
     print(json.dumps(line, default=str), flush=True)
 
 
+def _names(args: argparse.Namespace) -> survey.Names:
+    ours = args.tls == TLS_TYPES[0]
+    return survey.Names(
+        service=args.service,
+        secret=args.secret,
+        webhook_configuration=args.webhook_configuration,
+        ca_secret=args.ca_secret if ours else "",
+        lease=args.lease if ours else "",
+    )
+
+
 def _show(args: argparse.Namespace) -> int:
-    files = _files(args.dir)
-    now = datetime.now(UTC)
-    found = checks.entries(files)
+    problems: list[str] = []
+    if args.dir is not None:
+        found = checks.entries(_files(args.dir))
+    else:
+        seen = survey.look(_client(args), _names(args))
+        found, problems = survey.certificates(seen), survey.problems(seen)
     if args.output == "json":
-        rows = [
-            {
-                "file": entry.file,
-                "role": entry.role,
-                "subject": entry.certificate.raw.subject.rfc4514_string(),
-                "issuer": entry.certificate.raw.issuer.rfc4514_string(),
-                "serial": f"{entry.certificate.raw.serial_number:032x}",
-                "names": sorted(entry.certificate.names),
-                "notBefore": entry.certificate.not_before.isoformat(),
-                "notAfter": entry.certificate.not_after.isoformat(),
-                "sha256": entry.certificate.fingerprint,
-            }
-            for entry in found
-        ]
-        print(json.dumps(rows, indent=2))
-        return OK
+        print(json.dumps([_row(entry) for entry in found], indent=2))
+    else:
+        _print(found)
+    for problem in problems:
+        print(f"podgrace: {problem}", file=sys.stderr)
+    return WRONG if problems else OK
+
+
+def _row(entry: checks.Entry) -> dict[str, Any]:
+    certificate = entry.certificate
+    return {
+        "file": entry.file,
+        "role": entry.role,
+        "subject": certificate.raw.subject.rfc4514_string(),
+        "issuer": certificate.raw.issuer.rfc4514_string(),
+        "serial": f"{certificate.raw.serial_number:032x}",
+        "names": sorted(certificate.names),
+        "notBefore": certificate.not_before.isoformat(),
+        "notAfter": certificate.not_after.isoformat(),
+        "sha256": certificate.fingerprint,
+    }
+
+
+def _print(found: list[checks.Entry]) -> None:
+    now = datetime.now(UTC)
     for entry in found:
         certificate = entry.certificate
         left = certificate.not_after - now
@@ -241,20 +335,45 @@ def _show(args: argparse.Namespace) -> int:
             print(f"    names    {', '.join(sorted(certificate.names))}")
         print(f"    valid    {certificate.not_before:%Y-%m-%d %H:%M} to {certificate.not_after:%Y-%m-%d %H:%M} UTC: {state}")
         print(f"    sha256   {certificate.fingerprint}")
-    return OK
+    if not found:
+        print("no certificate")
 
 
 def _check(args: argparse.Namespace) -> int:
-    found = checks.findings(_files(args.dir), now=datetime.now(UTC), within=args.within, names=args.name)
-    for finding in found:
-        print(f"{'error' if finding.fatal else 'warning'}: {args.dir}: {finding.text}", file=sys.stderr)
-    if not found:
-        print(f"{args.dir}: fine, and for the next {_span(args.within)}")
-    return WRONG if found else OK
+    end = time.monotonic() + args.wait.total_seconds()
+    while True:
+        lines = _lines(args)
+        wrong = any(line.level != "ok" for line in lines)
+        if not wrong or time.monotonic() >= end:
+            break
+        time.sleep(1)
+    if args.output == "json":
+        print(json.dumps([{"level": line.level, "about": line.about, "text": line.text} for line in lines], indent=2))
+        return WRONG if wrong else OK
+    for line in lines:
+        print(f"{line.level}: {line.about}: {line.text}", file=sys.stdout if line.level == "ok" else sys.stderr)
+    return WRONG if wrong else OK
+
+
+def _lines(args: argparse.Namespace) -> list[survey.Line]:
+    """Look once, at the directory or the cluster."""
+    if args.dir is None:
+        covered = args.name or [f"{args.service}.{args.namespace}.svc"]
+        return survey.judge(survey.look(_client(args), _names(args)), within=args.within, covered=covered)
+    about = str(args.dir)
+    try:
+        found = checks.findings(_files(args.dir), now=datetime.now(UTC), within=args.within, names=args.name)
+    except StoreError as error:
+        return [survey.Line("error", about, str(error))]
+    lines = [survey.Line("error" if item.fatal else "warning", about, item.text) for item in found]
+    return lines or [survey.Line("ok", about, f"fine, and for the next {_span(args.within)}")]
 
 
 def _files(directory: Path) -> dict[str, bytes]:
-    files = store.read(directory)
+    try:
+        files = store.read(directory)
+    except OSError as error:
+        raise StoreError(f"can't read {error.filename or directory}: {error.strerror}") from error
     if not files:
         raise StoreError(f"{directory} holds no certificates; expected {store.CERT_FILE}, {store.KEY_FILE} and perhaps {store.CA_FILE}")
     return files

@@ -6,11 +6,14 @@ right to do all this can be limited to their names (`create` can't be).
 """
 
 import base64
-import binascii
+import contextlib
 import http.client
 import json
 import os
+import re
+import socket
 import ssl
+import threading
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,8 +26,9 @@ from certs.errors import ApiConflict, ApiError, ApiMissing
 
 FIELD_MANAGER: Final = "podgrace-certs"
 TIMEOUT: Final = 10.0
-"""Seconds for each step of a call. Our writes may pass through slow webhooks of others, which may take 30 s (their own limit)."""
+"""Seconds for a whole call, so that an answer that trickles in can't hold us."""
 WRITE_TIMEOUT: Final = 40.0
+"""The same for writes: they may pass through slow webhooks of others, which may take 30 s (their own limit)."""
 BODY_LIMIT: Final = 4 << 20
 """etcd holds 1.5 MiB an object; managedFields and JSON may double that."""
 
@@ -49,15 +53,30 @@ class Server:
             host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT", "443")
             if not host:
                 raise ApiError(
-                    "no API server is known: KUBERNETES_SERVICE_HOST is not set, as it is in a Pod; give --api https://HOST:PORT"
+                    "no API server is known: KUBERNETES_SERVICE_HOST is not set, as it is in a Pod; "
+                    "start `kubectl proxy` and give --api http://127.0.0.1:8001"
                 )
             url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme == "http" and parts.hostname in _LOOPBACK:
+        try:
+            parts = urllib.parse.urlsplit(url)
+            scheme, host, _ = parts.scheme, parts.hostname, parts.port
+        except ValueError:
+            scheme, host = "", None
+        if scheme == "http" and host in _LOOPBACK:
             return cls(url, token, ca)  # `kubectl proxy`
-        if parts.scheme != "https" or not parts.hostname:
+        if scheme != "https" or not host:
             raise ApiError(f"{url!r} is no address of an API server; accepted: https://HOST:PORT, or http:// on the loopback address")
         return cls(url, token or _ACCOUNT / "token", ca or _ACCOUNT / "ca.crt")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the status, the JSON if it was any, the `Warning` headers as texts, the API server's time."""
+
+    status: int
+    body: Any
+    warnings: tuple[str, ...]
+    date: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,89 +147,131 @@ class Client:
         path = prefix + urllib.parse.quote(name, safe="")
         what = f"{method} {path}"
         target = path if body is None else f"{path}?fieldManager={FIELD_MANAGER}{query}"
-        kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
-        connection = self._connection(WRITE_TIMEOUT if body is not None else TIMEOUT)
-        try:
-            headers = {
-                "Accept": "application/json",
-                "Content-Type": kind,
-                "User-Agent": FIELD_MANAGER,
-                "Connection": "close",
-                **self._authorization(),
-            }
-            connection.request(method, target, None if body is None else json.dumps(body).encode(), headers)
-            response = connection.getresponse()
-            content = response.read(BODY_LIMIT + 1)
-        except (OSError, http.client.HTTPException) as error:
-            raise ApiError(f"{what} at {self._server.url}: {error or type(error).__name__}") from error
-        finally:
-            connection.close()
-        self._note_time(response.getheader("Date"))
-        if len(content) > BODY_LIMIT:
-            raise ApiError(f"{what}: the answer is longer than {BODY_LIMIT} bytes")
-        return _judge(what, response.status, content)
-
-    def _connection(self, timeout: float) -> http.client.HTTPConnection:
-        parts = urllib.parse.urlsplit(self._server.url)
-        if parts.scheme == "http":
-            return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
-        try:
-            context = ssl.create_default_context(cafile=str(self._server.ca))
-        except OSError as error:
-            raise ApiError(f"{self._server.ca}, the API server's authority, can't be read: {error.strerror or error}") from error
-        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
-
-    def _authorization(self) -> dict[str, str]:
-        if self._server.token is None:
-            return {}
-        try:
-            return {"Authorization": f"Bearer {self._server.token.read_text().strip()}"}
-        except OSError as error:
-            raise ApiError(f"{self._server.token}, the token for the API server, can't be read: {error.strerror}") from error
-
-    def _note_time(self, header: str | None) -> None:
-        if header is None:
-            return
-        try:
-            there = parsedate_to_datetime(header)
-        except ValueError:
-            return
-        if there.tzinfo:
-            self.skew = there - self._clock()
+        answer = call(self._server, method, target, body)
+        if answer.date:
+            self.skew = answer.date - self._clock()
+        return judge(what, answer)
 
 
-def _judge(what: str, status: int, content: bytes) -> Json:
-    """Map statuses to errors. 404 missing, 409 conflict, other than 2xx failed; the text is the API server's own."""
+def call(server: Server, method: str, target: str, body: Json | None = None) -> Answer:
+    """Make one call. Raises ApiError when there is no answer; what the status means is the caller's to say."""
+    what = f"{method} {target.partition('?')[0]} at {server.url}"
+    seconds = TIMEOUT if body is None else WRITE_TIMEOUT
+    connection = _connection(server, seconds)
+    deadline: threading.Timer | None = None
     try:
-        answer = json.loads(content)
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": "application/apply-patch+yaml" if method == "PATCH" else "application/json",
+            "User-Agent": FIELD_MANAGER,
+            "Connection": "close",
+            **_authorization(server),
+        }
+        base = urllib.parse.urlsplit(server.url).path.rstrip("/")
+        connection.connect()
+        # The library's timeout is for each read alone.
+        deadline = threading.Timer(seconds, _cut, (connection.sock,))
+        deadline.daemon = True
+        deadline.start()
+        connection.request(method, base + target, None if body is None else json.dumps(body).encode(), headers)
+        response = connection.getresponse()
+        content = response.read(BODY_LIMIT + 1)
+    except (OSError, http.client.HTTPException) as error:
+        late = f"no whole answer within {seconds:.0f} s: " if deadline and not deadline.is_alive() else ""
+        raise ApiError(f"{what}: {late}{error or type(error).__name__}") from error
+    finally:
+        if deadline is not None:
+            deadline.cancel()
+        connection.close()
+    if len(content) > BODY_LIMIT:
+        raise ApiError(f"{what}: the answer is longer than {BODY_LIMIT} bytes")
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        parsed = None
+    warnings = tuple(_warning(text) for text in response.headers.get_all("Warning", ()))
+    return Answer(response.status, parsed, warnings, _date(response.getheader("Date")))
+
+
+def _cut(sock: socket.socket) -> None:
+    """End a connection from another thread: whoever reads from it gets the end of the stream at once."""
+    with contextlib.suppress(OSError):  # it ended by itself just now
+        # Below TLS: its own method would take the state away from under the reader.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def _connection(server: Server, timeout: float) -> http.client.HTTPConnection:
+    parts = urllib.parse.urlsplit(server.url)
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    try:
+        context = ssl.create_default_context(cafile=str(server.ca))
+    except OSError as error:
+        raise ApiError(f"{server.ca}, the API server's authority, can't be read: {error.strerror or error}") from error
+    # The default from Python 3.13 on. Many clusters' authorities lack the key identifier that it asks for.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
+
+
+def _authorization(server: Server) -> dict[str, str]:
+    if server.token is None:
+        return {}
+    try:
+        token = server.token.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise ApiError(f"{server.token}, the token for the API server, can't be read: {reason}") from error
+    if not token or not token.isprintable():
+        raise ApiError(f"{server.token}, the token for the API server, is {'empty' if not token else 'more than one line'}")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _date(header: str | None) -> datetime | None:
+    try:
+        there = parsedate_to_datetime(header or "")
     except ValueError:
-        answer = None
-    if 200 <= status < 300:
-        if not isinstance(answer, dict) or not isinstance(answer.get("metadata"), dict):
-            raise ApiError(f"{what}: {status}, but the answer is no Kubernetes object")
-        return answer
-    told = answer.get("message") if isinstance(answer, dict) else None
-    text = f"{what}: {status} {told or http.client.responses.get(status, '')}".rstrip()
-    raise {404: ApiMissing, 409: ApiConflict}.get(status, ApiError)(text)
+        return None
+    return there if there.tzinfo else None
+
+
+def _warning(header: str) -> str:
+    """Take the text out of `299 - "text"`; a backslash quotes the character behind it (RFC 9110, 5.6.4)."""
+    match = re.match(r'\s*\d{3}\s+\S+\s+"((?:[^"\\]|\\.)*)"', header)
+    return re.sub(r"\\(.)", r"\1", match[1]) if match else header
+
+
+def judge(what: str, answer: Answer) -> Json:
+    """Map statuses to errors. 404 missing, 409 conflict, other than 2xx failed; the text is the API server's own."""
+    body = answer.body
+    if 200 <= answer.status < 300:
+        # Without a version, a write back would be one without a condition.
+        if not isinstance(body, dict) or not isinstance(body.get("metadata"), dict) or not body["metadata"].get("resourceVersion"):
+            raise ApiError(f"{what}: {answer.status}, but the answer is no Kubernetes object")
+        return body
+    told = body.get("message") if isinstance(body, dict) else None
+    text = f"{what}: {answer.status} {told or http.client.responses.get(answer.status, '')}".rstrip()
+    raise {404: ApiMissing, 409: ApiConflict}.get(answer.status, ApiError)(text)
 
 
 def _secret(raw: Json) -> Secret:
-    data: dict[str, bytes] = {}
-    for key, value in (raw.get("data") or {}).items():
-        try:
-            data[key] = base64.b64decode(value)
-        except (TypeError, binascii.Error):
-            data[key] = b""
-    return Secret(data, raw)
+    data = raw.get("data")
+    return Secret({key: _decoded(value) for key, value in data.items()} if isinstance(data, dict) else {}, raw)
 
 
 def _webhooks(raw: Json) -> Webhooks:
-    bundles = {str(entry["name"]): _bundle(entry) for entry in raw.get("webhooks") or ()}
-    return Webhooks(bundles, str(raw["metadata"].get("resourceVersion", "")))
+    entries = raw.get("webhooks")
+    named = [entry for entry in entries if isinstance(entry, dict) and "name" in entry] if isinstance(entries, list) else []
+    return Webhooks({str(entry["name"]): _bundle(entry) for entry in named}, str(raw["metadata"]["resourceVersion"]))
 
 
 def _bundle(entry: Json) -> bytes:
+    config = entry.get("clientConfig")
+    return _decoded(config.get("caBundle") or "") if isinstance(config, dict) else b""
+
+
+def _decoded(value: Any) -> bytes:
+    """Read base64; what is none is as good as empty."""
     try:
-        return base64.b64decode((entry.get("clientConfig") or {}).get("caBundle") or "")
-    except (TypeError, binascii.Error):
+        return base64.b64decode(value)
+    except (TypeError, ValueError):
         return b""

@@ -9,7 +9,7 @@ is told, counted and tried again, later and later up to two minutes. The process
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,6 +54,8 @@ class Figures:
     """What `certs.metrics` shows."""
 
     leader: bool = False
+    served: bool = False
+    """There are files: somebody can serve."""
     phase: str = "unknown"
     succeeded_at: datetime | None = None
     failures: int = 0
@@ -101,7 +103,7 @@ class Manager:
 
     def _pause(self) -> float:
         # Somebody waits for our first files: look often, at first.
-        waiting = "leaf" not in self.figures.expiries
+        waiting = not self.figures.served
         base = min(1.0, self._settings.poll) if waiting else self._settings.poll
         slowed: float = min(base * 2.0 ** min(max(self._failed_in_a_row - (5 if waiting else 0), 0), 10), SLOWEST)
         return slowed * (0.8 + 0.4 * self._chance())
@@ -125,31 +127,48 @@ class Manager:
             self._told[what] = text
             self._report(event, **fields)
 
+    def _tell_problems(self, secret: str, problems: Sequence[str]) -> None:
+        """Report each set of troubles once, and again when it comes back."""
+        if problems:
+            self._tell(f"secret {secret}", "secret_unreadable", secret=secret, problems=list(problems))
+        else:
+            self._told.pop(f"secret {secret}", None)
+
     def _files(self) -> None:
         secret = self._client.secret(self._settings.secret)
         self._write_files(records.read_serving(secret.data))
 
     def _write_files(self, serving: records.Serving) -> None:
-        now, leaf = self._clock(), serving.leaf
-        for problem in serving.problems:
-            self._tell("serving secret", "secret_unreadable", secret=self._settings.secret, problem=problem)
-        if leaf is None or now >= leaf.certificate.not_after:
+        now, leaf = self._now(), serving.leaf
+        self._tell_problems(self._settings.secret, serving.problems)
+        if leaf is None:
             return
         self.figures.expiries["leaf"] = leaf.certificate.not_after
-        if store.write(self._settings.directory, records.write_serving(serving)):
+        if now >= leaf.certificate.not_after:
+            return
+        if not any(leaf.certificate.signed_by(item) for item in load_bundle(serving.bundle)):
+            # Somebody mixed two Secrets: what is in the directory is better.
+            self._tell_problems(self._settings.secret, [f"{store.CERT_FILE} was signed by nothing in {store.CA_FILE}"])
+            return
+        written = store.write(self._settings.directory, records.write_serving(serving))
+        self.figures.served = True
+        if written:
             self.figures.writes["files"] += 1
             self._report("files_written", directory=str(self._settings.directory), **_facts(serving))
 
     def _rotate(self) -> None:
-        self.figures.leader = False
-        if not self._my_turn():
-            return
+        led, self.figures.leader = self.figures.leader, False
         if abs(self._client.skew) > SKEW_LIMIT:
-            seconds = round(self._client.skew.total_seconds())
-            self._release()
+            minutes = self._client.skew / timedelta(minutes=1)
+            if led:
+                self._release()
             raise BadClock(
-                f"our clock differs from the API server's by {seconds} s; accepted: {SKEW_LIMIT.seconds} s. Nothing is decided by it"
+                f"the API server's clock is {minutes:.0f} minutes ahead of ours; accepted: {SKEW_LIMIT.seconds // 60} either way. "
+                "Nothing is decided by it"
             )
+        if not self._my_turn():
+            self._note(None)
+            return
         self.figures.leader = True
         blocked: dict[type, CertificateError] = {}
         for _ in range(STEPS):
@@ -160,7 +179,10 @@ class Manager:
                 # Somebody else wrote: read again. Who conflicts for ever has lost the Lease long ago.
                 self._report("conflict", error=str(error))
                 if not self._my_turn():
+                    self.figures.leader = False
                     return
+        else:
+            self._tell("unsettled", "rotation_unsettled", writes=STEPS, bug=True)
         if blocked:
             raise next(iter(blocked.values()))
 
@@ -175,13 +197,14 @@ class Manager:
         except ApiMissing:
             webhooks = None
             self._tell("configuration", "configuration_missing", name=settings.webhook_configuration)
+        else:
+            self._told.pop("configuration", None)
         authorities = records.read_authorities(ca_secret.data)
         serving = records.read_serving(secret.data)
-        for problem in authorities.problems:
-            self._tell("ca secret", "secret_unreadable", secret=settings.ca_secret, problem=problem)
+        self._tell_problems(settings.ca_secret, authorities.problems)
         world = rotation.World(authorities, serving, None if webhooks is None else tuple(webhooks.bundles.values()))
         self._note(authorities)
-        action = rotation.decide(world, settings.policy, self._clock(), blocked=frozenset(blocked))
+        action = rotation.decide(world, settings.policy, self._now(), blocked=frozenset(blocked))
         if action is None:
             return False
         try:
@@ -202,12 +225,19 @@ class Manager:
             blocked[type(action)] = error
         return True
 
-    def _note(self, authorities: records.Authorities) -> None:
-        self.figures.phase = rotation.phase(authorities)
-        for name, authority in (("authority", authorities.signer), ("next", authorities.next)):
-            self.figures.expiries.pop(name, None)
-            if authority is not None:
-                self.figures.expiries[name] = authority.certificate.not_after
+    def _now(self) -> datetime:
+        """Tell the API server's time: it is the one that verifies what we make, and the same for every replica.
+
+        Waits that one replica begins and another ends would else be as wrong as their clocks are apart.
+        """
+        return self._clock() + self._client.skew
+
+    def _note(self, authorities: records.Authorities | None) -> None:
+        """Remember what `certs.metrics` shows of the authorities. None: it is another replica's to show."""
+        self.figures.phase = rotation.phase(authorities) if authorities else "unknown"
+        known = {"authority": authorities.signer, "next": authorities.next} if authorities else {}
+        leaf = {kind: end for kind, end in self.figures.expiries.items() if kind == "leaf"}
+        self.figures.expiries = leaf | {kind: authority.certificate.not_after for kind, authority in known.items() if authority}
 
     def _done(self, what: str, reason: str, **fields: object) -> None:
         self.figures.writes[what] += 1

@@ -3,6 +3,7 @@
 The serving process exposes the expiry of what it serves by itself; this is what only the manager knows: whether renewing works.
 """
 
+import socket
 import threading
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +21,7 @@ def render(figures: Figures) -> str:
         (
             "not_after_timestamp_seconds",
             "gauge",
-            "End of validity of what is stored in the cluster.",
+            "End of validity of what is stored in the cluster; authorities on the leader only.",
             [(f'{{kind="{kind}"}}', time.timestamp()) for kind, time in sorted(expiries.items())],
         ),
         (
@@ -52,7 +53,7 @@ def render(figures: Figures) -> str:
 
 
 def listen(figures: Figures, host: str, port: int) -> ThreadingHTTPServer:
-    """Serve /metrics and /healthz in a thread; port 0 takes any free one."""
+    """Serve /metrics and /healthz in a thread; host "" is every address, port 0 any free one."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10  # a client that says nothing holds no thread
@@ -71,8 +72,17 @@ def listen(figures: Figures, host: str, port: int) -> ThreadingHTTPServer:
         def log_message(self, *_: Any) -> None:
             """Keep scrapes out of the log."""
 
-    server = ThreadingHTTPServer((host, port), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        # A Pod may have IPv6 addresses only; such a socket takes IPv4 as well.
+        address_family = socket.AF_INET6 if not host and socket.has_dualstack_ipv6() else socket.AF_INET
+
+        def server_bind(self) -> None:
+            if self.address_family == socket.AF_INET6:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            super().server_bind()
+
+    server = Server((host, port), Handler)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
 

@@ -164,18 +164,18 @@ def _signer_due(signer: Authority | None, stored: Authorities, now: datetime) ->
         return "the authority is lost or expired, and a leaf of it is served"
     if now >= signer.certificate.renew_at:
         return "a third of the authority's life is left"
-    if stored.renew_authority_before and _made(signer.certificate) < stored.renew_authority_before:
+    if _asked(signer.certificate, stored.renew_authority_before, now):
         return "a new authority is asked for"
     return None
 
 
 def _leaf_due(world: World, signer: Authority, policy: Policy, now: datetime) -> str | None:
-    leaf, asked = world.serving.leaf, world.authorities.renew_leaf_before
+    leaf = world.serving.leaf
     if leaf is None:
         return "there is no leaf"
     if not leaf.certificate.signed_by(signer.certificate):
         return "the leaf is of another authority"
-    if asked and _made(leaf.certificate) < asked:
+    if _asked(leaf.certificate, world.authorities.renew_leaf_before, now):
         return "a new leaf is asked for"
     if now < leaf.certificate.not_before:
         return None  # as with an authority from the future
@@ -188,8 +188,9 @@ def _gone(item: Retired, served: Certificate | None, now: datetime) -> bool:
     return now >= item.until and not (served and served.signed_by(item.certificate))
 
 
-def _made(certificate: Certificate) -> datetime:
-    return certificate.not_before + BACKDATE
+def _asked(certificate: Certificate, wish: datetime | None, now: datetime) -> bool:
+    """Tell whether a person wants it replaced. A wish from the future waits: what is made now would not meet it either."""
+    return wish is not None and certificate.not_before + BACKDATE < wish <= now
 
 
 def _everything(stored: Authorities) -> list[Certificate]:

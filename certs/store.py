@@ -4,7 +4,7 @@ The layout is the kubelet's for Secret volumes: each version is a directory of i
 and the names that people use are links through it. One rename switches all files at once, so the same reader works on a mounted Secret
 and here.
 
-    tls.crt -> ..data/tls.crt      ..data -> ..20261124-120000-5f3a      ..20261124-120000-5f3a/tls.crt
+    tls.crt -> ..data/tls.crt      ..data -> ..v-k2x9q0ab      ..v-k2x9q0ab/tls.crt
 
 A reader that opens two files one after the other can still catch a switch in between: it must check that certificate and key match, as
 `certs.authority.Leaf.load` does, and try again.
@@ -14,6 +14,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,8 @@ KEY_FILE = "tls.key"
 _DATA = "..data"
 _VERSION = "..v-"
 _SWITCH = "..switch-"
+_STALE = 60.0
+"""Seconds after which older versions, and what a crash left behind, are removed; what is younger may be another process's, at work."""
 
 
 def write(directory: Path, files: Mapping[str, bytes]) -> bool:
@@ -53,17 +56,36 @@ def _switch(directory: Path, files: Mapping[str, bytes]) -> None:
     # mkdtemp makes it 0700; a mounted directory is shared with a container of the same user, or of the same group by fsGroup.
     version = Path(tempfile.mkdtemp(prefix=_VERSION, dir=directory))
     version.chmod(0o755)
+    before = _target(directory / _DATA)
     for name, content in files.items():
         _write_synced(version / name, content, 0o600 if name.endswith(".key") else 0o644)
     _point(directory / _DATA, version.name)
     for name in files:
-        if not _points(directory / name, f"{_DATA}/{name}"):
+        if _target(directory / name) != f"{_DATA}/{name}":
             _point(directory / name, f"{_DATA}/{name}")
-    for stale in directory.glob("..*"):
-        if stale.name.startswith(_SWITCH):
-            stale.unlink(missing_ok=True)
-        elif stale.name.startswith(_VERSION) and stale.name != version.name:
-            shutil.rmtree(stale, ignore_errors=True)
+    _clear(directory, before)
+
+
+def _clear(directory: Path, before: str | None) -> None:
+    """Remove what is neither in use nor the version before: a reader may be on its way into that one."""
+    for found in directory.glob("..*"):
+        ours = found.name.startswith((_VERSION, _SWITCH))
+        if ours and found.name not in {before, _target(directory / _DATA)} and _age(found) > _STALE:
+            shutil.rmtree(found, ignore_errors=True)
+
+
+def _target(link: Path) -> str | None:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return None
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _write_synced(path: Path, content: bytes, mode: int) -> None:
@@ -83,8 +105,4 @@ def _point(link: Path, target: str) -> None:
         (aside / "link").symlink_to(target)
         (aside / "link").replace(link)
     finally:
-        aside.rmdir()
-
-
-def _points(link: Path, target: str) -> bool:
-    return link.is_symlink() and str(link.readlink()) == target
+        shutil.rmtree(aside, ignore_errors=True)
