@@ -9,6 +9,7 @@ command line and the tests use exactly this. Sockets, limits and deadlines belon
 | another apiVersion or kind, no request, no uid     | 400    | the same, naming what is accepted                 |
 | not a Pod, not CREATE, a sub-resource, no object   | 200    | allowed, no patch, reason in the audit annotation |
 | a Pod that is left alone                           | 200    | the same                                          |
+| a Pod that needs nothing                           | 200    | allowed, patch that only marks it                 |
 | a Pod that is patched                              | 200    | allowed, patch, warnings where a person will act  |
 | a bug of ours                                      | 200    | allowed, no patch, a warning                      |
 """
@@ -19,8 +20,9 @@ from typing import Any, Final
 import msgspec
 
 from webhook.config import Config
+from webhook.core.decision import Decision, Plan
 from webhook.core.patch import Op, render
-from webhook.core.plan import Decision, Plan, decide
+from webhook.core.plan import decide
 from webhook.core.pod import ABSENT, EMPTY, Metadata, Pod, Raw, present
 from webhook.core.reasons import REASONS
 from webhook.policy import resolve
@@ -145,7 +147,7 @@ def answer(body: bytes | bytearray, config: Config) -> Answer:
         return _invalid(f"request.object is not a Pod: {_brief(error)}")
     except Exception:  # noqa: BLE001 - our bug is never the user's outage
         return _reply(request, "bug", [Decision("bug")], [], metadata)
-    result = "skipped" if outcome.plan.skip else "patched" if outcome.ops else "unchanged"
+    result = "skipped" if outcome.plan.skip or outcome.plan.idle else "patched" if outcome.ops else "unchanged"
     return _reply(request, result, outcome.plan.decisions, outcome.ops, metadata)
 
 

@@ -6,6 +6,7 @@ reads. Pod annotations belong to `policy`; listeners, certificates and ports are
 
 import difflib
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -16,11 +17,12 @@ from ruamel.yaml.error import YAMLError
 from webhook import __version__
 from webhook.core import names
 from webhook.core.patch import sidecar_container, volume
-from webhook.core.profile import Profile, merged
+from webhook.core.profile import SIGNALS, Profile, merged
+from webhook.core.resources import quantity
 from webhook.core.settings import Existing, ImageEntry, Mode, Operator, Settings
 from webhook.profiles import BUILT_IN
 
-DEFAULT_IMAGE: Final = f"podgrace/podgrace:{__version__}"
+DEFAULT_IMAGE: Final = f"podgrace/podgrace-helper:{__version__}"
 
 
 class ConfigError(ValueError):
@@ -132,41 +134,6 @@ class Config(msgspec.Struct, frozen=True):
     defaults: Settings
 
 
-SIGNALS: Final = frozenset(
-    [
-        "HUP",
-        "INT",
-        "QUIT",
-        "ILL",
-        "TRAP",
-        "ABRT",
-        "BUS",
-        "FPE",
-        "USR1",
-        "SEGV",
-        "USR2",
-        "PIPE",
-        "ALRM",
-        "TERM",
-        "STKFLT",
-        "CHLD",
-        "CONT",
-        "TSTP",
-        "TTIN",
-        "TTOU",
-        "URG",
-        "XCPU",
-        "XFSZ",
-        "VTALRM",
-        "PROF",
-        "WINCH",
-        "IO",
-        "PWR",
-        "SYS",
-    ],
-)
-
-
 def load(path: Path | str | None) -> Config:
     """Read a file; None gives the defaults. Raises `ConfigError` with every problem, `OSError` if the file cannot be read."""
     return parse("" if path is None else Path(path).read_text(encoding="utf-8"), str(path or "defaults"))
@@ -176,7 +143,7 @@ def parse(text: str, where: str = "configuration") -> Config:
     """Validate the text of a file. Raises `ConfigError`."""
     try:
         tree = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(where, [f"not YAML: {' '.join(str(error).split())}"]) from error
     problems: list[str] = []
     file = _convert(tree if tree is not None else {}, File, "", problems)
@@ -233,15 +200,20 @@ def _check(file: File, problems: list[str]) -> None:
     one_of("defaults.existingPreStop", defaults.existing_pre_stop, get_args(Existing))
     for mode in bounds.modes:
         one_of("bounds.modes", mode, ("sleep", "hook", "wrap"))
+    if not bounds.modes:
+        problems.append("bounds.modes: []: accepted: at least one of hook, sleep, wrap")
+    elif defaults.mode in ("sleep", "hook", "wrap") and defaults.mode not in bounds.modes:
+        problems.append(f"defaults.mode: {defaults.mode!r}: bounds.modes does not allow it")
     one_of("helper.imagePullPolicy", file.helper.image_pull_policy, ("Always", "IfNotPresent", "Never"))
     within("helper.port", file.helper.port, 1024, 65535)
     within("bounds.delayMax", bounds.delay_max, 1, 3600)
-    within("bounds.drainTimeout", bounds.drain_timeout, 0, 86400)
+    within("bounds.drainTimeout", bounds.drain_timeout, 1, 86400)
     within("bounds.gracePeriod", bounds.grace_period, 1, 2**31 - 1)
     within("defaults.delayMax", defaults.delay_max, 1, bounds.delay_max)
     within("defaults.delayMin", defaults.delay_min, 1, defaults.delay_max)
     within("defaults.quiet", defaults.quiet, 0, defaults.delay_max)
-    within("defaults.drainTimeout", defaults.drain_timeout, 0, bounds.drain_timeout)
+    within("defaults.drainTimeout", defaults.drain_timeout, 1, bounds.drain_timeout)
+    _check_resources(file.helper, problems)
     for name in ("version", "oldest_kubelet"):
         value = getattr(file.kubernetes, name)
         if value and _version(value) is None:
@@ -256,25 +228,45 @@ def _check(file: File, problems: list[str]) -> None:
             problems.append(f"profiles.{name}.match: a name is empty or holds a comma or a blank")
 
 
+def _check_resources(helper: HelperConfig, problems: list[str]) -> None:
+    """Check the amounts: a typo would have every Pod refused."""
+    amounts: dict[tuple[str, str], Fraction] = {}
+
+    def read(at: str, name: str, value: str) -> None:
+        try:
+            amounts[at, name] = quantity(value)
+        except ValueError as error:
+            problems.append(f"{at}{'.' + name if name else ''}: {error}")
+
+    for kind, values in (("requests", helper.resources.requests), ("limits", helper.resources.limits)):
+        for name, value in values.items():
+            read(f"helper.resources.{kind}", name, value)
+    read("helper.volumeSizeLimit", "", helper.volume_size_limit)
+    for (at, name), amount in amounts.items():
+        limit = amounts.get(("helper.resources.limits", name))
+        if at == "helper.resources.requests" and limit is not None and amount > limit:
+            problems.append(f"{at}.{name}: {helper.resources.requests[name]!r}: over its limit {helper.resources.limits[name]!r}")
+    if not helper.image or set(helper.image) & set(" \t\n"):
+        problems.append(f"helper.image: {helper.image!r}: accepted: the name of an image")
+
+
 def _config(file: File) -> Config:
     helper, defaults, patches = file.helper, file.defaults, file.patches
     server = _version(file.kubernetes.version) or (1, 36)
     oldest = min(server, _version(file.kubernetes.oldest_kubelet) or server)
     own = {name: msgspec.convert({"name": name, **_kebab(profile)}, Profile) for name, profile in file.profiles.items()}
+    resources = {"requests": helper.resources.requests, "limits": helper.resources.limits}
     operator = Operator(
         profiles=merged(BUILT_IN, own),
         modes=frozenset(file.bounds.modes),
         native_sleep=oldest >= (1, 30),  # KEP-3960: beta and on by default since 1.30
         native_sidecar=oldest >= (1, 29),  # KEP-753: beta and on by default since 1.29
         grace_bound=file.bounds.grace_period,
+        drain_bound=file.bounds.drain_timeout,
         excluded_namespaces=frozenset(file.excluded_namespaces),
         images=tuple(ImageEntry(entry.match, tuple(entry.entrypoint), tuple(entry.cmd)) for entry in file.images),
-        sidecar=sidecar_container(
-            names.SIDECAR,
-            helper.image,
-            helper.image_pull_policy,
-            {"requests": helper.resources.requests, "limits": helper.resources.limits},
-        ),
+        sidecar=sidecar_container(names.SIDECAR, helper.image, helper.image_pull_policy, resources),
+        sidecar_resources=resources,
         port=helper.port,
         volume=volume(helper.volume_size_limit),
         version=__version__,

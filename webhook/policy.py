@@ -17,6 +17,7 @@ Precedence, highest first:
 The operator's `patches` and `bounds` stand above all of them.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, get_args
@@ -195,7 +196,7 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
         key, _, container = name.partition(".")
         table, into = (POD_KEYS, whole) if key in POD_KEYS else (KEYS, general)
         if key not in table or (container and table is POD_KEYS):
-            notes.append(("annotation-unknown", "", names.PREFIX + _short(name)))
+            notes.append(("annotation-unknown", "", names.PREFIX + _short(name) + _near(key, len(notes))))
             continue
         if container and container not in containers:
             notes.append(("annotation-no-container", "", names.PREFIX + _short(name)))
@@ -213,27 +214,38 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
             notes.append(("annotation-invalid", container, f"{names.PREFIX}{name}={_short(text)!r}: {why}"))
             continue
         (special.setdefault(container, {}) if container else into)[field] = value
-    default = _settle(config.defaults, dict(general))
+    general = _both_ends(general)
     return PodSettings(
-        default,
-        {name: _settle(config.defaults, general | fields) for name, fields in special.items()},
+        _settle(config.defaults, general),
+        {name: _settle(config.defaults, general | _both_ends(fields)) for name, fields in special.items()},
         whole["grace"],
         whole["sidecar"],
         tuple(notes),
     )
 
 
+def _both_ends(fields: dict[str, Any]) -> dict[str, Any]:
+    """Spell `delay` as both ends of the delay; the ends' own keys, next to it, are more exact."""
+    if (fixed := fields.pop("delay", None)) is None:
+        return fields
+    return {"delay_min": fixed, "delay_max": fixed} | fields
+
+
 def _settle(defaults: Settings, fields: dict[str, Any]) -> Settings:
-    """Apply fields; times that contradict each other follow the one that was given (minimum pulls maximum up, and back)."""
+    """Apply fields; ends of the delay that contradict each other follow the one that was given, or else the maximum."""
     if not fields:
         return defaults
-    if (fixed := fields.pop("delay", None)) is not None:
-        fields = {"delay_min": fixed, "delay_max": fixed} | fields
     settings = msgspec.structs.replace(defaults, **fields)
     low, high = settings.delay_min, settings.delay_max
     if low > high:
         low, high = (low, low) if "delay_min" in fields and "delay_max" not in fields else (high, high)
     return msgspec.structs.replace(settings, delay_min=low, delay_max=high, quiet=min(settings.quiet, high))
+
+
+def _near(key: str, notes: int) -> str:
+    """Name the nearest key that is known. A few times: a Pod may hold thousands of annotations."""
+    near = difflib.get_close_matches(key, (*KEYS, *POD_KEYS), n=1) if notes < 8 else ()
+    return f"; nearest: {near[0]}" if near else ""
 
 
 def _short(text: str) -> str:

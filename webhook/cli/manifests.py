@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from webhook.core.patch import Op, render
-from webhook.core.plan import Plan, restore
+from webhook.core.plan import restore
 from webhook.core.pod import Pod
 
 from webhook.admission import Outcome, mutate  # isort: skip
@@ -115,8 +115,7 @@ def inject(workload: Workload, config: Config) -> Outcome:
 
 def uninject(workload: Workload, config: Config) -> list[Op]:
     """Take our parts out of a workload's tree again."""
-    plan: Plan = restore(workload.pod)
-    ops = render(workload.pod, plan, config.operator)
+    ops = render(workload.pod, restore(workload.pod), config.operator)
     _apply(workload.tree, ops)
     return ops
 

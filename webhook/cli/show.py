@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from webhook.admission import Outcome, sentence
-from webhook.core.plan import Decision
+from webhook.core.decision import Decision
 from webhook.core.reasons import REASONS
 
 _RED: Final = "\033[31m"

@@ -4,6 +4,7 @@ In: settings of one container. Out: argv of the preStop hook and of PID 1, and b
 of an option belongs to the helper's manual (`podgrace-helper --help`); tests run what is written here against the built binary.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,9 +26,9 @@ class Waits(msgspec.Struct, frozen=True):
 
 
 def common(
-    container: str, ports: Sequence[int], waits: Waits, profile: Profile, *, generic: bool, probe_period: int, report: int
+    container: str, ports: Sequence[int], waits: Waits, profile: Profile, *, generic: bool, observe: bool, probe_period: int, report: int
 ) -> list[str]:
-    """Build the options that `drain` and `run` share."""
+    """Build the options that `drain` and `run` share. `generic`: the helper finds the profile itself; `observe`: it waits for requests."""
     argv = [f"--container={container}"]
     if ports:
         argv.append("--ports=" + ",".join(map(str, ports)))
@@ -48,7 +49,7 @@ def common(
             argv.append(f"--target={profile.target}")
         if profile.match:
             argv.append("--match=" + ",".join(profile.match))
-    if not profile.observe:
+    if not observe:
         argv.append("--no-observe")
     # What a front proxy or a mesh sends to the container over loopback is traffic like any other.
     argv.append("--loopback")
@@ -69,16 +70,18 @@ def drain(options: Sequence[str], *, stop: bool, order: str, user: Handler | Non
     argv = [HELPER, "drain", *options]
     if not stop:
         argv.append("--no-stop")
-    if user is None:
-        return argv
-    argv.append(f"--hook={order}")
-    if user.sleep is not None:
-        argv.append(f"--hook-sleep={user.sleep.seconds}")
-    elif user.http_get is not None:
-        argv += _url(user.http_get)
-    elif user.exec is not None:
-        argv += ("--", *(user.exec.command or ()))
+    if user is not None:
+        argv += (_HOOK + order, *hook(user))
     return argv
+
+
+def hook(user: Handler) -> list[str]:
+    """Write the user's own handler as the last words of the command line."""
+    if user.sleep is not None:
+        return [f"--hook-sleep={user.sleep.seconds}"]
+    if user.http_get is not None:
+        return _url(user.http_get)
+    return ["--", *((user.exec and user.exec.command) or ())]
 
 
 def drain_path(container: str, ports: Sequence[int], waits: Waits) -> str:
@@ -89,19 +92,56 @@ def drain_path(container: str, ports: Sequence[int], waits: Waits) -> str:
     )
 
 
-def unwrap(command: Sequence[str]) -> list[str] | None:
-    """Give back the command that was wrapped; None if this one is not ours."""
-    if len(command) > 2 and command[0] == HELPER and command[1] == "run" and "--" in command:
-        return list(command[command.index("--") + 1 :])
-    return None
+def unwrap(words: list[str] | None) -> list[str] | None:
+    """Take `HELPER run ... --` out of a command or of args, wherever another wrapper has moved it; the same list if it is not there."""
+    if words and HELPER in words:
+        at = words.index(HELPER)
+        if words[at + 1 : at + 2] == ["run"] and "--" in words[at:]:
+            return words[:at] + words[words.index("--", at) + 1 :]
+    return words
 
 
-def is_drain(handler: Handler) -> bool:
+def is_drain(own: Handler, container: str) -> bool:
     """Whether a preStop is one of ours."""
-    if handler.exec is not None and handler.exec.command:
-        return handler.exec.command[:2] == [HELPER, "drain"]
-    return handler.http_get is not None and (handler.http_get.path or "").startswith("/drain?container=")
+    if own.exec is not None and own.exec.command:
+        return own.exec.command[:2] == [HELPER, "drain"]
+    found = _DRAIN_PATH.fullmatch(own.http_get.path or "") if own.http_get is not None else None
+    return found is not None and found[1] == container
 
+
+def hook_of(own: Handler) -> list[str]:
+    """Find the words of the user's handler in a preStop of ours: what `hook` wrote."""
+    argv = (own.exec.command if own.exec is not None else None) or []
+    for i, word in enumerate(argv):
+        if word.startswith(_HOOK):
+            return argv[i + 1 :]
+    return []
+
+
+def unhook(words: Sequence[str]) -> dict[str, object] | None:
+    """Turn such words back into a handler, as far as they tell: a port's name and an unset path are not in them."""
+    head = words[0] if words else ""
+    if head == "--":
+        return {"exec": {"command": list(words[1:])}}
+    if head.startswith(_SLEEP) and head[len(_SLEEP) :].isdigit():
+        return {"sleep": {"seconds": int(head[len(_SLEEP) :])}}
+    found = _URL.fullmatch(head)
+    if found is None:
+        return None
+    get: dict[str, object] = {"path": found[3], "port": int(found[2]), "scheme": "HTTP"}
+    if found[1]:
+        get["host"] = found[1]
+    headers = [word[len(_HEADER) :].partition(":") for word in words[1:] if word.startswith(_HEADER)]
+    if headers:
+        get["httpHeaders"] = [{"name": name, "value": value} for name, _, value in headers]
+    return {"httpGet": get}
+
+
+_HOOK: Final = "--hook="
+_SLEEP: Final = "--hook-sleep="
+_HEADER: Final = "--hook-header="
+_URL: Final = re.compile(r"--hook-url=http://([^/]*):([0-9]{1,5})(/.*)")
+_DRAIN_PATH: Final = re.compile(r"/drain\?container=([^&]+)&ports=[0-9,]*&delay-min=\d+&quiet=\d+&delay-max=\d+&drain-timeout=\d+")
 
 STOP_WORDS: Final = ("kill", "pkill", "killall", "graceful-stop", " quit", " stop", "shutdown", "halt")
 """What tells a hook that stops the server: it must run after the drain, or it cuts what the drain waits for."""
@@ -132,5 +172,5 @@ def _url(get: HttpGet) -> list[str]:
     path = get.path or "/"
     return [
         f"--hook-url=http://{get.host or ''}:{get.port}{path if path.startswith('/') else '/' + path}",
-        *(f"--hook-header={header.name}:{header.value}" for header in get.http_headers or ()),
+        *(f"{_HEADER}{header.name}:{header.value}" for header in get.http_headers or ()),
     ]

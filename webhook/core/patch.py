@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from webhook.core.decision import Desired, Plan
 from webhook.core.names import IMAGE_HELPER, MOUNT_PATH, STATUS_ANNOTATION, TOKEN_PATH, VOLUME
-from webhook.core.plan import Desired, Plan
-from webhook.core.pod import EMPTY, Pod, Raw, present
+from webhook.core.pod import EMPTY, Pod, Raw, pre_stop, present
 from webhook.core.settings import Operator
 from webhook.core.status import sidecar_index
 
@@ -46,21 +46,21 @@ def _container(ops: list[Op], desired: Desired) -> None:
     at = f"/spec/containers/{desired.index}"
     _member(ops, f"{at}/command", container.command, desired.command)
     _member(ops, f"{at}/args", container.args, desired.args)
-    lifecycle = container.lifecycle
-    now = present(lifecycle.pre_stop) if lifecycle is not None else None
+    lifecycle, now = container.lifecycle, pre_stop(container)
     if lifecycle is None:
         if desired.pre_stop is not None:
             ops.append({"op": "add", "path": f"{at}/lifecycle", "value": {"preStop": desired.pre_stop}})
-    elif desired.pre_stop is None and now is not None and present(lifecycle.post_start) is None and lifecycle.stop_signal is None:
+    elif desired.pre_stop is None and now is not None and len(lifecycle) == 1 and "lifecycle" not in view.empty:
         ops.append({"op": "remove", "path": f"{at}/lifecycle"})
     else:
         _member(ops, f"{at}/lifecycle/preStop", now, desired.pre_stop)
     _member(ops, f"{at}/readinessProbe", present(container.readiness_probe), desired.readiness)
+    mounts = container.volume_mounts or []
     if desired.mount and not view.mounted:
         _append(ops, f"{at}/volumeMounts", container.volume_mounts, _MOUNT)
     elif view.mounted and not desired.mount:
-        mounts = container.volume_mounts or []
-        _drop(ops, f"{at}/volumeMounts", mounts, next(i for i, m in enumerate(mounts) if m.name == VOLUME))
+        ours = next(i for i, m in enumerate(mounts) if m.name == VOLUME and m.mount_path.rstrip("/") == MOUNT_PATH)
+        _drop(ops, f"{at}/volumeMounts", mounts, ours, keep="volumeMounts" in view.empty)
 
 
 def _pod(ops: list[Op], pod: Pod, plan: Plan, operator: Operator) -> None:
@@ -68,17 +68,26 @@ def _pod(ops: list[Op], pod: Pod, plan: Plan, operator: Operator) -> None:
     _member(ops, "/spec/terminationGracePeriodSeconds", spec.termination_grace_period_seconds, plan.grace)
     at = sidecar_index(pod)
     inits, volumes = spec.init_containers, spec.volumes
-    if plan.sidecar and at is None:
-        sidecar = _sidecar(operator, plan)
+    ours = next((i for i, v in enumerate(volumes or []) if v.name == VOLUME), None)
+    if plan.sidecar:
         if inits is None:
-            ops.append({"op": "add", "path": "/spec/initContainers", "value": [sidecar]})
+            ops.append({"op": "add", "path": "/spec/initContainers", "value": [_sidecar(operator, plan)]})
+        elif at is None:
+            ops.append({"op": "add", "path": "/spec/initContainers/0", "value": _sidecar(operator, plan)})
+        elif plan.renew:
+            ops.append({"op": "replace", "path": f"/spec/initContainers/{at}", "value": _sidecar(operator, plan)})
         else:
-            ops.append({"op": "add", "path": "/spec/initContainers/0", "value": sidecar})
-        _append(ops, "/spec/volumes", volumes, operator.volume)
-    elif at is not None and not plan.sidecar:
-        _drop(ops, "/spec/initContainers", inits or [], at)
-        if (index := next((i for i, v in enumerate(volumes or []) if v.name == VOLUME), None)) is not None:
-            _drop(ops, "/spec/volumes", volumes or [], index)
+            _member(ops, f"/spec/initContainers/{at}/command", inits[at].command, _command(plan))
+        if ours is None:
+            _append(ops, "/spec/volumes", volumes, operator.volume)
+    elif at is not None:
+        _drop(ops, "/spec/initContainers", inits or [], at, keep="initContainers" in plan.empty)
+        if ours is not None:
+            _drop(ops, "/spec/volumes", volumes or [], ours, keep="volumes" in plan.empty)
+    _annotation(ops, pod, plan)
+
+
+def _annotation(ops: list[Op], pod: Pod, plan: Plan) -> None:
     annotations = (pod.metadata or EMPTY).annotations
     if plan.status is not None:
         if pod.metadata is None:
@@ -88,12 +97,16 @@ def _pod(ops: list[Op], pod: Pod, plan: Plan, operator: Operator) -> None:
         elif annotations.get(STATUS_ANNOTATION) != plan.status:
             ops.append({"op": "add", "path": _STATUS_PATH, "value": plan.status})
     elif annotations is not None and STATUS_ANNOTATION in annotations:
-        ops.append({"op": "remove", "path": "/metadata/annotations" if len(annotations) == 1 else _STATUS_PATH})
+        alone = len(annotations) == 1 and "annotations" not in plan.empty
+        ops.append({"op": "remove", "path": "/metadata/annotations" if alone else _STATUS_PATH})
+
+
+def _command(plan: Plan) -> list[str]:
+    return [IMAGE_HELPER, "sidecar", f"--install={MOUNT_PATH}", f"--port={plan.sidecar_port}"]
 
 
 def _sidecar(operator: Operator, plan: Plan) -> Op:
-    command = [IMAGE_HELPER, "sidecar", f"--install={MOUNT_PATH}", f"--port={plan.sidecar_port}"]
-    sidecar = operator.sidecar | {"command": command}
+    sidecar = operator.sidecar | {"command": _command(plan)}
     if plan.sidecar_root:
         # The Pod runs as root by its own securityContext; ours says runAsNonRoot, and the kubelet would refuse to start it.
         context = sidecar["securityContext"]
@@ -154,5 +167,6 @@ def _append(ops: list[Op], path: str, parent: Sequence[Any] | None, value: Any) 
         ops.append({"op": "add", "path": f"{path}/-", "value": value})
 
 
-def _drop(ops: list[Op], path: str, parent: Sequence[Any], index: int) -> None:
-    ops.append({"op": "remove", "path": path if len(parent) == 1 else f"{path}/{index}"})
+def _drop(ops: list[Op], path: str, parent: Sequence[Any], index: int, *, keep: bool) -> None:
+    """Remove an item, and a list that was made for it."""
+    ops.append({"op": "remove", "path": path if len(parent) == 1 and not keep else f"{path}/{index}"})

@@ -14,84 +14,40 @@ from typing import Any, Final
 
 import msgspec
 
-from webhook.core import budget, helper
+from webhook.core import budget, helper, ports, prestop, readiness
 from webhook.core.budget import Need
+from webhook.core.decision import Choice, Decision, Desired, Plan
 from webhook.core.helper import Waits
-from webhook.core.names import DISABLED, INITS, INJECT_LABEL, MESH_PROXIES, MIRROR_ANNOTATION, SIDECAR, VOLUME
-from webhook.core.pod import ABSENT, EMPTY, Container, Handler, HttpGet, Pod, PortHandler, Raw, handler, present
-from webhook.core.profile import GENERIC, Profile, basename
-from webhook.core.settings import KILL_MARGIN, Operator, PodSettings, Settings
-from webhook.core.status import Before, ContainerStatus, GraceStatus, Status, before, encode, grace_before, probe_name, read, sidecar_index
+from webhook.core.names import DISABLED, INITS, INJECT_LABEL, MESH_PROXIES, MIRROR_ANNOTATION, SIDECAR, STATUS_ANNOTATION, VOLUME
+from webhook.core.pod import ABSENT, EMPTY, Container, Pod, Raw, handler, present, stop_signal
+from webhook.core.profile import GENERIC, SIGNALS, basename
+from webhook.core.resources import fits
+from webhook.core.settings import KILL_MARGIN, Operator, PodSettings
+from webhook.core.status import (
+    ContainerStatus,
+    GraceStatus,
+    Status,
+    before,
+    empty_before,
+    encode,
+    grace_before,
+    probe_name,
+    read,
+    sidecar_index,
+)
 
 DEFAULT_GRACE: Final = 30
 """Seconds: what the API server fills in before webhooks run (core/v1 defaulting); a manifest on disk may lack it."""
 
-_SERVING_NUMBERS: Final = frozenset({80, 443, 3000, 5000, 8000, 8080, 8443})
-_SERVING_NAMES: Final = ("http", "https", "web", "grpc", "h2c", "www")
-_SIDE_NAMES: Final = ("metrics", "prometheus", "prom", "admin", "debug", "health", "pprof", "jmx", "probe", "status")
-_SIDE_NUMBERS: Final = frozenset({*range(9090, 9130), 15020, 15021, 15090, 4191, 2019, 6060, 5005, 9229})
-"""Ports that exporters, debuggers and meshes use by convention: not where users' requests arrive."""
+ANNOTATIONS_LIMIT: Final = 256 * 1024
+"""Bytes of all keys and values (apimachinery, TotalAnnotationSizeLimitB): the API server refuses a Pod with more."""
 
 _LADDER: Final = ("wrap", "hook", "sleep")
-
-_READINESS_TIMES: Final = {"timeoutSeconds": 3, "periodSeconds": 5, "successThreshold": 1, "failureThreshold": 3}
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """One reason: a code of `reasons.REASONS`, the container it is about (or ""), and what is particular to it."""
-
-    code: str
-    container: str = ""
-    detail: str = ""
-
-
-class Desired(msgspec.Struct):
-    """What a container should have: every field holds the final value, ours or the user's."""
-
-    index: int
-    container: Container
-    view: Before
-    command: list[str] | None
-    args: list[str] | None
-    pre_stop: Any
-    readiness: Any
-    mount: bool = False
-
-
-class Plan(msgspec.Struct):
-    """All of it. `skip`: the Pod is left alone; `decisions` then say why."""
-
-    decisions: list[Decision]
-    skip: bool = False
-    containers: list[Desired] = []
-    sidecar: bool = False
-    sidecar_port: int = 0
-    sidecar_root: bool = False
-    grace: int | None = None
-    status: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    """A container on its way: which rung, with which settings."""
-
-    desired: Desired
-    settings: Settings
-    record: ContainerStatus
-    rung: str = ""
-    delivery: str = "exec"
-    profile: Profile = GENERIC
-    generic: bool = True
-    ports: Sequence[int] = ()
-    command: Sequence[str] = ()
-    user: Handler | None = None
-    order: str = ""
-    stop: bool = True
-    need: Need | None = None
 
 
 def decide(pod: Pod, settings: PodSettings, operator: Operator, namespace: str = "") -> Plan:
     """Decide about a Pod. Raises `msgspec.ValidationError` for handlers that the API server would have refused."""
-    if reasons := _left_alone(pod, operator, namespace):
+    if reasons := left_alone(pod, operator.excluded_namespaces, namespace):
         return Plan([Decision(code) for code in reasons], skip=True)
     return _Decider(pod, settings, operator).plan()
 
@@ -99,7 +55,7 @@ def decide(pod: Pod, settings: PodSettings, operator: Operator, namespace: str =
 def restore(pod: Pod) -> Plan:
     """Plan the way back: the Pod as it was before us."""
     status = read(pod)
-    plan = Plan([])
+    plan = Plan([], empty=empty_before(pod, status))
     for i, container in enumerate(pod.spec.containers):
         view = before(container, status)
         plan.containers.append(Desired(i, container, view, view.command, view.args, view.pre_stop, view.readiness))
@@ -107,13 +63,13 @@ def restore(pod: Pod) -> Plan:
     return plan
 
 
-def _left_alone(pod: Pod, operator: Operator, namespace: str) -> list[str]:
-    """All reasons, not the first: see the table in `reasons`."""
+def left_alone(pod: Pod, excluded_namespaces: frozenset[str], namespace: str = "") -> list[str]:
+    """Why a Pod gets no patch at all. All reasons, not the first: see the table in `reasons`."""
     metadata = pod.metadata or EMPTY
     reasons = []
     if metadata.labels and metadata.labels.get(INJECT_LABEL) == DISABLED:
         reasons.append("opted-out")
-    if (namespace or metadata.namespace or "") in operator.excluded_namespaces:
+    if (namespace or metadata.namespace or "") in excluded_namespaces:
         reasons.append("excluded-namespace")
     if metadata.annotations and MIRROR_ANNOTATION in metadata.annotations:
         reasons.append("mirror-pod")
@@ -131,13 +87,15 @@ class _Decider:
         self.decisions = [Decision(code, container, detail) for code, container, detail in settings.notes]
         self.status = read(pod)
         self.grace_was = grace_before(pod, self.status)
-        self.grace = DEFAULT_GRACE if self.grace_was is None else self.grace_was
+        # A negative one acts as 1 (core/v1, strategy of deletion).
+        self.grace = DEFAULT_GRACE if self.grace_was is None else self.grace_was if self.grace_was >= 0 else 1
         self.sidecar_at = sidecar_index(pod)
-        self.windows = (spec.os is not None and spec.os.name == "windows") or (spec.node_selector or {}).get(
-            "kubernetes.io/os"
-        ) == "windows"
+        self.windows = _is_windows(pod)
         self.shared_pid = bool(spec.share_process_namespace or spec.host_pid)
-        self.mesh = any(c.name in MESH_PROXIES for c in spec.containers) or any(c.name in MESH_PROXIES for c in spec.init_containers or ())
+        proxies = [c.name in MESH_PROXIES for c in spec.containers]
+        # A Pod of nothing but proxies is a gateway: the proxy is its server.
+        self.gateway = all(proxies)
+        self.mesh = any(proxies) or any(c.name in MESH_PROXIES for c in spec.init_containers or ())
         self.helper_fall = self._why_no_helper()
 
     def say(self, code: str, container: str = "", detail: str = "") -> None:
@@ -156,6 +114,8 @@ class _Decider:
             taken = any(c.name == SIDECAR for c in spec.containers) or any(c.name == SIDECAR for c in spec.init_containers or ())
             if taken or any(v.name == VOLUME for v in spec.volumes or ()):
                 return "name-collision"
+            if not fits(self.pod, self.operator.sidecar_resources):
+                return "pod-resources"
         return ""
 
     # -- the order of things -------------------------------------------------------------------------------------------
@@ -166,62 +126,70 @@ class _Decider:
             if container.restart_policy == "Always" and container.name != SIDECAR:
                 self.say("mesh-native" if container.name in MESH_PROXIES else "native-sidecar", container.name)
         ours = [c for c in choices if c.rung]
-        if not ours and not any(c.record.readiness for c in choices) and self.status is None and self.sidecar_at is None:
-            self.say("nothing-to-do")
-            return Plan(self.decisions, skip=True)
-        plan = Plan(self.decisions, containers=[c.desired for c in choices], grace=self.grace_was)
-        limit = self._limit(ours)
-        self._share_ports(ours)
-        wanted = 0
-        for choice in ours:
-            wanted = max(wanted, self._fit(choice, limit))
+        self._align(ours)
+        limit = self._limit()
+        wanted = [self._fit(choice, limit) for choice in ours]
+        plan = Plan(self.decisions, containers=[c.desired for c in choices], empty=empty_before(self.pod, self.status))
         ours = [c for c in ours if c.rung]
-        helped = [c for c in ours if c.rung != "sleep"]
-        plan.sidecar = bool(helped)
-        if helped:
-            plan.sidecar_port = 0 if self.pod.spec.host_network else self.operator.port
-            context = self.pod.spec.security_context
-            plan.sidecar_root = context is not None and context.run_as_user == 0
-            self.say("sidecar-added")
-            if self.pod.spec.host_network:
-                self.say("host-network")
-            if present(self.pod.spec.resources) is not None:
-                self.say("pod-resources")
+        self._sidecar(plan, ours)
         for choice in ours:
             self._equip(choice, plan.sidecar_port)
-        grace = self._grace(wanted, limit)
-        plan.grace = grace.now if grace is not None else self.grace_was
-        plan.status = encode(Status(self.operator.version, grace, {c.desired.container.name: c.record for c in choices if c.record.codes}))
-        return plan
+        plan.idle = not ours and not any(c.record.readiness for c in choices)
+        if plan.idle:
+            self.say("nothing-to-do")
+        grace = self._grace(max(wanted, default=(0, "")), limit)
+        plan.grace = self.grace_was if grace is None else grace.now
+        return self._sign(plan, choices, grace)
 
-    def _limit(self, ours: list[_Choice]) -> int:
-        """Seconds that the grace period may reach."""
-        if not ours:
-            return 0
-        if self.settings.grace:
-            return max(self.operator.grace_bound, self.grace)
-        return self.grace
+    def _sidecar(self, plan: Plan, ours: list[Choice]) -> None:
+        """Settle the Pod's part of the helper."""
+        plan.sidecar = any(c.rung != "sleep" for c in ours)
+        if not plan.sidecar:
+            return
+        spec = self.pod.spec
+        plan.sidecar_port = 0 if spec.host_network else self.operator.port
+        plan.sidecar_root = spec.security_context is not None and spec.security_context.run_as_user == 0
+        plan.renew = self.sidecar_at is not None and (self.status is None or self.status.version != self.operator.version)
+        self.say("sidecar-added")
+        if spec.host_network:
+            self.say("host-network")
+
+    def _sign(self, plan: Plan, choices: list[Choice], grace: GraceStatus | None) -> Plan:
+        """Write the status annotation, if the Pod can bear it."""
+        containers = {c.desired.container.name: c.record for c in choices if c.record.codes}
+        plan.status = encode(Status(self.operator.version, grace, containers, plan.empty))
+        annotations = (self.pod.metadata or EMPTY).annotations or {}
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items() if key != STATUS_ANNOTATION)
+        if size + len(STATUS_ANNOTATION) + len(plan.status.encode()) > ANNOTATIONS_LIMIT:
+            return Plan([Decision("annotations-full")], skip=True)
+        return plan
 
     # -- one container -------------------------------------------------------------------------------------------------
 
-    def _choose(self, index: int, container: Container) -> _Choice:
+    def _choose(self, index: int, container: Container) -> Choice:
         view = before(container, self.status)
         desired = Desired(index, container, view, view.command, view.args, view.pre_stop, view.readiness)
         settings = self.settings.containers.get(container.name, self.settings.default)
-        choice = _Choice(desired, settings, ContainerStatus())
-        name = container.name
+        choice = Choice(desired, settings, ContainerStatus(empty=view.empty), self.decisions)
         if settings.mode == "off":
-            self._note(choice, "turned-off")
+            choice.note("turned-off")
             return choice
-        if name in MESH_PROXIES:
+        if container.name in MESH_PROXIES and not self.gateway:
             self._choose_mesh(choice)
             return choice
-        probes = self._probes(container, view)
-        choice.ports = ports = settings.ports or _serving_ports(container, probes)
-        if not ports and settings.mode == "auto":
-            self._note(choice, "serves-nothing")
+        probes = ports.network_probes(container, view)
+        choice.ports = settings.ports or ports.serving(container, probes)
+        if not choice.ports and settings.mode == "auto":
+            choice.note("serves-nothing")
             return choice
-        self._readiness(choice, probes)
+        if view.readiness is not None:
+            choice.note("readiness-kept")
+        else:
+            code, probe = readiness.choose(container, settings, choice.ports, probes, mesh=self.mesh)
+            if probe is not None:
+                desired.readiness = probe
+                choice.record.readiness = probe_name(Raw(msgspec.json.encode(probe)))
+            choice.note(code, choice.record.readiness)
         if self.grace == 0:
             if not any(d.code == "grace-zero" for d in self.decisions):
                 self.say("grace-zero")
@@ -230,44 +198,23 @@ class _Decider:
         self._profile(choice)
         choice.rung = self._rung(choice)
         if choice.rung:
-            self._compose(choice)
+            prestop.compose(choice, self.grace, self.operator.drain_bound)
         return choice
 
-    def _note(self, choice: _Choice, code: str, detail: str = "") -> None:
-        choice.record.codes.append(code)
-        self.decisions.append(Decision(code, choice.desired.container.name, detail))
-
-    def _probes(self, container: Container, view: Before) -> list[tuple[str, Handler]]:
-        """Decode the container's own probes; exec ones serve no request and are left out."""
-        raws = (
-            ("readiness", view.readiness),
-            ("liveness", present(container.liveness_probe)),
-            ("startup", present(container.startup_probe)),
-        )
-        found = []
-        for kind, raw in raws:
-            if raw is not None:
-                probe = handler(raw)
-                if probe.http_get is not None or probe.tcp_socket is not None or probe.grpc is not None:
-                    found.append((kind, probe))
-        return found
-
-    def _command(self, choice: _Choice) -> Sequence[str]:
-        """Return what the container runs, where that is known: its command, its annotation, the operator's look-up."""
-        view = choice.desired.view
-        if view.command:
-            return view.command
+    def _command(self, choice: Choice) -> Sequence[str]:
+        """Return what the container runs before its args, where that is known: its command, its annotation, the operator's look-up."""
+        desired = choice.desired
+        if desired.view.command:
+            return desired.view.command
         if choice.settings.entrypoint:
             return choice.settings.entrypoint
-        image = choice.desired.container.image or ""
+        image = desired.container.image or ""
         for entry in self.operator.images:
             if fnmatchcase(image, entry.match):
-                if not view.args and entry.cmd:
-                    choice.desired.args = list(entry.cmd)
-                return entry.entrypoint or entry.cmd
+                return entry.entrypoint + (() if desired.view.args else entry.cmd)
         return ()
 
-    def _profile(self, choice: _Choice) -> None:
+    def _profile(self, choice: Choice) -> None:
         index, settings, container = self.operator.profiles, choice.settings, choice.desired.container
         if settings.profile is not None:
             choice.profile, how = index.by_name[settings.profile], "profile-annotated"
@@ -279,22 +226,28 @@ class _Decider:
             how = "profile-generic"
         # An image's name is a hint only: the process tree, which the helper looks at, is better evidence.
         choice.generic = choice.profile is GENERIC or how == "profile-image"
+        choice.observe = choice.profile.observe
         choice.record.profile = choice.profile.name
-        self._note(choice, how, choice.profile.name)
+        choice.note(how, choice.profile.name)
 
-    def _rung(self, choice: _Choice) -> str:
+    def _rung(self, choice: Choice) -> str:
         """Walk down the ladder from what is wanted to what can be had; "" if nothing can."""
         mode = choice.settings.mode
+        refused = []
         for rung in _LADDER[0 if mode == "auto" else _LADDER.index(mode) :]:
             fall = self._why_not(rung, choice)
             if not fall:
                 return rung
-            # An operator's choice of modes is no news to a Pod that asked for none.
-            if fall not in choice.record.codes and not (fall == "mode-not-allowed" and mode == "auto"):
-                self._note(choice, fall, rung)
+            if fall == "mode-not-allowed":
+                refused.append(rung)
+            elif fall not in choice.record.codes:
+                choice.note(fall, rung)
+        if refused:
+            # An operator's choice of modes is news only where nothing is left.
+            choice.note("mode-not-allowed", ", ".join(refused))
         return ""
 
-    def _why_not(self, rung: str, choice: _Choice) -> str:
+    def _why_not(self, rung: str, choice: Choice) -> str:
         """Return the code of why a container cannot have a rung, or ""."""
         if rung not in self.operator.modes:
             return "mode-not-allowed"
@@ -308,9 +261,14 @@ class _Decider:
                 return "prestop-off"
             if possible:
                 choice.stop = not self.shared_pid
-            elif choice.ports and not self.pod.spec.host_network:
-                choice.delivery, choice.stop = "http", False
-            return "" if possible or choice.delivery == "http" else "mount-collision"
+                if self.shared_pid and "shared-pid-namespace" not in choice.record.codes:
+                    choice.note("shared-pid-namespace", rung)
+                return ""
+            # A mesh takes the kubelet's request for one of its own, and the hook would fail at once.
+            if not choice.ports or self.pod.spec.host_network or self.mesh:
+                return "mount-collision"
+            choice.delivery, choice.stop = "http", False
+            return ""
         if not possible:
             return "mount-collision"
         if self.shared_pid:
@@ -319,145 +277,114 @@ class _Decider:
             return "entrypoint-unknown"
         return "already-init" if basename(choice.command[0]) in INITS else ""
 
-    def _choose_mesh(self, choice: _Choice) -> None:
+    def _choose_mesh(self, choice: Choice) -> None:
         """Hold a mesh proxy that is a plain container until the others have drained; its own preStop is never touched."""
         view, settings = choice.desired.view, choice.settings
         if self.grace == 0 or not settings.prestop:
             return
         if view.pre_stop is not None:
-            self._note(choice, "mesh-own-prestop")
-        elif self.helper_fall or not view.helper_possible or "hook" not in self.operator.modes:
-            if self.operator.native_sleep:
-                self._note(choice, "mesh-aligned")
-                choice.rung = "sleep"
-                choice.need = Need(self._waits(choice), 0)
+            choice.note("mesh-own-prestop")
+            return
+        if not self.helper_fall and view.helper_possible and "hook" in self.operator.modes:
+            choice.rung = "hook"
+        elif self.operator.native_sleep and "sleep" in self.operator.modes:
+            choice.rung = "sleep"
         else:
-            self._note(choice, "mesh-aligned")
-            choice.rung, choice.stop = "hook", False
-            choice.need = Need(self._waits(choice), 0)
-            choice.record.mode = "hook"
+            return
+        choice.mesh, choice.stop = True, False
 
-    # -- preStop -------------------------------------------------------------------------------------------------------
+    # -- containers among each other -----------------------------------------------------------------------------------
 
-    def _compose(self, choice: _Choice) -> None:
-        """Settle what becomes of the user's own preStop; `choice.rung` may become "" (nothing of ours is left to do)."""
-        raw, settings = choice.desired.view.pre_stop, choice.settings
-        hook: int | None = 0
-        if raw is not None:
-            user = handler(raw)
-            hook = helper.literal_sleep(user)
-            kept = self._why_kept(choice, user)
-            if kept:
-                self._note(choice, kept)
-                choice.delivery = "none"
-                if choice.rung != "wrap":
-                    choice.rung = ""
-                    return
+    def _align(self, ours: list[Choice]) -> None:
+        """Let the containers of the Pod wait for each other: nothing behind or around a server stops before it owes no answer.
+
+        Those that wait for requests wait for the ports of all that do. One whose own connections are permanent (a database) waits
+        for the others' ports, if there are any. A mesh proxy waits as long as the longest of them.
+        """
+        apps = [c for c in ours if not c.mesh]
+        if not apps:
+            for proxy in ours:
+                proxy.rung = ""
+            return
+        helped = [c for c in apps if c.rung != "sleep"]
+        fronts = [c for c in helped if c.observe]
+        shared = sorted({port for c in fronts for port in c.ports}) if all(c.ports for c in fronts) else []
+        drain = max((c.need.waits.drain for c in fronts if c.need), default=0)
+        for choice in helped:
+            need = choice.need
+            if not shared:
+                continue
+            choice.ports = shared
+            if not choice.observe and need is not None:
+                choice.observe = True
+                choice.need = Need(msgspec.structs.replace(need.waits, drain=drain), need.hook)
+        for proxy in (c for c in ours if c.mesh):
+            proxy.ports, proxy.record.mode = shared, proxy.rung
+            proxy.note("mesh-aligned", proxy.rung)
+            waits = [c.need.waits for c in apps if c.need]
+            delay = max(w.delay_max for w in waits)
+            drain = max((w.drain for w in waits), default=0)
+            tail = max(0, self.grace - KILL_MARGIN)
+            if proxy.rung == "sleep":
+                whole = delay + (drain or proxy.settings.default_drain)
+                proxy.need = Need(Waits(whole, 0, whole, 0, tail), 0)
             else:
-                choice.user = user
-                after = settings.existing == "after" or (
-                    settings.existing == "auto" and user.exec is not None and helper.stops_server(user.exec)
-                )
-                choice.order = "after" if after else "before"
-                self._note(choice, "prestop-after" if after else "prestop-before")
-        elif not settings.prestop:
-            self._note(choice, "prestop-off")
-            choice.delivery = "none"
-        else:
-            self._note(choice, "prestop-added")
-        self._note(choice, choice.rung if choice.delivery != "http" else "hook-http")
-        choice.record.mode = choice.rung
-        choice.need = Need(self._waits(choice), hook)
-
-    def _why_kept(self, choice: _Choice, user: Handler) -> str:
-        """Return why the user's preStop stays as it is, or "" if it is composed with ours."""
-        if not choice.settings.prestop:
-            return "prestop-off"
-        if choice.settings.existing == "keep":
-            return "prestop-kept"
-        if choice.rung == "sleep" or choice.delivery == "http":
-            return "prestop-kept-sleep"
-        if user.tcp_socket is not None:
-            return "prestop-kept-tcp"
-        if user.http_get is not None:
-            if (user.http_get.scheme or "HTTP") != "HTTP":
-                return "prestop-kept-https"
-            port = _number(user.http_get.port, choice.desired.container)
-            if port is None:
-                return "prestop-kept"
-            user.http_get.port = port
-        return ""
-
-    def _waits(self, choice: _Choice) -> Waits:
-        settings, profile = choice.settings, choice.profile
-        if choice.rung == "sleep":
-            return Waits(settings.delay_max, 0, settings.delay_max, 0, KILL_MARGIN)
-        drain = settings.drain_timeout or profile.drain_timeout or settings.default_drain
-        patience = settings.patience or profile.patience or self.grace
-        if not profile.observe:
-            drain, patience = 0, max(drain, patience)
-        return Waits(settings.delay_min, settings.quiet, settings.delay_max, drain, patience)
+                proxy.need = Need(Waits(max(w.delay_min for w in waits), max(w.quiet for w in waits), delay, drain, tail), 0)
 
     # -- the budget ----------------------------------------------------------------------------------------------------
 
-    def _share_ports(self, ours: list[_Choice]) -> None:
-        """Let every container of the Pod wait for the ports of all: a back end must not stop before the front that still owes answers."""
-        helped = [c for c in ours if c.rung != "sleep" and c.desired.container.name not in MESH_PROXIES]
-        if all(c.ports for c in helped):
-            ports = sorted({port for c in helped for port in c.ports})
-            for choice in ours:
-                choice.ports = ports
+    def _limit(self) -> int:
+        """Seconds that the grace period may reach."""
+        return max(self.operator.grace_bound, self.grace) if self.settings.grace else self.grace
 
-    def _fit(self, choice: _Choice, limit: int) -> int:
-        """Bring a container's waits below the limit; returns the seconds of grace that it wants."""
+    def _fit(self, choice: Choice, limit: int) -> tuple[int, str]:
+        """Bring a container's waits below the limit; returns the seconds of grace that it wants, and their sum in words."""
         need = choice.need
-        if need is None:
-            return 0
+        if need is None or not choice.rung:
+            return 0, ""
+        name = choice.desired.container.name
         wanted = budget.total(need, self.grace)
         if wanted <= limit:
-            return wanted
-        waits = budget.fit(need, limit)
-        name = choice.desired.container.name
+            return wanted, f"{name}: {budget.words(need, self.grace)}"
+        waits = budget.fit(need, self.grace, limit)
         if waits is None:
-            self._note(choice, "grace-no-room", f"{limit} s")
+            choice.note("grace-no-room", f"{limit} s")
             choice.rung, choice.record.mode = "", ""
-            return 0
+            return 0, ""
         if self.settings.grace:
-            self.say("grace-capped", name, f"wanted {wanted} s, bound {limit} s")
-        choice.need = Need(waits, need.hook)
-        return limit
+            code = "grace-capped" if limit > self.grace else "grace-over-bound"
+            self.say(code, name, f"wanted {wanted} s, bound {self.operator.grace_bound} s")
+        choice.need = need = Need(waits, need.hook)
+        return limit, f"{name}: bound"
 
-    def _grace(self, wanted: int, limit: int) -> GraceStatus | None:
+    def _grace(self, wanted: tuple[int, str], limit: int) -> GraceStatus | None:
         """Settle the grace period: never lowered."""
-        if not wanted:
+        seconds, words = wanted
+        if not seconds:
             return None
         if not self.settings.grace:
             self.say("grace-off", "", f"{self.grace} s")
             return None
-        if wanted <= self.grace:
+        if seconds <= self.grace:
             self.say("grace-enough", "", f"{self.grace} s")
             return None
-        text = f"{self.grace} -> {wanted}" + (f" (bound {limit})" if wanted == limit else "")
-        self.say("grace-raised", "", text)
-        return GraceStatus(wanted, self.grace_was, f"delay + drain + max(hook + {KILL_MARGIN}, {self.grace})")
+        self.say("grace-raised", "", f"{self.grace} -> {seconds} s = {words}" + (f" of {limit}" if words.endswith("bound") else ""))
+        return GraceStatus(seconds, self.grace_was, words)
 
     # -- writing it down -----------------------------------------------------------------------------------------------
 
-    def _equip(self, choice: _Choice, port: int) -> None:
+    def _equip(self, choice: Choice, port: int) -> None:
         """Write the values that a container gets on its rung."""
         desired, need, record = choice.desired, choice.need, choice.record
         if need is None:
             return
-        name, waits = desired.container.name, need.waits
-        record.pre_stop = (choice.delivery != "none" and desired.view.pre_stop) or ABSENT
+        name, waits, view = desired.container.name, need.waits, desired.view
         if choice.rung == "sleep":
             record.native_sleep = waits.delay_max
-            desired.pre_stop = {"sleep": {"seconds": waits.delay_max}}
+            desired.pre_stop = prestop.sleep_of(waits)
             return
         if choice.delivery == "http":
-            desired.pre_stop = {
-                "httpGet": {"path": helper.drain_path(name, choice.ports, waits), "port": self.operator.port, "scheme": "HTTP"}
-            }
+            desired.pre_stop = prestop.http_of(choice, waits, self.operator.port)
             return
         desired.mount = True
         options = helper.common(
@@ -466,132 +393,39 @@ class _Decider:
             waits,
             choice.profile,
             generic=choice.generic,
-            probe_period=_probe_period(desired),
+            observe=choice.observe,
+            probe_period=_probe_period(desired.readiness),
             report=port,
         )
         if choice.delivery == "exec":
+            record.pre_stop = view.pre_stop or ABSENT
             desired.pre_stop = {"exec": {"command": helper.drain(options, stop=choice.stop, order=choice.order, user=choice.user)}}
         if choice.rung == "wrap":
-            lifecycle = desired.container.lifecycle
             stop_on = choice.profile.stop_on
-            if lifecycle is not None and lifecycle.stop_signal:
-                stop_on = tuple(dict.fromkeys((*stop_on, lifecycle.stop_signal.removeprefix("SIG"))))
+            if (own := stop_signal(desired.container)) in SIGNALS and own not in stop_on:
+                stop_on = (*stop_on, own)
             desired.command = helper.run(options, stop_on, choice.command)
-            if desired.view.command is None:
-                record.added.append("command")
-            if desired.args is not desired.view.args:
-                record.added.append("args")
-        elif desired.args is not desired.view.args:
-            desired.args = desired.view.args
-
-    # -- readiness -----------------------------------------------------------------------------------------------------
-
-    def _readiness(self, choice: _Choice, probes: list[tuple[str, Handler]]) -> None:
-        """Add a readiness probe where there is none."""
-        settings, desired = choice.settings, choice.desired
-        if desired.view.readiness is not None:
-            self._note(choice, "readiness-kept")
-            return
-        if settings.readiness == "off":
-            self._note(choice, "readiness-off")
-            return
-        probe: dict[str, Any] | None = None
-        if settings.readiness != "auto":
-            port = settings.readiness_port or _one(_plausible(desired.container, choice.ports))
-            code = "readiness-annotated" if port is not None else "readiness-ambiguous" if choice.ports else "readiness-no-port"
-            probe = _probe(settings.readiness, port, settings.readiness_path) if port is not None else None
-        elif self.mesh:
-            code = "readiness-mesh"
-        else:
-            code, probe = self._readiness_from(choice, probes)
-        detail = ""
-        if probe is not None:
-            detail = choice.record.readiness = probe_name(msgspec.convert(probe, Handler))
-            desired.readiness = {**probe, **_READINESS_TIMES}
-        self._note(choice, code, detail)
-
-    def _readiness_from(self, choice: _Choice, probes: list[tuple[str, Handler]]) -> tuple[str, dict[str, Any] | None]:
-        for kind, own in probes:
-            if kind != "readiness":
-                return f"readiness-{kind}", _copy(own)
-        ports = _plausible(choice.desired.container, choice.ports)
-        if len(ports) == 1:
-            return "readiness-tcp", _probe("tcp", ports[0], "")
-        return ("readiness-ambiguous" if ports else "readiness-no-port"), None
+            if view.command is None:
+                record.entrypoint = list(choice.command)
 
 
-def _probe(kind: str, port: int | str, path: str) -> dict[str, Any]:
-    if kind == "http":
-        return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}}
-    return {"tcpSocket" if kind == "tcp" else "grpc": {"port": port}}
+def _is_windows(pod: Pod) -> bool:
+    spec = pod.spec
+    if spec.os is not None and spec.os.name:
+        return spec.os.name == "windows"
+    context = spec.security_context
+    return (spec.node_selector or {}).get("kubernetes.io/os") == "windows" or (
+        context is not None and present(context.windows_options) is not None
+    )
 
 
-def _copy(own: Handler) -> dict[str, Any]:
-    """Copy the handler of a probe. Without `host`: Pod Security "baseline" refuses one on what we add."""
-    get: HttpGet | None = own.http_get
-    if get is not None:
-        copied: dict[str, Any] = {"path": get.path or "/", "port": get.port, "scheme": get.scheme or "HTTP"}
-        if get.http_headers:
-            copied["httpHeaders"] = [{"name": header.name, "value": header.value} for header in get.http_headers]
-        return {"httpGet": copied}
-    if own.tcp_socket is not None:
-        return {"tcpSocket": {"port": own.tcp_socket.port}}
-    grpc: PortHandler = own.grpc or PortHandler()
-    return {"grpc": {"port": grpc.port} if grpc.service is None else {"port": grpc.port, "service": grpc.service}}
-
-
-def _number(port: int | str, container: Container) -> int | None:
-    """Resolve a port's name on its own container."""
-    if isinstance(port, int):
-        return port
-    for declared in container.ports or ():
-        if declared.name == port:
-            return declared.container_port
-    return int(port) if port.isascii() and port.isdigit() else None
-
-
-def _serving_ports(container: Container, probes: list[tuple[str, Handler]]) -> Sequence[int]:
-    """Return the TCP ports on which requests arrive: those declared, less exporters' where others remain; else those probed."""
-    declared = [port for port in container.ports or () if port.protocol in (None, "TCP")]
-    if len(declared) > 1:
-        declared = [port for port in declared if not _is_side(port.name or "", port.container_port)] or declared
-    if declared:
-        return sorted({port.container_port for port in declared})
-    found = set()
-    for _, probe in probes:
-        where = probe.http_get or probe.tcp_socket or probe.grpc
-        if where is not None and (number := _number(where.port, container)):
-            found.add(number)
-    return sorted(found)
-
-
-def _is_side(name: str, number: int) -> bool:
-    return number in _SIDE_NUMBERS or any(word in name for word in _SIDE_NAMES)
-
-
-def _plausible(container: Container, ports: Sequence[int]) -> Sequence[int]:
-    """Narrow several ports down: by conventional name, then by conventional number."""
-    if len(ports) < 2:
-        return ports
-    named = {port.container_port for port in container.ports or () if port.name and port.name.split("-")[0] in _SERVING_NAMES}
-    for narrowed in ([p for p in ports if p in named], [p for p in ports if p in _SERVING_NUMBERS]):
-        if len(narrowed) == 1:
-            return narrowed
-    return ports
-
-
-def _one(ports: Sequence[int]) -> int | None:
-    return ports[0] if len(ports) == 1 else None
-
-
-def _probe_period(desired: Desired) -> int:
+def _probe_period(probe: Any) -> int:
     """Return how often the kubelet goes on probing while the Pod terminates: only readiness does; 0 if nothing does."""
-    readiness = desired.readiness
-    if readiness is None:
+    if probe is None:
         return 0
-    if isinstance(readiness, Raw):
-        probe = handler(readiness)
-        if probe.http_get is None and probe.tcp_socket is None and probe.grpc is None:
+    if isinstance(probe, Raw):
+        own = handler(probe)
+        if own.http_get is None and own.tcp_socket is None and own.grpc is None:
             return 0
-        return probe.period_seconds or 10
-    return int(readiness["periodSeconds"])
+        return own.period_seconds or 10
+    return int(probe["periodSeconds"])

@@ -55,6 +55,7 @@ class PortHandler(msgspec.Struct):
 
     port: int | str = 0
     service: str | None = None
+    host: str | None = None
 
 
 class Sleep(msgspec.Struct):
@@ -74,14 +75,6 @@ class Handler(msgspec.Struct, rename="camel"):
     period_seconds: int | None = None
 
 
-class Lifecycle(msgspec.Struct, rename="camel"):
-    """`containers[].lifecycle`; preStop raw, so that it can be restored exactly."""
-
-    pre_stop: Raw = ABSENT
-    post_start: Raw = ABSENT
-    stop_signal: str | None = None
-
-
 class Mount(msgspec.Struct, rename="camel"):
     """`containers[].volumeMounts[]`."""
 
@@ -97,11 +90,13 @@ class Container(msgspec.Struct, rename="camel"):
     command: list[str] | None = None
     args: list[str] | None = None
     ports: list[Port] | None = None
-    lifecycle: Lifecycle | None = None
+    lifecycle: dict[str, Raw] | None = None
+    """Member by member, raw: a preStop is restored exactly, and members that are newer than this code are seen."""
     readiness_probe: Raw = ABSENT
     liveness_probe: Raw = ABSENT
     startup_probe: Raw = ABSENT
     volume_mounts: list[Mount] | None = None
+    resources: Raw = ABSENT
     restart_policy: str | None = None
 
 
@@ -121,6 +116,7 @@ class PodSecurityContext(msgspec.Struct, rename="camel"):
     """`spec.securityContext`, as far as it reaches the sidecar."""
 
     run_as_user: int | None = None
+    windows_options: Raw = ABSENT
 
 
 class Spec(msgspec.Struct, rename="camel"):
@@ -159,8 +155,30 @@ class Pod(msgspec.Struct, rename="camel"):
 
 EMPTY: Final = Metadata()
 _handler = msgspec.json.Decoder(Handler)
+_string = msgspec.json.Decoder(str)
 
 
 def handler(raw: Raw) -> Handler:
     """Decode a lifecycle handler or a probe. Raises `msgspec.ValidationError` where the API server would have refused it."""
     return _handler.decode(raw)
+
+
+def pre_stop(container: Container) -> Raw | None:
+    """Give the preStop handler of a container."""
+    return present(container.lifecycle.get("preStop", ABSENT)) if container.lifecycle else None
+
+
+def stop_signal(container: Container) -> str:
+    """Give the stop signal that the Pod names (KEP-4960), without SIG, or ""."""
+    raw = present(container.lifecycle.get("stopSignal", ABSENT)) if container.lifecycle else None
+    return "" if raw is None else _string.decode(raw).removeprefix("SIG")
+
+
+def port_number(port: int | str, container: Container) -> int | None:
+    """Resolve a port of a handler: a number, or the name of one that the same container declares."""
+    if isinstance(port, int):
+        return port
+    for declared in container.ports or ():
+        if declared.name == port:
+            return declared.container_port
+    return int(port) if port.isascii() and port.isdigit() else None

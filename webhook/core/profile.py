@@ -4,7 +4,9 @@ In: profiles as values (who reads the table from a file is `webhook.profiles`). 
 it was seen. What the helper does with a profile belongs to `helper` and to the helper itself.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 import msgspec
 
@@ -24,6 +26,10 @@ class Profile(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields
     drain_timeout: int = 0
     caveat: str = ""
 
+
+_SIGNALS = "HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF"
+SIGNALS: Final = frozenset([*_SIGNALS.split(), "WINCH", "IO", "PWR", "SYS"])
+"""Names, without SIG, that a profile may use: those of signal(7) that can be caught."""
 
 GENERIC = Profile(name="generic", caveat="Unknown server: waits until nothing is in flight, then TERM to whoever owns the ports.")
 
@@ -61,6 +67,8 @@ _LAUNCHERS = frozenset(
         "with-contenv",
     ],
 )
+_AS_USER = frozenset({"gosu", "su-exec", "s6-setuidgid"})
+"""Launchers whose next word is a user, not a program."""
 
 
 class Index:
@@ -77,10 +85,7 @@ class Index:
 
     def by_command(self, argv: Iterable[str]) -> Profile | None:
         """Look a command up. Words after the first count only behind a launcher (a shell, an interpreter, an init)."""
-        for name in _program_names(argv):
-            if found := self._by_match.get(name):
-                return found
-        return None
+        return next((found for name in _program_names(argv) if (found := self._by_match.get(name))), None)
 
     def by_image(self, image: str) -> Profile | None:
         """Look an image up by the last element of its path, without tag and digest."""
@@ -98,16 +103,24 @@ def basename(word: str) -> str:
 
 
 def _program_names(argv: Iterable[str]) -> Iterator[str]:
+    skip = False
     for word in argv:
-        if word.startswith("-") or "=" in word:
+        if skip or word.startswith("-") or "=" in word:
+            skip = False
             continue
         if " " in word:
-            yield from _program_names(word.replace(";", " ").replace("&", " ").replace("'", "").replace('"', "").split())
+            # A line of shell: its last command is the one that stays.
+            for line in reversed(_COMMANDS.split(word.replace("'", "").replace('"', ""))):
+                yield from _program_names(line.split())
             return
         name = basename(word)
         yield name
+        skip = name in _AS_USER
         if not (name in _LAUNCHERS or name.startswith("python") or name.endswith("entrypoint.sh")):
             return
+
+
+_COMMANDS = re.compile(r"[;&|\n]+")
 
 
 def merged(base: Mapping[str, Profile], extra: Mapping[str, Profile]) -> Index:

@@ -12,7 +12,10 @@ Who is left alone (whole Pod):
 | in an excluded namespace                  | excluded-namespace |
 | mirror Pod of a static manifest           | mirror-pod         |
 | restartPolicy is not Always (Jobs)        | not-restarting     |
-| no container serves, none is annotated    | nothing-to-do      |
+| annotations of 256 KiB already            | annotations-full   |
+
+A Pod of which no container needs anything gets the status annotation alone (`nothing-to-do`), so that an audit can tell it
+from one that never passed here.
 """
 
 from typing import Final
@@ -34,7 +37,10 @@ REASONS: Final[dict[str, Reason]] = {
     "excluded-namespace": Reason("the operator excludes this namespace", "config excludedNamespaces"),
     "mirror-pod": Reason("a mirror Pod: the kubelet runs the static manifest whatever the API holds"),
     "not-restarting": Reason("it ends by itself (restartPolicy is not Always): nothing to drain", "spec.restartPolicy"),
-    "nothing-to-do": Reason("no container of it serves traffic", "podgrace.io/mode.<container>"),
+    "annotations-full": Reason(
+        "its annotations leave no room for the status: the API server would refuse it", "its annotations", warn=True
+    ),
+    "nothing-to-do": Reason("no container needs anything: their reasons say why", "podgrace.io/mode.<container>"),
     "not-a-pod": Reason("only Pods are patched"),
     "not-create": Reason("only the creation of a Pod is patched: most of its spec is immutable afterwards"),
     "sub-resource": Reason("sub-resources of Pods are never patched"),
@@ -60,12 +66,15 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "already-init": Reason("not wrapped: its command already is an init"),
     "shared-pid-namespace": Reason(
-        "not wrapped, and the kubelet sends the signal: processes of other containers are in sight", "spec.shareProcessNamespace"
+        "the helper sends no signal, the kubelet does: processes of other containers are in sight", "spec.shareProcessNamespace"
     ),
     "mode-not-allowed": Reason("the operator does not allow this mode", "config bounds.modes", warn=True),
     "sidecar-off": Reason("no helper: the sidecar is switched off", "podgrace.io/sidecar or config patches.sidecar"),
     "unsupported-version": Reason("the cluster's version lacks the native field", "config kubernetes"),
     "windows": Reason("Windows: native sleep only"),
+    "pod-resources": Reason(
+        "no helper: the Pod's own resource total has no room for the sidecar", "spec.resources or config helper.resources", warn=True
+    ),
     "name-collision": Reason("a container or volume named podgrace is not ours: no helper", "rename it", warn=True),
     "mount-collision": Reason("its mounts already hold /.podgrace: the sidecar is asked instead", "its volumeMounts", warn=True),
     "host-network": Reason("host network: the sidecar opens no port"),
@@ -77,9 +86,7 @@ REASONS: Final[dict[str, Reason]] = {
     "prestop-kept": Reason("its own preStop is kept as it is", "podgrace.io/existing-prestop.<container>"),
     "prestop-kept-sleep": Reason("its own preStop is kept: a native sleep cannot be added to it", "podgrace.io/mode.<container>: hook"),
     "prestop-kept-tcp": Reason("its own preStop is a tcpSocket, which fails at run time: kept as it is", "remove it", warn=True),
-    "prestop-kept-https": Reason(
-        "its own preStop is an https request, which the helper cannot repeat: kept", "podgrace.io/existing-prestop.<container>"
-    ),
+    "prestop-kept-http": Reason("its own preStop is a request that the helper cannot repeat: kept as it is", "make it plain http"),
     # grace period
     "grace-raised": Reason("raised to the budget", "podgrace.io/grace-period"),
     "grace-enough": Reason("long enough already"),
@@ -88,6 +95,7 @@ REASONS: Final[dict[str, Reason]] = {
         "0 is a deliberate immediate kill: no hook would run, so none is added", "spec.terminationGracePeriodSeconds", warn=True
     ),
     "grace-capped": Reason("the budget is over the bound: waits are shortened to fit", "config bounds.gracePeriod", warn=True),
+    "grace-over-bound": Reason("the Pod's own grace is at the bound already: the waits are taken out of it", "config bounds.gracePeriod"),
     "grace-no-room": Reason("the grace period has no room for a wait", "podgrace.io/grace-period", warn=True),
     # readiness probe
     "readiness-kept": Reason("has one"),
@@ -98,10 +106,13 @@ REASONS: Final[dict[str, Reason]] = {
     "readiness-ambiguous": Reason("not added: several ports could be the serving port", "podgrace.io/readiness-port.<container>"),
     "readiness-no-port": Reason("not added: no serving port is known", "podgrace.io/readiness-port.<container>"),
     "readiness-mesh": Reason("not added: a mesh rewrites probes and would not see ours", "podgrace.io/readiness-probe.<container>"),
+    "readiness-host": Reason("not added: its own probe names a host", "podgrace.io/readiness-probe.<container>"),
+    "readiness-loopback": Reason(
+        "not added: its command binds the port to loopback, where no probe arrives", "podgrace.io/readiness-probe.<container>"
+    ),
     "readiness-off": Reason("switched off", "podgrace.io/readiness-probe or config patches.readinessProbe"),
     # the sidecar and profile
     "sidecar-added": Reason("native sidecar with the helper, first in initContainers", "podgrace.io/sidecar"),
-    "sidecar-not-needed": Reason("no container uses the helper"),
     "profile-annotated": Reason("profile chosen by annotation", "podgrace.io/profile.<container>"),
     "profile-command": Reason("profile seen in the command", "podgrace.io/profile.<container>"),
     "profile-image": Reason(
@@ -117,7 +128,6 @@ REASONS: Final[dict[str, Reason]] = {
     "annotation-refused": Reason("annotation refused: the operator switched this off", "config patches", warn=True),
     "annotation-no-container": Reason("annotation for a container that the Pod does not have", "", warn=True),
     "label-unknown": Reason("label podgrace.io/inject is neither enabled nor disabled", "label podgrace.io/inject", warn=True),
-    "pod-resources": Reason("the Pod has a resource total of its own: the sidecar's requests count in it", "spec.resources"),
     # us
     "bug": Reason("podgrace failed on this Pod and left it unchanged: please report it", "", warn=True),
     "overload": Reason("podgrace is overloaded and left the Pod unchanged", "", warn=True),

@@ -65,10 +65,12 @@ class Operator(msgspec.Struct, frozen=True):
     native_sleep: bool
     native_sidecar: bool
     grace_bound: int
+    drain_bound: int
     excluded_namespaces: frozenset[str]
     images: tuple[ImageEntry, ...]
     sidecar: dict[str, object]
     """The sidecar container, complete but for what the Pod decides (port, user)."""
+    sidecar_resources: dict[str, dict[str, str]]
     port: int
     volume: dict[str, object]
     version: str

@@ -1,8 +1,13 @@
 """The record on the Pod: annotation `podgrace.io/status`, and the Pod as it was before us.
 
 In: a Pod, patched or not. Out: `before(pod)`: the values that the user (or another webhook) gave, from which every pass
-decides anew; so a second pass recomputes and adds nothing, and `uninject` restores exactly. The annotation is text that a
-Pod's author may forge: nothing in it can raise a privilege, it can only describe the author's own Pod.
+decides anew; so a second pass recomputes and adds nothing, and `uninject` restores exactly.
+
+The annotation is text that a Pod's author may forge, copy from another Pod or edit. So it never decides alone: it only says
+how something is spelled that the Pod itself shows to be ours. A hook of the user's is read from the command line that runs
+it; the annotation's copy is taken where it means the same. A grace period is undone only down to a smaller one that is not
+0. What is left to trust is `nativeSleep`, since a native sleep has no room for a mark: an author who forges it gives his own
+sleep away, and gets ours.
 """
 
 from typing import Final
@@ -11,7 +16,7 @@ import msgspec
 
 from webhook.core import helper
 from webhook.core.names import IMAGE_HELPER, MOUNT_PATH, SIDECAR, STATUS_ANNOTATION, VOLUME
-from webhook.core.pod import ABSENT, EMPTY, Container, Handler, Pod, Raw, handler, present
+from webhook.core.pod import ABSENT, EMPTY, Container, Handler, Pod, Raw, handler, port_number, pre_stop, present
 
 
 class GraceStatus(msgspec.Struct, omit_defaults=True):
@@ -25,8 +30,8 @@ class GraceStatus(msgspec.Struct, omit_defaults=True):
 class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel"):
     """One container's part.
 
-    `pre_stop` is the handler that it had, `readiness` names the probe that we added, `added` the fields (command, args) that it
-    did not have.
+    `pre_stop` is the handler that it had, `readiness` names the probe that we added, `entrypoint` is the command that we wrote
+    where it had none, `empty` names parents that were there without a member.
     """
 
     mode: str = ""
@@ -35,7 +40,8 @@ class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel"):
     pre_stop: Raw = ABSENT
     native_sleep: int | None = None
     readiness: str = ""
-    added: list[str] = []
+    entrypoint: list[str] | None = None
+    empty: list[str] = []
 
 
 class Status(msgspec.Struct, omit_defaults=True):
@@ -44,6 +50,7 @@ class Status(msgspec.Struct, omit_defaults=True):
     version: str = ""
     grace: GraceStatus | None = None
     containers: dict[str, ContainerStatus] = {}
+    empty: list[str] = []
 
 
 class Before(msgspec.Struct):
@@ -55,8 +62,23 @@ class Before(msgspec.Struct):
     readiness: Raw | None
     mounted: bool = False
     helper_possible: bool = True
+    empty: list[str] = []
 
 
+class _Probe(Handler, rename="camel"):
+    """A probe with its times."""
+
+    initial_delay_seconds: int | None = None
+    timeout_seconds: int | None = None
+    success_threshold: int | None = None
+    failure_threshold: int | None = None
+
+
+PROBE_TIMES: Final = {"timeoutSeconds": 3, "periodSeconds": 5, "successThreshold": 1, "failureThreshold": 3}
+"""Of the probes that we add."""
+
+_TIMES: Final = [(f.name, PROBE_TIMES[f.encode_name]) for f in msgspec.structs.fields(_Probe) if f.encode_name in PROBE_TIMES]
+_probe: Final = msgspec.json.Decoder(_Probe)
 _decoder: Final = msgspec.json.Decoder(Status)
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 
@@ -73,7 +95,7 @@ def read(pod: Pod) -> Status | None:
         return None
     try:
         return _decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 
 
@@ -91,48 +113,79 @@ def sidecar_index(pod: Pod) -> int | None:
 
 
 def grace_before(pod: Pod, status: Status | None) -> int | None:
-    """Give the grace period as the user set it: what stands there, unless it is exactly what we wrote."""
+    """Give the grace period as the user set it: what stands there, unless it is exactly what we made of a smaller one."""
     now = pod.spec.termination_grace_period_seconds
-    if status is not None and status.grace is not None and status.grace.now == now:
-        return status.grace.was
+    grace = status.grace if status is not None else None
+    if grace is not None and now is not None and grace.now == now and (grace.was is None or grace.was < now) and grace.was != 0:
+        return grace.was
     return now
+
+
+def empty_before(pod: Pod, status: Status | None) -> list[str]:
+    """Name the parents in the Pod that are, or were, there without a member: they stay when we leave."""
+    spec, annotations = pod.spec, (pod.metadata or EMPTY).annotations
+    parents = (("annotations", annotations), ("initContainers", spec.init_containers), ("volumes", spec.volumes))
+    known = status.empty if status is not None else ()
+    return [name for name, parent in parents if parent is not None and (not parent or name in known)]
 
 
 def before(container: Container, status: Status | None) -> Before:
     """Strip our parts from a container."""
-    lifecycle = container.lifecycle
-    view = Before(container.command, container.args, present(lifecycle.pre_stop) if lifecycle else None, present(container.readiness_probe))
-    if container.volume_mounts:
-        for mount in container.volume_mounts:
-            if mount.mount_path.rstrip("/") == MOUNT_PATH:
-                view.mounted = mount.name == VOLUME
-                view.helper_possible = view.mounted
+    view = Before(helper.unwrap(container.command), helper.unwrap(container.args), pre_stop(container), present(container.readiness_probe))
+    mounts = container.volume_mounts
+    for mount in mounts or ():
+        if mount.mount_path.rstrip("/") == MOUNT_PATH:
+            view.mounted = mount.name == VOLUME
+            view.helper_possible = view.mounted
     record = status.containers.get(container.name) if status is not None else None
-    if container.command and (command := helper.unwrap(container.command)) is not None:
-        view.command = command
-        if record is not None and "command" in record.added:
-            view.command = None
-        if record is not None and "args" in record.added:
-            view.args = None
-    if view.pre_stop is not None and _is_ours(handler(view.pre_stop), record):
-        view.pre_stop = present(record.pre_stop) if record is not None else None
-    if record is not None and record.readiness and view.readiness is not None and probe_name(handler(view.readiness)) == record.readiness:
+    if mounts == [] or container.lifecycle == {} or (record is not None and record.empty):
+        parents = (("lifecycle", container.lifecycle), ("volumeMounts", mounts))
+        known = record.empty if record is not None else ()
+        view.empty = [name for name, parent in parents if parent is not None and (not parent or name in known)]
+    if record is not None and record.entrypoint and view.command is not container.command and view.command == record.entrypoint:
+        view.command = None
+    if view.pre_stop is not None:
+        view.pre_stop = _pre_stop(container, view.pre_stop, record)
+    if record is not None and record.readiness and view.readiness is not None and probe_name(view.readiness) == record.readiness:
         view.readiness = None
     return view
 
 
-def probe_name(probe: Handler) -> str:
-    """Name a probe by kind and port: `http:8080/healthz`, `tcp:5432`, `grpc:9000`."""
+def probe_name(raw: Raw) -> str:
+    """Name a probe of ours by kind, port and times: `http:8080/healthz`, `tcp:5432`, `grpc:9000`; "" if it is not like one of ours."""
+    probe = _probe.decode(raw)
+    if probe.initial_delay_seconds or any(getattr(probe, name) != value for name, value in _TIMES):
+        return ""
     if probe.http_get is not None:
         return f"http:{probe.http_get.port}{probe.http_get.path or '/'}"
     if probe.tcp_socket is not None:
         return f"tcp:{probe.tcp_socket.port}"
-    if probe.grpc is not None:
-        return f"grpc:{probe.grpc.port}"
-    return "exec"
+    return f"grpc:{probe.grpc.port}" if probe.grpc is not None else ""
 
 
-def _is_ours(pre_stop: Handler, record: ContainerStatus | None) -> bool:
-    if helper.is_drain(pre_stop):
-        return True
-    return pre_stop.sleep is not None and record is not None and record.native_sleep == pre_stop.sleep.seconds
+def _pre_stop(container: Container, raw: Raw, record: ContainerStatus | None) -> Raw | None:
+    """Give the user's own preStop: the one that stands there, the one inside ours, or none."""
+    now = handler(raw)
+    if now.sleep is not None:
+        return None if record is not None and record.native_sleep == now.sleep.seconds else raw
+    if not helper.is_drain(now, container.name):
+        return raw
+    words = helper.hook_of(now)
+    if not words:
+        return None
+    spelled = present(record.pre_stop) if record is not None else None
+    if spelled is not None and _means(spelled, words, container):
+        return spelled
+    told = helper.unhook(words)
+    return None if told is None else Raw(msgspec.json.encode(told))
+
+
+def _means(spelled: Raw, words: list[str], container: Container) -> bool:
+    """Whether a handler from the annotation is the one that these words run."""
+    try:
+        user = handler(spelled)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    if user.http_get is not None:
+        user.http_get.port = port_number(user.http_get.port, container) or 0
+    return helper.hook(user) == words

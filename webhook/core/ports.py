@@ -1,0 +1,62 @@
+"""Ports: where requests arrive at a container.
+
+In: a container and its decoded probes. Out: TCP port numbers. Declared ports come first; where there are several, those of
+exporters, debuggers and meshes are left out. Which probe is made of them belongs to `readiness`.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from webhook.core.pod import Container, Handler, handler, port_number, present
+from webhook.core.status import Before
+
+_SERVING_NUMBERS: Final = frozenset({80, 443, 3000, 5000, 8000, 8080, 8443})
+_SERVING_NAMES: Final = ("http", "https", "web", "grpc", "h2c", "www")
+_SIDE_NAMES: Final = ("metrics", "prometheus", "prom", "admin", "debug", "health", "pprof", "jmx", "probe", "status")
+_SIDE_NUMBERS: Final = frozenset({*range(9090, 9130), 15020, 15021, 15090, 4191, 2019, 6060, 5005, 9229})
+"""Ports that exporters, debuggers and meshes use by convention: not where users' requests arrive."""
+
+
+def network_probes(container: Container, view: Before) -> list[tuple[str, Handler]]:
+    """Decode the container's own probes; exec ones serve no request and are left out."""
+    found = []
+    for kind, raw in (
+        ("readiness", view.readiness),
+        ("liveness", present(container.liveness_probe)),
+        ("startup", present(container.startup_probe)),
+    ):
+        if raw is not None:
+            probe = handler(raw)
+            if probe.http_get is not None or probe.tcp_socket is not None or probe.grpc is not None:
+                found.append((kind, probe))
+    return found
+
+
+def serving(container: Container, probes: Sequence[tuple[str, Handler]]) -> Sequence[int]:
+    """Return the ports on which requests arrive: those declared, less exporters' where others remain; else those probed."""
+    declared = [port for port in container.ports or () if port.protocol in (None, "TCP")]
+    if len(declared) > 1:
+        declared = [port for port in declared if not _is_side(port.name or "", port.container_port)] or declared
+    if declared:
+        return sorted({port.container_port for port in declared})
+    found = set()
+    for _, probe in probes:
+        where = probe.http_get or probe.tcp_socket or probe.grpc
+        if where is not None and (number := port_number(where.port, container)):
+            found.add(number)
+    return sorted(found)
+
+
+def plausible(container: Container, ports: Sequence[int]) -> Sequence[int]:
+    """Narrow several ports down: by conventional name, then by conventional number."""
+    if len(ports) < 2:
+        return ports
+    named = {port.container_port for port in container.ports or () if port.name and port.name.split("-")[0] in _SERVING_NAMES}
+    for narrowed in ([p for p in ports if p in named], [p for p in ports if p in _SERVING_NUMBERS]):
+        if len(narrowed) == 1:
+            return narrowed
+    return ports
+
+
+def _is_side(name: str, number: int) -> bool:
+    return number in _SIDE_NUMBERS or any(word in name for word in _SIDE_NAMES)
