@@ -145,8 +145,10 @@ def answer(body: bytes | bytearray, config: Config) -> Answer:
         outcome = mutate(pod, config, request.namespace or "")
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         return _invalid(f"request.object is not a Pod: {_brief(error)}")
-    except Exception:  # noqa: BLE001 - our bug is never the user's outage
-        return _reply(request, "bug", [Decision("bug")], [], metadata)
+    except Exception as error:  # noqa: BLE001 - our bug is never the user's outage
+        made = _reply(request, "bug", [Decision("bug")], [], metadata)
+        made.log |= {"error": type(error).__name__, "at": place(error)}
+        return made
     result = "skipped" if outcome.plan.skip or outcome.plan.idle else "patched" if outcome.ops else "unchanged"
     return _reply(request, result, outcome.plan.decisions, outcome.ops, metadata)
 
@@ -164,6 +166,16 @@ def sentence(decision: Decision) -> str:
     """Say a decision to a person."""
     text = REASONS[decision.code].sentence
     return f"{text} ({decision.detail})" if decision.detail else text
+
+
+def place(error: BaseException | None) -> str:
+    """Name the line that raised: with the type all that is said of an error, since its message could quote a Pod."""
+    trace = error.__traceback__ if error is not None else None
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
 
 
 def _not_ours(request: Request) -> str:

@@ -225,7 +225,7 @@ class Door:
         self.loop = asyncio.get_running_loop()
         self.limits, self.refused, self.context, self.inspect = limits, refused, context, inspect
         self.now = self.loop.time()
-        self.lag = 0.0
+        self._lag = 0.0
         self.draining = False
         self.connections: set[Connection] = set()
         self.counts = {"accepted": 0, "evicted": 0, "handshake-failed": 0, "expired": 0}
@@ -292,6 +292,11 @@ class Door:
         """Note that a connection is gone."""
         self._room.set()
 
+    def worst(self) -> float:
+        """Give the largest lag of the event loop since the last call: CPU that a cgroup's quota took away shows here."""
+        lag, self._lag = self._lag, 0.0
+        return lag
+
     # -- in --------------------------------------------------------------------------------------------------------------
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -354,7 +359,7 @@ class Door:
             expected = self.loop.time() + _SWEEP
             await asyncio.sleep(_SWEEP)
             self._tick()
-            self.lag = max(self.lag, self.now - expected)
+            self._lag = max(self._lag, self.now - expected)
             for connection in [c for c in self.connections if c.deadline <= self.now]:
                 self.counts["expired"] += 1
                 connection.expire()

@@ -46,7 +46,7 @@ from webhook.config import Config
 from webhook.protocol import Door, Limits
 from webhook.shutdown import Shutdown
 from webhook.telemetry import Log, Metrics
-from webhook.tls import POLL, Keeper
+from webhook.tls import POLL, Keeper, Terms
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -62,6 +62,7 @@ _FINISH: Final = 12.0
 """Seconds for the requests in flight when the ports close; a request that has begun is cut after 10 s."""
 _DIAL: Final = 2.0
 """Seconds for the look at our own port, and for which what it saw holds."""
+_VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _TYPE: Final = b"application/json"
 _HEADERS: Final = (b"content-type", _TYPE)
 _UID = re.compile(rb'"request"\s*:\s*\{\s*"uid"\s*:\s*("[0-9A-Za-z-]{1,64}")')
@@ -103,12 +104,8 @@ class Mutate:
 
     def __init__(self, config: Config, metrics: Metrics, policy: str) -> None:
         self._config, self._metrics, self._fail = config, metrics, policy == "Fail"
-        self._large = 0
+        self.large = 0
         self._shed = metrics.counter("podgrace_overload", "Reviews answered without a decision.", "cause", ("bytes", "deadline"))
-
-    def held(self) -> float:
-        """Count the large reviews that are held now."""
-        return self._large
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -150,8 +147,8 @@ class Mutate:
                 if message["type"] != "http.request":
                     raise Gone
                 if len(body) + len(message["body"]) > _LARGE and not charged and not cause:
-                    if self._large < _LARGE_AT_ONCE:
-                        self._large += 1
+                    if self.large < _LARGE_AT_ONCE:
+                        self.large += 1
                         charged = True
                     else:
                         cause = "bytes"
@@ -159,7 +156,7 @@ class Mutate:
                 if not cause:
                     body += message["body"]
         finally:
-            self._large -= charged
+            self.large -= charged
         return body, cause
 
     def _overloaded(self, body: bytes | bytearray, cause: str) -> admission.Answer:
@@ -197,7 +194,12 @@ class Server:
     def __init__(self, config: Config, options: ServeOptions, log: Log) -> None:
         self.config, self.options, self.log = config, options, log
         self.metrics = Metrics(log)
-        self.keeper = Keeper(options.cert, options.key, options.ca)
+        self.keeper = Keeper(
+            options.cert,
+            options.key,
+            options.ca,
+            Terms(_VERSIONS[options.tls_min_version], options.client_ca, options.client_names),
+        )
         self.shutdown = Shutdown(options.drain_seconds, log.event)
         self._dialled, self._seen = 0.0, "not tried yet"
 
@@ -212,7 +214,7 @@ class Server:
         application = Webhook(self.mutate, self._failed, self.metrics.refused)
         self.keeper.poll(self.log.event)
         limits = Limits(connections=options.connections)
-        self.door = Door(application, limits, self.metrics.refused, self.keeper.context)
+        self.door = Door(application, limits, self.metrics.refused, self.keeper.context, self._stranger)
         self.plain = Door(plain(self), Limits(connections=64, body=_LARGE, idle=60), lambda _: None)
         port, plain_port = self.door.listen(options.host, options.port), self.plain.listen(options.plain_host, options.plain_port)
         self._declare()
@@ -237,6 +239,9 @@ class Server:
         elif dialled := await self._dial():
             found.append(f"TLS on the serving port: {dialled}")
         return found
+
+    def _stranger(self, transport: asyncio.Transport) -> str:
+        return self.keeper.stranger(transport.get_extra_info("peercert")) if self.options.client_names else ""
 
     async def _poll(self) -> None:
         while True:
@@ -267,16 +272,25 @@ class Server:
         if isinstance(error, (OSError, asyncio.CancelledError)):
             return
         self.metrics.failed += 1
-        self.log.event("failed", note=note, error=type(error).__name__, at=place(error))
+        self.log.event("failed", note=note, error=type(error).__name__, at=admission.place(error))
 
     def _declare(self) -> None:
         """Tell the metrics what they read from other parts."""
-        metrics, door, keeper = self.metrics, self.door, self.keeper
+        metrics, door, keeper, shown = self.metrics, self.door, self.keeper, fingerprint(self.config)
+        metrics.counters("podgrace_connections_events", "What became of connections to the webhook port.", "event", lambda: door.counts)
+        metrics.counters(
+            "podgrace_certificate_reloads",
+            "Changed certificate files, by what came of them; a refused pair is tried again every 5 s.",
+            "result",
+            lambda: {"loaded": keeper.succeeded, "refused": keeper.failed},
+        )
         metrics.gauge("podgrace_connections", "Open connections of the webhook port, those in handshake included.", lambda: door.open)
-        metrics.gauge("podgrace_large_reviews", f"Reviews over {_LARGE} bytes that are held now.", self.mutate.held)
+        metrics.gauge("podgrace_connections_limit", "The most there may be.", lambda: door.limits.connections)
+        metrics.gauge("podgrace_large_reviews", f"Reviews over {_LARGE} bytes that are held now.", lambda: self.mutate.large)
+        metrics.gauge("podgrace_event_loop_lag_seconds", "How late the event loop was, at most, since the last look.", door.worst)
         metrics.gauge("podgrace_draining", "1 after TERM.", lambda: self.shutdown.draining)
         metrics.gauges("podgrace_certificate_not_after_seconds", "End of validity, Unix time.", "kind", keeper.expiries)
-        metrics.gauge("podgrace_config_info", "1", lambda: 1)
+        metrics.gauges("podgrace_config_info", "1, with a hash of the configuration.", "hash", lambda: {shown: 1})
 
 
 def plain(server: Server) -> FastAPI:
@@ -322,17 +336,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        self._log.event("uvicorn", note=str(record.msg).strip(), error=type(error).__name__ if error else "", at=place(error))
-
-
-def place(error: BaseException | None) -> str:
-    """Name the line that raised."""
-    trace = error.__traceback__ if error is not None else None
-    if trace is None:
-        return ""
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
+        self._log.event("uvicorn", note=str(record.msg).strip(), error=type(error).__name__ if error else "", at=admission.place(error))
 
 
 def fingerprint(config: Config) -> str:

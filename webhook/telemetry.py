@@ -58,7 +58,8 @@ class Log:
 
     def event(self, event: str, **fields: object) -> None:
         """Write one line about the server itself, at once."""
-        self._put(self._head(event) + _encode(fields)[1:])
+        line = self._head(event) + _encode(fields)[1:]
+        self._put(line if fields else line.replace(b",}", b"}"))
         self.flush()
 
     def call(self, fields: dict[str, Any], seconds: float) -> None:
@@ -124,7 +125,7 @@ class Metrics:
         self._buckets = [0] * (len(BOUNDS) + 1)
         self._seconds = 0.0
         self._warnings = self._operations = self._bytes = 0
-        self._counters: dict[str, tuple[str, str, dict[str, int]]] = {}
+        self._counters: list[tuple[str, str, str, Callable[[], Mapping[str, int]]]] = []
         self._gauges: list[tuple[str, str, str, Callable[[], Mapping[str, float]]]] = []
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -154,8 +155,12 @@ class Metrics:
     def counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, int]:
         """Declare a counter with one label; whoever counts increments the dictionary."""
         counts = dict.fromkeys(values, 0)
-        self._counters[name] = (text, label, counts)
+        self.counters(name, text, label, lambda: counts)
         return counts
+
+    def counters(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, int]]) -> None:
+        """Declare a counter that others keep, read on demand."""
+        self._counters.append((name, text, label, read))
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Declare a gauge that is read on demand."""
@@ -178,11 +183,12 @@ class Metrics:
             ("podgrace_warnings", "Admission warnings given.", self._warnings),
             ("podgrace_patch_operations", "JSON Patch operations written.", self._operations),
             ("podgrace_request_bytes", "Bytes of admission reviews read.", self._bytes),
+            ("podgrace_failures", "Bugs of podgrace's own outside a decision.", self.failed),
             ("podgrace_log_lines_dropped", "Log lines lost because their reader is too slow.", self._log.dropped),
         ):
             yield CounterMetricFamily(name, text, value=value)
-        for name, (text, label, counts) in self._counters.items():
-            yield _counter(name, text, label, counts)
+        for name, text, label, counts in self._counters:
+            yield _counter(name, text, label, counts())
         total = 0
         buckets: list[tuple[str, float]] = []
         for bound, count in zip((*map(str, BOUNDS), "+Inf"), self._buckets, strict=True):

@@ -1,7 +1,8 @@
 """The serving certificate, renewed while serving.
 
-In: the paths of tls.crt, tls.key and perhaps ca.crt. Out: a listening context that hands every new connection to the newest pair that
-passed its check. Who makes and renews the files is none of its business: the certificate container, cert-manager, or a person.
+In: the paths of tls.crt, tls.key and perhaps ca.crt, and the terms for clients. Out: a listening context that hands every new
+connection to the newest pair that passed its check. Who makes and renews the files is none of its business: the certificate
+container, cert-manager, or a person.
 
 The listening context itself is never loaded again: with OpenSSL, a pair that does not match leaves a live context broken, and replacing
 a key by one of another type leaves the old leaf in use. Each pair gets a context of its own, is tried in a whole handshake in memory,
@@ -43,16 +44,28 @@ class Pair(msgspec.Struct, frozen=True):
     """The certificate in DER: what a client must see."""
 
 
+class Terms(msgspec.Struct, frozen=True):
+    """On what terms connections are made."""
+
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    client_ca: str | None = None
+    """A file: a client must show a certificate that chains to it."""
+    client_names: tuple[str, ...] = ()
+    """One of which must be in it (common name, DNS or URI); empty: any."""
+
+
 class Keeper:
     """Holds the pair in use, and looks for a newer one."""
 
-    def __init__(self, cert: str, key: str, ca: str | None) -> None:
-        self.cert, self.key, self.ca = Path(cert), Path(key), Path(ca) if ca else None
+    def __init__(self, cert: str, key: str, ca: str | None, terms: Terms = Terms()) -> None:  # noqa: B008 - frozen
+        self.cert, self.key, self.ca, self.terms = Path(cert), Path(key), Path(ca) if ca else None, terms
         self.pair: Pair | None = None
         self.problem = f"{cert} is not loaded yet"
         self.succeeded = self.failed = 0
-        self._refused = b""
-        self.context = server_context()
+        self.context = server_context(terms.minimum)
+        if terms.client_ca:
+            # OpenSSL takes whether to ask from the context that listens, and whom to trust from the one that is swapped in.
+            self.context.verify_mode = ssl.CERT_REQUIRED
         self.context.sni_callback = self._choose
 
     def poll(self, report: Callable[..., None]) -> bool:
@@ -62,8 +75,6 @@ class Keeper:
             if self.pair is not None and digest == self.pair.digest:
                 self.problem = ""
                 return False
-            if digest == self._refused:
-                return False
             pair = self._load(digest)
         except (OSError, ValueError) as error:
             problem = _message(error)
@@ -72,7 +83,7 @@ class Keeper:
             self.problem = problem
             self.failed += 1
             return False
-        self.pair, self.problem, self._refused = pair, "", b""
+        self.pair, self.problem = pair, ""
         self.succeeded += 1
         report(
             "certificate_loaded",
@@ -104,12 +115,25 @@ class Keeper:
         connection.context = self.pair.context
         return None
 
-    def _files(self) -> tuple[bytes, bytes, bytes]:
+    def stranger(self, certificate: dict[str, Any] | None) -> str:
+        """Say why a client with this verified certificate is not served, or ""."""
+        accepted = self.terms.client_names
+        if not accepted:
+            return ""
+        subject = (certificate or {}).get("subject", ())
+        names = [value for part in subject for key, value in part if key == "commonName"]
+        names += [value for kind, value in (certificate or {}).get("subjectAltName", ()) if kind in ("DNS", "URI")]
+        if set(names) & set(accepted):
+            return ""
+        return f"client certificate for {', '.join(names)[:200] or 'nobody'}: accepted: {', '.join(accepted)}"
+
+    def _files(self) -> tuple[bytes, bytes, bytes, bytes]:
         ca = b""
         if self.ca is not None:
             with contextlib.suppress(FileNotFoundError):
                 ca = self.ca.read_bytes()
-        return self.cert.read_bytes(), self.key.read_bytes(), ca
+        clients = Path(self.terms.client_ca).read_bytes() if self.terms.client_ca else b""
+        return self.cert.read_bytes(), self.key.read_bytes(), ca, clients
 
     def _digest(self) -> bytes:
         return hashlib.sha256(b"\0".join(self._files())).digest()
@@ -117,30 +141,32 @@ class Keeper:
     def _load(self, digest: bytes) -> Pair:
         """Build and check a pair. OpenSSL reads the files by name: they are read once more afterwards, and must be the same."""
         try:
-            pair = load(self.cert, self.key, self._files()[2], digest)
+            _, _, ca, clients = self._files()
+            pair = load(self.cert, self.key, ca, digest, minimum=self.terms.minimum)
+            if self.terms.client_ca:
+                _ask(pair.context, clients, self.terms.client_ca)
         except (OSError, ValueError):
             if self._digest() != digest:
                 raise BadPair("the files changed while they were read") from None
-            self._refused = digest
             raise
         if self._digest() != digest:
             raise BadPair("the files changed while they were read")
         return pair
 
 
-def server_context() -> ssl.SSLContext:
-    """Make a context as every connection gets it: TLS 1.2 or newer, HTTP/1.1."""
+def server_context(minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
+    """Make a context as every connection gets it: HTTP/1.1, no resumption (it would outlive a rotation)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = minimum
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     context.num_tickets = 0
     context.set_alpn_protocols(_ALPN)
     return context
 
 
-def load(cert: Path, key: Path, ca: bytes, digest: bytes = b"") -> Pair:
+def load(cert: Path, key: Path, ca: bytes, digest: bytes = b"", *, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> Pair:
     """Load a pair and try it: a handshake in memory, verified as the API server would. Raises `BadPair` or OSError."""
-    context = server_context()
+    context = server_context(minimum)
     try:
         context.load_cert_chain(cert, key, password=_no_password)
     except ssl.SSLError as error:
@@ -173,6 +199,16 @@ def load(cert: Path, key: Path, ca: bytes, digest: bytes = b"") -> Pair:
         facts["serialNumber"],
         leaf,
     )
+
+
+def _ask(context: ssl.SSLContext, clients: bytes, where: str) -> None:
+    """Ask for client certificates of this CA. After the trial handshakes, which show none."""
+    try:
+        context.load_verify_locations(cadata=clients.decode("ascii", "replace"))
+    except ssl.SSLError as error:
+        raise BadPair(f"{where}: {_reason(error)}") from error
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_mode = ssl.CERT_REQUIRED
 
 
 def _client(verify: ssl.VerifyMode) -> ssl.SSLContext:

@@ -13,9 +13,10 @@ Subcommands live in modules of their own; `certs` brings its own.
 """
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,44 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--drain-seconds",
-        type=float,
-        default=float(env("PODGRACE_DRAIN_SECONDS", "15")),
-        help="seconds of service after TERM (env PODGRACE_DRAIN_SECONDS)",
+        type=_between(0, 3600),
+        default=env("PODGRACE_DRAIN_SECONDS", "15"),
+        metavar="SECONDS",
+        help="go on serving so long after TERM, unready and closing connections (env PODGRACE_DRAIN_SECONDS; default 15)",
+    )
+    run.add_argument(
+        "--failure-policy",
+        type=_word("Ignore", "Fail"),
+        default=env("PODGRACE_FAILURE_POLICY", "Ignore"),
+        metavar="{Ignore,Fail}",
+        help="that of the webhook configuration: an overloaded server allows with a warning, or answers 503 (env PODGRACE_FAILURE_POLICY)",
+    )
+    run.add_argument(
+        "--max-connections",
+        type=_between(8, 65536),
+        default=env("PODGRACE_MAX_CONNECTIONS", "512"),
+        metavar="N",
+        help="connections to the HTTPS port at a time (env PODGRACE_MAX_CONNECTIONS; default 512)",
+    )
+    run.add_argument(
+        "--tls-min-version",
+        type=_word("1.2", "1.3"),
+        default=env("PODGRACE_TLS_MIN_VERSION", "1.2"),
+        metavar="{1.2,1.3}",
+        help="oldest TLS version that is spoken (env PODGRACE_TLS_MIN_VERSION)",
+    )
+    run.add_argument(
+        "--client-ca",
+        default=env("PODGRACE_CLIENT_CA") or None,
+        metavar="FILE",
+        help="serve only clients with a certificate of this CA: API servers that are set up to show one (env PODGRACE_CLIENT_CA)",
+    )
+    run.add_argument(
+        "--client-names",
+        type=_names,
+        default=env("PODGRACE_CLIENT_NAMES", ""),
+        metavar="NAME,...",
+        help="and only with one of these names in it: common name, DNS or URI (env PODGRACE_CLIENT_NAMES)",
     )
 
     made = command("inject", _inject, "Write manifests as the webhook would admit them.")
@@ -126,6 +162,32 @@ def _port(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r}: accepted: 0 to 65535")
 
 
+def _between(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if low <= value <= high:
+            return value
+        raise argparse.ArgumentTypeError(f"{text!r}: accepted: {low:g} to {high:g}")
+
+    return parse
+
+
+def _word(*accepted: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text in accepted:
+            return text
+        raise argparse.ArgumentTypeError(f"{text!r}: accepted: {', '.join(accepted)}")
+
+    return parse
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _config(args: argparse.Namespace) -> Config:
     return load(args.config)
 
@@ -155,7 +217,14 @@ def _serve(args: argparse.Namespace) -> int:
         plain_host=args.host,
         plain_port=args.plain_port,
         drain_seconds=args.drain_seconds,
+        failure_policy=args.failure_policy,
+        connections=int(args.max_connections),
+        tls_min_version=args.tls_min_version,
+        client_ca=args.client_ca,
+        client_names=args.client_names,
     )
+    if options.client_names and not options.client_ca:
+        return _fail("--client-names: needs --client-ca, which says whose certificates are believed")
     return serve(_config(args), options)
 
 
