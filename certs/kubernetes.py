@@ -176,6 +176,9 @@ def call(server: Server, method: str, target: str, body: Json | None = None) -> 
         connection.request(method, base + target, None if body is None else json.dumps(body).encode(), headers)
         response = connection.getresponse()
         content = response.read(BODY_LIMIT + 1)
+        # Read with a limit, the library does not tell an end from a cut; ours looks like an end, too.
+        if len(content) <= BODY_LIMIT and (response.length or not deadline.is_alive()):
+            raise http.client.IncompleteRead(content, response.length)
     except (OSError, http.client.HTTPException) as error:
         late = f"no whole answer within {seconds:.0f} s: " if deadline and not deadline.is_alive() else ""
         raise ApiError(f"{what}: {late}{error or type(error).__name__}") from error

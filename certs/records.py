@@ -123,7 +123,7 @@ def _state(data: Mapping[str, bytes], problems: list[str]) -> dict[str, Any]:
         return {}
     try:
         state = json.loads(data[STATE])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problems.append(f"{STATE}: not JSON: {error}")
         return {}
     if not isinstance(state, dict):
@@ -150,15 +150,21 @@ def _time(state: Mapping[str, Any], key: str, problems: list[str]) -> datetime |
 def _retired(state: Mapping[str, Any], problems: list[str]) -> tuple[Retired, ...]:
     found: list[Retired] = []
     items = state.get("retired", [])
-    for item in items if isinstance(items, list) else []:
+    if not isinstance(items, list):
+        problems.append(f"{STATE}: retired is no list")
+        return ()
+    for item in items:
         until = _time(item, "until", problems) if isinstance(item, dict) else None
         try:
             certificate = Certificate.load(item["certificate"].encode())
         except (TypeError, KeyError, AttributeError, BadMaterial) as error:
             problems.append(f"{STATE}: an entry of retired can't be read: {error}")
             continue
-        if until is not None:
-            found.append(Retired(certificate, until))
+        if until is None:
+            # If it is still published it is taken for a stranger's, and kept for a while.
+            problems.append(f"{STATE}: an entry of retired does not say until when")
+            continue
+        found.append(Retired(certificate, until))
     return tuple(found)
 
 
