@@ -1,0 +1,372 @@
+"""The servers under test, as data: how each is started, and how a bare stop of it goes.
+
+In: nothing. Out: `SERVERS`. A row says what is expected of a *bare* stop, so that a new version that stops differently is noticed; what is
+expected with the helper is the same for all rows and stands in the tests.
+"""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.servers.kubelet import Image
+
+ROOT: Final = Path(__file__).parents[2]
+APPS: Final = Path(__file__).parent / "apps"
+VENV: Final = ROOT / "build" / "servers" / "venv"
+INSTALL: Final = "tests/servers/install"
+
+KEPT, LOST, EITHER = "kept", "lost", "either"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One container: its command, and its configuration files in the Pod's directory."""
+
+    command: tuple[str, ...]
+    port: int = 8000
+    files: tuple[tuple[str, str], ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Server:
+    """One row. `bare`: what becomes of the request in flight after the stop signal, by signal; PID 1 is the server."""
+
+    name: str
+    programs: dict[str, Program]
+    profile: str
+    version: tuple[str, ...]
+    bare: dict[str, str]
+    slow: str = "/slow"
+    fast_body: bytes = b"fast\n"
+    slow_body: bytes = b"slow\n"
+    slow_seconds: float = 4.0
+    grace: int = 5
+    annotations: dict[str, str] = field(default_factory=dict)
+    upstream: bool = False
+    term_ends: bool = True
+    """False: a bare TERM does not end it (no handler as PID 1, or a reload), only the end of the grace period does."""
+    profile_ends: bool = True
+    """False: as PID 1 it has no handler for its profile's signal either."""
+    tini: str = ""
+    """What becomes of the request in flight below an init that forwards TERM; "" where that makes no difference."""
+    for_ever: int | None = None
+    """Requests that two clients that never let go may lose at the drain's limit; None: not tried."""
+    after: float = 0.0
+    """Seconds that it takes by itself from the signal to its exit, when it is idle."""
+    codes: frozenset[int] = frozenset({0})
+    build: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def port(self) -> int:
+        return next(iter(self.programs.values())).port
+
+    @property
+    def image_signal(self) -> str:
+        """The signal that its official image asks for: the last one of `bare`."""
+        return list(self.bare)[-1]
+
+
+def python(program: str) -> str:
+    return str(VENV / "bin" / program)
+
+
+def _one(*command: str, files: tuple[tuple[str, str], ...] = (), env: tuple[tuple[str, str], ...] = ()) -> dict[str, Program]:
+    return {"web": Program(command, files=files, env=env)}
+
+
+_PATH = (("PYTHONPATH", str(APPS)),)
+_FPM = str(next(iter(sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"), reverse=True)), "/usr/sbin/php-fpm"))
+"""Debian names it after its version."""
+_NGINX = ("/usr/sbin/nginx", "-p", "@DIR@", "-g", "daemon off;", "-c")
+
+
+def _gunicorn(*options: str, app: str = "wsgi") -> dict[str, Program]:
+    return _one(python("gunicorn"), "--bind=0.0.0.0:8000", "--worker-tmp-dir=/dev/shm", *options, app, env=_PATH)
+
+
+SERVERS: Final = {
+    server.name: server
+    for server in (
+        Server(
+            "nginx",
+            _one(*_NGINX, "nginx.conf", files=(("nginx.conf", "nginx.conf"),)),
+            "nginx",
+            ("/usr/sbin/nginx", "-v"),
+            {"TERM": LOST, "QUIT": KEPT},
+            upstream=True,
+            for_ever=2,
+        ),
+        Server(
+            "gunicorn-sync",
+            _gunicorn("--workers=12"),
+            "gunicorn",
+            (python("gunicorn"), "--version"),
+            {"TERM": KEPT},
+        ),
+        Server(
+            "gunicorn-gthread",
+            _gunicorn("--workers=2", "--threads=12"),
+            "gunicorn",
+            (python("gunicorn"), "--version"),
+            {"TERM": KEPT},
+            after=2.0,
+            for_ever=2,
+        ),
+        Server(
+            "gunicorn-uvicorn",
+            _gunicorn("--workers=2", "--worker-class=uvicorn_worker.UvicornWorker", app="asgi:application"),
+            "gunicorn",
+            (python("gunicorn"), "--version"),
+            {"TERM": KEPT},
+        ),
+        Server(
+            "uwsgi",
+            _one(
+                python("uwsgi"),
+                "--master",
+                "--http=:8000",
+                "--http-keepalive=60",
+                "--processes=2",
+                "--threads=12",
+                "--module=wsgi",
+                env=_PATH,
+            ),
+            "uwsgi",
+            (python("uwsgi"), "--version"),
+            {"TERM": LOST},
+            term_ends=False,
+            after=2.0,
+        ),
+        Server(
+            "php-fpm",
+            {
+                "web": Program((*_NGINX, "nginx-php.conf"), 8000, (("nginx-php.conf", "nginx-php.conf"), ("index.php", "index.php"))),
+                "php": Program((_FPM, "--nodaemonize", "--fpm-config=@DIR@/php-fpm.conf"), 9000, (("php-fpm.conf", "php-fpm.conf"),)),
+            },
+            "php-fpm",
+            (_FPM, "--version"),
+            {"TERM": LOST, "QUIT": LOST},
+        ),
+        Server(
+            "apache-event",
+            _one("/usr/sbin/apache2", "-DFOREGROUND", "-f", "@DIR@/apache.conf", files=(("apache.conf", "apache.conf:event"),)),
+            "apache",
+            ("/usr/sbin/apache2", "-v"),
+            {"TERM": LOST, "WINCH": KEPT},
+            upstream=True,
+            after=1.0,
+            for_ever=2,
+        ),
+        Server(
+            "apache-prefork",
+            _one("/usr/sbin/apache2", "-DFOREGROUND", "-f", "@DIR@/apache.conf", files=(("apache.conf", "apache.conf:prefork"),)),
+            "apache",
+            ("/usr/sbin/apache2", "-v"),
+            {"TERM": LOST, "WINCH": KEPT},
+            upstream=True,
+            after=6.0,
+        ),
+        Server(
+            "haproxy",
+            _one("/usr/sbin/haproxy", "-W", "-db", "-f", "@DIR@/haproxy.cfg", files=(("haproxy.cfg", "haproxy.cfg"),)),
+            "haproxy",
+            ("/usr/sbin/haproxy", "-v"),
+            {"TERM": LOST, "USR1": KEPT},
+            upstream=True,
+        ),
+        Server(
+            "uvicorn",
+            _one(python("uvicorn"), "--host=0.0.0.0", "--no-access-log", "asgi:application", env=_PATH),
+            "uvicorn",
+            (python("uvicorn"), "--version"),
+            {"TERM": KEPT},
+            codes=frozenset({0, 143}),
+            for_ever=2,
+        ),
+        Server(
+            "uvicorn-workers",
+            _one(python("uvicorn"), "--host=0.0.0.0", "--no-access-log", "--workers=2", "asgi:application", env=_PATH),
+            "uvicorn",
+            (python("uvicorn"), "--version"),
+            {"TERM": KEPT},
+            after=1.0,
+        ),
+        Server(
+            "granian",
+            _one(python("granian"), "--host=0.0.0.0", "--interface=asgi", "--workers=2", "asgi:application", env=_PATH),
+            "granian",
+            (python("granian"), "--version"),
+            {"TERM": KEPT},
+        ),
+        Server(
+            "hypercorn-workers",
+            _one(python("hypercorn"), "--bind=0.0.0.0:8000", "--workers=2", "asgi:application", env=_PATH),
+            "hypercorn",
+            (python("hypercorn"), "--version"),
+            {"TERM": LOST},
+            after=1.0,
+        ),
+        Server(
+            "waitress",
+            _one(python("waitress-serve"), "--listen=0.0.0.0:8000", "--threads=24", "wsgi:application", env=_PATH),
+            "waitress",
+            (python("python"), "-c", "import importlib.metadata as m; print(m.version('waitress'))"),
+            {"TERM": KEPT},
+            term_ends=False,
+            tini=LOST,
+            after=1.0,
+        ),
+        Server(
+            "runserver",
+            _one(python("python"), str(APPS / "manage.py"), "runserver", "0.0.0.0:8000", env=_PATH),
+            "dev-server",
+            (python("django-admin"), "--version"),
+            {"TERM": LOST},
+            fast_body=b"OK",
+            slow_body=b"Sleep finished",
+            after=1.0,
+        ),
+        Server(
+            "runserver-noreload",
+            _one(python("python"), str(APPS / "manage.py"), "runserver", "--noreload", "0.0.0.0:8000", env=_PATH),
+            "dev-server",
+            (python("django-admin"), "--version"),
+            {"TERM": KEPT},
+            fast_body=b"OK",
+            slow_body=b"Sleep finished",
+            term_ends=False,
+            profile_ends=False,
+            tini=LOST,
+            codes=frozenset({0, 143}),
+        ),
+        Server(
+            "node",
+            _one("/usr/bin/node", str(APPS / "server.js")),
+            "node",
+            ("/usr/bin/node", "--version"),
+            {"TERM": KEPT},
+            term_ends=False,
+            profile_ends=False,
+            tini=LOST,
+            codes=frozenset({143}),
+        ),
+        Server(
+            "node-handler",
+            _one("/usr/bin/node", str(APPS / "server.js"), env=(("GRACEFUL", "1"),)),
+            "node",
+            ("/usr/bin/node", "--version"),
+            {"TERM": KEPT},
+            after=6.0,
+            for_ever=2,
+        ),
+        Server(
+            "java",
+            _one("/usr/bin/java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", "@BUILD@", "Main"),
+            "java",
+            ("/usr/bin/java", "-version"),
+            {"TERM": LOST},
+            codes=frozenset({143}),
+            build=("/usr/bin/javac", "-d", "@BUILD@", str(APPS / "Main.java")),
+            after=1.0,
+        ),
+    )
+}
+
+"""One program, or two that belong together, each stopped alone."""
+
+_DEMO: Final = {
+    "slow": "/sleep",
+    "fast_body": b"OK",
+    "slow_body": b"Sleep finished",
+    "slow_seconds": 10.0,
+    "grace": 15,
+    "annotations": {"drain-timeout": "20"},
+    "version": ("/usr/sbin/nginx", "-v"),
+}
+
+DEMOS: Final = {
+    server.name: server
+    for server in (
+        Server(
+            "demo-two-containers",
+            {
+                "web": Program((*_NGINX, "demo-nginx.conf"), 8000, (("demo-nginx.conf", "demo-nginx.conf"),)),
+                "app": Program(
+                    (python("gunicorn"), "--bind=0.0.0.0:8001", "--workers=4", "--worker-tmp-dir=/dev/shm", "p0.wsgi"), 8001, env=_PATH
+                ),
+            },
+            "nginx,gunicorn",
+            bare={"TERM": LOST, "QUIT": LOST},
+            **_DEMO,
+        ),
+        Server(
+            "demo-one-container",
+            _one("/bin/bash", "@DIR@/demo.sh", files=(("demo.sh", "demo.sh"), ("demo-nginx.conf", "demo-nginx.conf")), env=_PATH),
+            "generic",
+            bare={"TERM": LOST, "QUIT": KEPT},
+            needs=("/usr/sbin/nginx", python("gunicorn")),
+            **_DEMO,
+        ),
+        Server(
+            "demo-daemons",
+            _one(
+                "/bin/bash",
+                "@DIR@/demo-daemons.sh",
+                files=(("demo-daemons.sh", "demo-daemons.sh"), ("demo-nginx.conf", "demo-nginx.conf")),
+                env=_PATH,
+            ),
+            "generic",
+            bare={"TERM": KEPT},
+            term_ends=False,
+            profile_ends=False,
+            needs=("/usr/sbin/nginx", python("gunicorn")),
+            **_DEMO,
+        ),
+    )
+}
+"""The article's own: nginx in front of gunicorn with a Django project whose /sleep takes ten seconds."""
+
+
+def missing(server: Server) -> list[str]:
+    """Return what the row needs and this machine lacks."""
+    words = [*(program.command[0] for program in server.programs.values()), *server.build[:1], *server.needs]
+    return sorted({word for word in words if not os.access(word, os.X_OK)})
+
+
+def version(server: Server) -> str:
+    """Ask the server itself."""
+    done = subprocess.run(server.version, capture_output=True, text=True, check=False, timeout=60)
+    words = (done.stdout + done.stderr).replace("/", " ").replace(",", " ").replace('"', " ").split()
+    return next((word.lstrip("v") for word in words if word.lstrip("v")[:1].isdigit()), "?")
+
+
+def images(server: Server, stop_signal: str, init: tuple[str, ...], directory: Path) -> dict[str, Image]:
+    """Lay the row's files into the Pod's directory, and describe its images."""
+    made = {}
+    build = ROOT / "build" / "servers" / "java"
+    (directory / "tmp").mkdir(parents=True, exist_ok=True)
+    (directory / "tmp").chmod(0o777)
+
+    def filled(text: str) -> str:
+        return text.replace("@DIR@", str(directory)).replace("@GUNICORN@", python("gunicorn")).replace("@BUILD@", str(build))
+
+    if server.build and not (build / "Main.class").exists():
+        # Beside, then renamed: several tests start at the same time.
+        beside = build.with_name(f"java.{os.getpid()}")
+        subprocess.run([str(beside) if word == "@BUILD@" else word for word in server.build], check=True, timeout=120)
+        try:
+            beside.rename(build)
+        except OSError:
+            shutil.rmtree(beside)
+    for name, program in server.programs.items():
+        for target, source in program.files:
+            file, _, mpm = source.partition(":")
+            (directory / target).write_text(filled((APPS / file).read_text(encoding="utf-8")).replace("@MPM@", mpm), encoding="utf-8")
+        command = tuple(filled(word) for word in program.command)
+        made[f"registry.example/team/{name}:1"] = Image((*init, *command), stop_signal, program.env)
+    return made

@@ -1,0 +1,335 @@
+"""One stop of one server, as a client and as a kubelet see it.
+
+In: a row of the catalogue and a `Way` to be stopped. Out: `Result`, which is also written to build/servers/results as JSON for the report.
+The Pod is what the webhook makes of it: an AdmissionReview goes in, its JSON Patch is applied, and the kubelet here runs what comes out.
+
+Times count from the moment when the Pod is deleted. One second before, a request is sent that takes four: three are left. It is the
+last thing in flight. An idle kept-alive connection stands beside it, and new connections are tried on the way.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import jsonpatch
+
+from tests.servers import catalog
+from tests.servers.catalog import ROOT, Server
+from tests.servers.client import Answer, Connection, Traffic, get, serving
+from tests.servers.kubelet import START, Pod
+from tests.servers.network import Network
+from webhook.admission import answer
+from webhook.config import load
+from webhook.core.names import INJECT_LABEL, PREFIX
+
+HELPER: Final = ROOT / "entrypoint" / "build" / "podgrace-helper"
+RESULTS: Final = ROOT / "build" / "servers" / "results"
+
+TIMES: Final = {"delay-min": "1", "quiet": "1", "delay-max": "4", "drain-timeout": "6", "patience": "3"}
+"""Shorter than the defaults, so that a run is short; the order of events is the same."""
+
+TRIES: Final = (0.3, 0.8, 1.5, 2.4)
+"""When new connections are tried."""
+
+FRONT_LETS_GO: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """How it is stopped. `command`: the Pod names its command (else only the image knows it)."""
+
+    name: str
+    labelled: bool = False
+    command: bool = False
+    annotations: dict[str, str] = field(default_factory=dict)
+    init: tuple[str, ...] = ()
+    image_signal: bool = False
+
+
+BARE: Final = Way("bare")
+IMAGE: Final = Way("bare-image", image_signal=True)
+TINI: Final = Way("tini", init=("/usr/bin/tini", "--"))
+HOOK: Final = Way("hook", labelled=True)
+"""The default where the image alone knows what it runs: the helper finds the server in the process tree."""
+WRAP: Final = Way("wrap", labelled=True, command=True)
+"""The default where the Pod names its command: hook and PID 1."""
+RUN: Final = Way("run", labelled=True, command=True, annotations={"prestop": "disabled"}, image_signal=True)
+"""PID 1 alone, with the image's own stop signal: nothing runs before it."""
+
+
+@dataclass
+class Load:
+    """What clients counted."""
+
+    fresh: dict[str, int] = field(default_factory=dict)
+    reused: dict[str, int] = field(default_factory=dict)
+    last: float = 0.0
+
+    @property
+    def lost(self) -> int:
+        return sum(n for counts in (self.fresh, self.reused) for outcome, n in counts.items() if outcome != "answered")
+
+
+@dataclass
+class Result:
+    """What was seen. Seconds since the Pod was deleted; None for what did not happen."""
+
+    server: str
+    way: str
+    profile: str = ""
+    slow: str = ""
+    slow_at: float = 0.0
+    idle_closed_at: float | None = None
+    tries: dict[str, str] = field(default_factory=dict)
+    hook_at: float | None = None
+    hook_code: int | None = None
+    signalled_at: float | None = None
+    exit_at: float = 0.0
+    codes: list[int | None] = field(default_factory=list)
+    killed: bool = False
+    sidecar_at: float | None = None
+    sidecar_code: int | None = None
+    grace: int = 0
+    leftovers: int = 0
+    records: list[dict[str, Any]] = field(default_factory=list)
+    load: Load | None = None
+    logs: str = field(default="", repr=False)
+
+    def write(self) -> None:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        fields = {name: value for name, value in asdict(self).items() if name != "logs"}
+        kind = "load-" if self.load is not None else ""
+        (RESULTS / f"{self.server}.{kind}{self.way}.json").write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
+
+# -- the Pod ------------------------------------------------------------------------------------------------------------
+
+
+def manifest(server: Server, way: Way, images: dict[str, Any], extra: dict[str, str]) -> dict[str, Any]:
+    """Write the Pod as its author would, and let the webhook see it if it wears the label."""
+    containers = []
+    for (name, program), (image, content) in zip(server.programs.items(), images.items(), strict=True):
+        container: dict[str, Any] = {"name": name, "image": image, "ports": [{"containerPort": program.port}]}
+        if way.command:
+            container["command"] = list(content.entrypoint)
+        containers.append(container)
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": server.name, "namespace": "servers"},
+        "spec": {"containers": containers, "terminationGracePeriodSeconds": server.grace, "restartPolicy": "Always"},
+    }
+    if not way.labelled:
+        return pod
+    pod["metadata"] |= {  # type: ignore[operator]  # a dict
+        "labels": {INJECT_LABEL: "enabled"},
+        "annotations": {PREFIX + key: value for key, value in (TIMES | server.annotations | way.annotations | extra).items()},
+    }
+    return admitted(pod)
+
+
+def admitted(pod: dict[str, Any]) -> dict[str, Any]:
+    """Send a Pod through the webhook."""
+    request = {
+        "uid": "1",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "operation": "CREATE",
+        "namespace": "servers",
+        "object": pod,
+    }
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    response = json.loads(answer(json.dumps(review).encode(), load(None)).body)["response"]
+    assert response["allowed"] and response.get("patch"), response
+    patched: dict[str, Any] = jsonpatch.apply_patch(pod, base64.b64decode(response["patch"]).decode())
+    return patched
+
+
+# -- the run ------------------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """A Pod that serves, and its clients."""
+
+    def __init__(self, server: Server, way: Way, pod: Pod, network: Network) -> None:
+        self.server, self.way, self.pod, self.network = server, way, pod, network
+        self.result = Result(server.name, way.name, grace=int(pod.manifest["spec"]["terminationGracePeriodSeconds"]))
+
+    def get(self, path: str, body: bytes) -> "Future[Answer]":
+        return self.network.start(get(self.server.port, path, body))
+
+    def idle(self) -> "Future[float | None]":
+        """Open a connection, use it once, and return when the server closes it; None if it keeps none alive."""
+        ready: Future[None] = Future()
+
+        async def stand() -> float | None:
+            connection = Connection(self.server.port)
+            try:
+                first = await connection.get("/", self.server.fast_body)
+                ready.set_result(None)
+                return None if first.close else await connection.closed()
+            finally:
+                await connection.end()
+
+        future = self.network.start(stand())
+        ready.result(START)
+        return future
+
+    def stop(self) -> None:
+        """Delete the Pod and see it out."""
+        self.pod.begin_stop()
+        attempts = [(at, self.network.start(self._try(at))) for at in TRIES]
+        self.pod.await_stop()
+        for at, attempt in attempts:
+            self.result.tries[str(at)] = attempt.result(60).outcome
+
+    async def _try(self, at: float) -> Answer:
+        await asyncio.sleep(max(0.0, self.pod.began + at - time.monotonic()))
+        return await get(self.server.port, "/", self.server.fast_body)
+
+    def since(self, moment: float) -> float:
+        return round(moment - self.pod.began, 3)
+
+    def finish(self) -> Result:
+        """Write down what the kubelet saw."""
+        result, pod = self.result, self.pod
+        hooks = [container.hook_returned for container in pod.containers if container.hook_returned]
+        signals = [container.signalled for container in pod.containers if container.signalled]
+        result.hook_at = self.since(max(hooks)) if hooks else None
+        result.hook_code = pod.containers[0].hook_code
+        result.signalled_at = self.since(min(signals)) if signals else None
+        result.exit_at = self.since(max(container.exited for container in pod.containers))
+        result.codes = [container.code for container in pod.containers]
+        result.killed = any(container.killed for container in pod.containers)
+        for sidecar in pod.sidecars:
+            result.sidecar_at, result.sidecar_code = self.since(sidecar.exited), sidecar.code
+        result.leftovers = len(pod.leftovers())
+        result.logs = pod.logs()
+        result.records = [record for container in pod.containers for record in records(container.log)]
+        status = pod.manifest["metadata"].get("annotations", {}).get(PREFIX + "status")
+        if status:
+            result.profile = ",".join(c.get("profile", "") for c in json.loads(status)["containers"].values())
+        return result
+
+
+def records(log: Path) -> Iterator[dict[str, Any]]:
+    """Read the helper's own lines from a container's log."""
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict) and "podgrace" in line:
+                yield record
+
+
+@contextmanager
+def running(server: Server, way: Way, directory: Path, **extra: str) -> Iterator[Run]:
+    """Start a Pod and wait until it answers."""
+    images = catalog.images(server, server.image_signal if way.image_signal else "TERM", way.init, directory)
+    directory.chmod(0o755)
+    network = Network()
+    helper = directory / "image" / HELPER.name
+    if way.labelled:
+        # Beside the checkout, which another user need not be able to read.
+        helper.parent.mkdir()
+        shutil.copy(HELPER, helper)
+    pod = Pod(manifest(server, way, images, extra), images, helper, directory, network)
+    upstream = network.start(_upstream()) if server.upstream else None
+    try:
+        pod.start()
+        alive = lambda: all(container.alive for container in pod.containers)  # noqa: E731
+        try:
+            network.start(serving(server.port, "/", server.fast_body, alive, time.monotonic() + START)).result(START + 30)
+        except TimeoutError as error:
+            raise AssertionError(f"{server.name} does not serve: {error}\n{pod.logs()}") from error
+        yield Run(server, way, pod, network)
+    finally:
+        if upstream is not None:
+            upstream.cancel()
+        pod.close()
+        network.close()
+
+
+def stop(server: Server, way: Way, directory: Path) -> Result:
+    """Stop it with one request in flight and one idle connection."""
+    with running(server, way, directory) as run:
+        idle = run.idle()
+        slow = run.get(server.slow, server.slow_body)
+        time.sleep(1.0)  # the request is to be one second old: a stop in the same instant as its arrival is another question
+        run.stop()
+        result = run.finish()
+        last = slow.result(60)
+        result.slow, result.slow_at = last.outcome, run.since(last.ended)
+        closed = idle.result(60)
+        result.idle_closed_at = None if closed is None else run.since(closed)
+        result.write()
+        return result
+
+
+def stop_loaded(server: Server, way: Way, directory: Path, *, for_ever: bool = False, **extra: str) -> Result:
+    """Stop it under a small steady load: eight clients that connect anew each time, and two that keep their connection.
+
+    The front lets go of the Pod after two seconds. `for_ever`: those that keep their connection do not heed that.
+    """
+    with running(server, way, directory, **extra) as run:
+        traffic = Traffic(server.port, "/", server.fast_body)
+        clients = [run.network.start(traffic.fresh_client(0.2)) for _ in range(8)]
+        clients += [run.network.start(traffic.reusing_client(0.05, for_ever=for_ever)) for _ in range(2)]
+        slow = run.get(server.slow, server.slow_body)
+        time.sleep(1.0)
+        run.pod.begin_stop()
+        run.network.start(_later(run, traffic))
+        run.pod.await_stop()
+        for client in clients:
+            client.result(60)
+        result = run.finish()
+        last = slow.result(60)
+        result.slow, result.slow_at = last.outcome, run.since(last.ended)
+        result.load = Load(dict(traffic.fresh), dict(traffic.reused), run.since(traffic.last))
+        if for_ever:
+            result.way += "-forever"
+        result.write()
+        return result
+
+
+async def _later(run: Run, traffic: Traffic) -> None:
+    await asyncio.sleep(max(0.0, run.pod.began + FRONT_LETS_GO - time.monotonic()))
+    traffic.gone.set()
+
+
+# -- what proxies stand in front of -----------------------------------------------------------------------------------------
+
+
+async def _upstream() -> None:
+    """Serve on port 9000, as another Pod's application: `/` at once, `/slow` after four seconds."""
+    async with _listening() as server:
+        await server.serve_forever()
+
+
+@asynccontextmanager
+async def _listening() -> AsyncIterator[asyncio.Server]:
+    server = await asyncio.start_server(_answer, "127.0.0.1", 9000)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    # A cancelled task is the end of the test; asyncio's own callback would report it.
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = b"fast\n"
+        if b" /slow " in head.split(b"\r\n")[0]:
+            await asyncio.sleep(4)
+            body = b"slow\n"
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+    writer.close()

@@ -1,0 +1,34 @@
+"""The article's demonstration: nginx in front of gunicorn, a Django project, and a request that takes ten seconds."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.servers import scenario
+from tests.servers.catalog import DEMOS, KEPT, Server
+from tests.servers.conftest import require
+from tests.servers.scenario import BARE, HOOK, IMAGE, WRAP, Way
+
+NAMED = pytest.mark.parametrize("server", DEMOS.values(), ids=DEMOS)
+
+
+@pytest.mark.parametrize(
+    ("server", "signal"), [pytest.param(s, signal, id=f"{s.name}-{signal}") for s in DEMOS.values() for signal in s.bare]
+)
+def test_a_bare_stop_goes_as_recorded(server: Server, signal: str, directory: Path):
+    require(server, helper=False)
+    result = scenario.stop(server, BARE if signal == "TERM" else IMAGE, directory)
+    assert (result.slow == "answered") == (server.bare[signal] == KEPT), result
+
+
+@NAMED
+@pytest.mark.parametrize("way", [HOOK, WRAP], ids=lambda way: way.name)
+def test_the_ten_second_request_gets_its_answer(server: Server, way: Way, directory: Path):
+    require(server, helper=True)
+    result = scenario.stop(server, way, directory)
+    story = f"{result}\n{result.logs}"
+    assert result.slow == "answered", story
+    assert result.slow_at > 8, story
+    assert set(result.tries.values()) == {"answered"}, story
+    assert result.exit_at >= result.slow_at, story
+    assert result.leftovers == 0, story

@@ -1,0 +1,67 @@
+"""Every server of the catalogue is stopped: bare as the runtime does it, and as the webhook has changed its Pod."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.servers import scenario
+from tests.servers.catalog import EITHER, KEPT, SERVERS, Server
+from tests.servers.conftest import require
+from tests.servers.scenario import BARE, HOOK, IMAGE, RUN, TINI, WRAP, Result, Way
+
+SLACK = 3.0
+"""Seconds for a loaded machine. Less than what is left of the drain's limit then: who waits for an idle connection is late."""
+
+NAMED = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
+
+
+def _went(result: Result) -> str:
+    return KEPT if result.slow == "answered" else "lost"
+
+
+@NAMED
+def test_a_bare_stop_goes_as_recorded(server: Server, directory: Path):
+    """A new version of a server that stops differently is noticed here: then the catalogue and the profile are due for a look."""
+    require(server, helper=False)
+    result = scenario.stop(server, BARE, directory)
+    assert server.bare["TERM"] in (EITHER, _went(result)), result
+    assert result.killed != server.term_ends, result
+
+
+@pytest.mark.parametrize("server", [s for s in SERVERS.values() if len(s.bare) > 1], ids=lambda s: s.name)
+def test_a_bare_stop_by_the_official_images_signal_goes_as_recorded(server: Server, directory: Path):
+    require(server, helper=False)
+    result = scenario.stop(server, IMAGE, directory)
+    assert server.bare[server.image_signal] in (EITHER, _went(result)), result
+    assert set(result.tries.values()) & {"refused", "reset"}, "a graceful stop alone turns new connections away"
+
+
+@pytest.mark.parametrize("server", [s for s in SERVERS.values() if s.tini], ids=lambda s: s.name)
+def test_an_init_that_forwards_signals_makes_it_worse(server: Server, directory: Path):
+    """As PID 1 these ignore TERM; as a child they die of it."""
+    require(server, helper=False, also=TINI.init[:1])
+    result = scenario.stop(server, TINI, directory)
+    assert server.tini == _went(result), result
+
+
+@NAMED
+@pytest.mark.parametrize("way", [HOOK, WRAP, RUN], ids=lambda way: way.name)
+def test_nothing_is_lost(server: Server, way: Way, directory: Path):
+    """In-flight finishes, new connections are served until then, an idle one holds nothing up, the server ends by itself."""
+    require(server, helper=True)
+    result = scenario.stop(server, way, directory)
+    story = f"{result}\n{result.logs}"
+    assert result.slow == "answered", story
+    assert set(result.tries.values()) == {"answered"}, story
+    assert result.exit_at >= result.slow_at, story
+    if way is HOOK and not server.profile_ends:
+        # Nothing inside a container can end a PID 1 that ignores the signal (pid_namespaces(7)): the kubelet does, and nothing is lost.
+        assert result.killed, story
+    else:
+        assert not result.killed, story
+        assert result.exit_at < result.slow_at + server.after + SLACK, story
+        assert set(result.codes) <= server.codes, story
+    assert result.leftovers == 0, story
+    assert result.sidecar_code == 0, story
+    # The webhook knows the profile where the Pod names its command; else the helper finds it.
+    assert server.profile in result.profile.split(",") or way is HOOK, story
