@@ -30,6 +30,9 @@ from webhook.policy import resolve
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
 
+_LARGEST: Final = 3 << 19
+"""Bytes of an object: what etcd takes in one request by default. One that is larger is never stored, but is sent here first."""
+
 _WARNING_LENGTH: Final = 120
 """Characters; the API's advice (admission/v1 types), longer ones may be cut."""
 _WARNINGS: Final = 8
@@ -184,7 +187,9 @@ def _not_ours(request: Request) -> str:
         return "sub-resource"
     if kind.kind != "Pod" or kind.group or kind.version != "v1" or present(request.object) is None:
         return "not-create" if request.operation in ("DELETE", "CONNECT") else "not-a-pod"
-    return "" if request.operation == "CREATE" else "not-create"
+    if request.operation != "CREATE":
+        return "not-create"
+    return "oversized" if len(request.object) > _LARGEST else ""
 
 
 def _reply(request: Request, result: str, decisions: list[Decision], ops: list[Op], metadata: Metadata = EMPTY) -> Answer:

@@ -42,6 +42,10 @@ DEFAULT_GRACE: Final = 30
 ANNOTATIONS_LIMIT: Final = 256 * 1024
 """Bytes of all keys and values (apimachinery, TotalAnnotationSizeLimitB): the API server refuses a Pod with more."""
 
+MOST_CONTAINERS: Final = 1000
+MOST_PORTS: Final = 1000
+"""Kubernetes has no such bounds. A kubelet runs some 110 Pods a node, and a container has a handful of ports."""
+
 _LADDER: Final = ("wrap", "hook", "sleep")
 
 
@@ -75,6 +79,8 @@ def left_alone(pod: Pod, excluded_namespaces: frozenset[str], namespace: str = "
         reasons.append("mirror-pod")
     if pod.spec.restart_policy not in (None, "Always"):
         reasons.append("not-restarting")
+    if _is_oversized(pod):
+        reasons.append("oversized")
     return reasons
 
 
@@ -407,6 +413,12 @@ class _Decider:
             desired.command = helper.run(options, stop_on, choice.command)
             if view.command is None:
                 record.entrypoint = list(choice.command)
+
+
+def _is_oversized(pod: Pod) -> bool:
+    """Whether a Pod is not meant to run: to decide about it would take seconds, which others would wait for."""
+    containers = (*pod.spec.containers, *(pod.spec.init_containers or ())) if pod.spec.init_containers else pod.spec.containers
+    return len(containers) > MOST_CONTAINERS or any([c.ports is not None and len(c.ports) > MOST_PORTS for c in containers])
 
 
 def _is_windows(pod: Pod) -> bool:

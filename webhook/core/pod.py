@@ -2,7 +2,7 @@
 
 In: the JSON of a Pod, decoded by msgspec. Out: structs. Fields that no rule reads are not here: they stay untouched because
 a patch names only our own paths. Parts that are handed on unread, or seldom read, stay raw JSON (`msgspec.Raw`).
-Field meanings are those of the Kubernetes API, core/v1.
+Field meanings are those of the Kubernetes API, core/v1. `gc=False`: a tree has no cycles, and a hostile one a million leaves.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ def present(raw: Raw) -> Raw | None:
     return raw if raw and raw != _NULL else None
 
 
-class Port(msgspec.Struct, rename="camel"):
+class Port(msgspec.Struct, rename="camel", gc=False):
     """`containers[].ports[]`."""
 
     container_port: int = 0
@@ -27,20 +27,20 @@ class Port(msgspec.Struct, rename="camel"):
     protocol: str | None = None
 
 
-class Exec(msgspec.Struct):
+class Exec(msgspec.Struct, gc=False):
     """An exec handler."""
 
     command: list[str] | None = None
 
 
-class HttpHeader(msgspec.Struct):
+class HttpHeader(msgspec.Struct, gc=False):
     """One header of an httpGet handler."""
 
     name: str = ""
     value: str = ""
 
 
-class HttpGet(msgspec.Struct, rename="camel"):
+class HttpGet(msgspec.Struct, rename="camel", gc=False):
     """An httpGet handler; `port` is a number or a port's name."""
 
     port: int | str = 0
@@ -50,7 +50,7 @@ class HttpGet(msgspec.Struct, rename="camel"):
     http_headers: list[HttpHeader] | None = None
 
 
-class PortHandler(msgspec.Struct):
+class PortHandler(msgspec.Struct, gc=False):
     """A tcpSocket or grpc handler."""
 
     port: int | str = 0
@@ -58,13 +58,13 @@ class PortHandler(msgspec.Struct):
     host: str | None = None
 
 
-class Sleep(msgspec.Struct):
+class Sleep(msgspec.Struct, gc=False):
     """The native sleep handler."""
 
     seconds: int = 0
 
 
-class Handler(msgspec.Struct, rename="camel"):
+class Handler(msgspec.Struct, rename="camel", gc=False):
     """A lifecycle handler, or the handler part and the period of a probe."""
 
     exec: Exec | None = None
@@ -75,14 +75,14 @@ class Handler(msgspec.Struct, rename="camel"):
     period_seconds: int | None = None
 
 
-class Mount(msgspec.Struct, rename="camel"):
+class Mount(msgspec.Struct, rename="camel", gc=False):
     """`containers[].volumeMounts[]`."""
 
     name: str = ""
     mount_path: str = ""
 
 
-class Container(msgspec.Struct, rename="camel"):
+class Container(msgspec.Struct, rename="camel", gc=False):
     """`containers[]` and `initContainers[]`."""
 
     name: str
@@ -100,26 +100,26 @@ class Container(msgspec.Struct, rename="camel"):
     restart_policy: str | None = None
 
 
-class Named(msgspec.Struct):
+class Named(msgspec.Struct, gc=False):
     """Anything that only its name is read of."""
 
     name: str = ""
 
 
-class Os(msgspec.Struct):
+class Os(msgspec.Struct, gc=False):
     """`spec.os`."""
 
     name: str = ""
 
 
-class PodSecurityContext(msgspec.Struct, rename="camel"):
+class PodSecurityContext(msgspec.Struct, rename="camel", gc=False):
     """`spec.securityContext`, as far as it reaches the sidecar."""
 
     run_as_user: int | None = None
     windows_options: Raw = ABSENT
 
 
-class Spec(msgspec.Struct, rename="camel"):
+class Spec(msgspec.Struct, rename="camel", gc=False):
     """`spec`."""
 
     containers: list[Container]
@@ -136,7 +136,7 @@ class Spec(msgspec.Struct, rename="camel"):
     resources: Raw = ABSENT
 
 
-class Metadata(msgspec.Struct, rename="camel"):
+class Metadata(msgspec.Struct, rename="camel", gc=False):
     """`metadata`; the name is empty on a create with generateName."""
 
     name: str | None = None
@@ -146,7 +146,7 @@ class Metadata(msgspec.Struct, rename="camel"):
     annotations: dict[str, str] | None = None
 
 
-class Pod(msgspec.Struct, rename="camel"):
+class Pod(msgspec.Struct, rename="camel", gc=False):
     """A Pod as far as the decision reads it."""
 
     spec: Spec

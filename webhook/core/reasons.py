@@ -13,6 +13,7 @@ Who is left alone (whole Pod):
 | mirror Pod of a static manifest           | mirror-pod         |
 | restartPolicy is not Always (Jobs)        | not-restarting     |
 | annotations of 256 KiB already            | annotations-full   |
+| over 1.5 MiB, or 1000 containers or ports | oversized          |
 
 A Pod of which no container needs anything gets the status annotation alone (`nothing-to-do`), so that an audit can tell it
 from one that never passed here.
@@ -40,6 +41,7 @@ REASONS: Final[dict[str, Reason]] = {
     "annotations-full": Reason(
         "its annotations leave no room for the status: the API server would refuse it", "its annotations", warn=True
     ),
+    "oversized": Reason("over 1.5 MiB, 1000 containers, or 1000 ports in one: more than a cluster stores or runs", "its spec", warn=True),
     "nothing-to-do": Reason("no container needs anything: their reasons say why", "podgrace.io/mode.<container>"),
     "not-a-pod": Reason("only Pods are patched"),
     "not-create": Reason("only the creation of a Pod is patched: most of its spec is immutable afterwards"),
