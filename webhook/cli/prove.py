@@ -354,7 +354,7 @@ def _report(args: argparse.Namespace, clients: traffic.Load, events: list[Event]
             }
             for kind, tally in tallies.items()
         },
-        "timeline": [{"second": second, "sent": sent, **marks} for second, sent, marks in traffic.per_second(clients.seconds)],
+        "timeline": [{"second": second, "sent": dict(sent), **marks} for second, sent, marks in traffic.per_second(clients.seconds)],
         "events": [{"at": round(event.at, 2), "what": event.what} for event in events],
         "losses": [
             {**loss._asdict(), "at": round(loss.at, 3), "took": round(loss.took, 3)} for loss in sorted(clients.losses)[:_SHOWN_LOSSES]
@@ -400,7 +400,9 @@ def text(report: dict[str, Any], *, colour: bool) -> str:
 
 
 def _marks(row: dict[str, Any]) -> str:
-    return f"{row['sent']} sent; " + ", ".join(f"{name} {number}" for name, number in row.items() if name not in ("second", "sent"))
+    return f"{sum(row['sent'].values())} sent; " + ", ".join(
+        f"{name} {number}" for name, number in row.items() if name not in ("second", "sent")
+    )
 
 
 def _short(seconds: float) -> str:

@@ -428,7 +428,7 @@ async def once(where: Target, limit: float) -> None:
         raise LoadError(f"{where.url}: status {status}; name it with --expect if that is right")
 
 
-def per_second(seconds: dict[int, Second]) -> Iterator[tuple[int, int, Counter[str]]]:
-    """Give each second in order: which, how many were sent, what was lost or retried."""
+def per_second(seconds: dict[int, Second]) -> Iterator[tuple[int, Counter[str], Counter[str]]]:
+    """Give each second in order: which, how many each client sent, what was lost or retried."""
     for second in sorted(seconds):
-        yield second, seconds[second].sent.total(), seconds[second].marks
+        yield second, seconds[second].sent, seconds[second].marks
