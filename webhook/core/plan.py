@@ -417,8 +417,10 @@ class _Decider:
 
 def _is_oversized(pod: Pod) -> bool:
     """Whether a Pod is not meant to run: to decide about it would take seconds, which others would wait for."""
-    containers = (*pod.spec.containers, *(pod.spec.init_containers or ())) if pod.spec.init_containers else pod.spec.containers
-    return len(containers) > MOST_CONTAINERS or any([c.ports is not None and len(c.ports) > MOST_PORTS for c in containers])
+    inits = pod.spec.init_containers or ()
+    if len(pod.spec.containers) + len(inits) > MOST_CONTAINERS:
+        return True
+    return any(len(container.ports or ()) > MOST_PORTS for container in (*pod.spec.containers, *inits))
 
 
 def _is_windows(pod: Pod) -> bool:
