@@ -35,7 +35,7 @@ class ApiServer:
         self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), entries: tuple[str, ...] = ("a.podgrace.io", "b.podgrace.io")
     ) -> None:
         self.clock = clock
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.version = 0
         self.objects: dict[str, Json] = {}
         self.history: list[tuple[datetime, str, Json]] = []
@@ -43,14 +43,21 @@ class ApiServer:
         """Statuses by "METHOD path": what to answer instead of doing it."""
         self.requests: list[str] = []
         self.conflicts = 0
+        self.before_write: Callable[[str, str], None] = lambda _method, _path: None
+        """Called with the method and path of every write, before it is judged."""
+        webhooks = [{"name": name, "clientConfig": {"service": {"name": "podgrace"}}, "sideEffects": "None"} for name in entries]
         for path, kind in ((CA, "Secret"), (TLS, "Secret"), (LEASE, "Lease"), (CONFIG, "MutatingWebhookConfiguration")):
-            self.put(path, {"kind": kind, "metadata": {"name": path.rpartition("/")[2], "labels": {"of": "helm"}}})
-        self.objects[CONFIG]["webhooks"] = [
-            {"name": name, "clientConfig": {"service": {"name": "podgrace"}}, "sideEffects": "None"} for name in entries
-        ]
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+            rest = {"webhooks": webhooks} if path == CONFIG else {}
+            self.put(path, {"kind": kind, "metadata": {"name": path.rpartition("/")[2], "labels": {"of": "helm"}}, **rest})
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Listen; after a `close`, on the same port again."""
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.port = self.server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
 
@@ -60,22 +67,24 @@ class ApiServer:
         self.thread.join()
 
     def put(self, path: str, value: Json) -> Json:
-        self.version += 1
-        stored = copy.deepcopy(value)
-        stored["metadata"]["resourceVersion"] = str(self.version)
-        self.objects[path] = stored
-        self.history.append((self.clock(), path, copy.deepcopy(stored)))
-        return stored
+        with self.lock:
+            self.version += 1
+            stored = copy.deepcopy(value)
+            stored["metadata"]["resourceVersion"] = str(self.version)
+            self.objects[path] = stored
+            self.history.append((self.clock(), path, copy.deepcopy(stored)))
+            return stored
 
     def data(self, path: str) -> dict[str, bytes]:
-        return {key: base64.b64decode(value) for key, value in self.objects[path].get("data", {}).items()}
+        return decoded(self.objects[path])
 
     def bundles(self) -> list[bytes]:
         return bundles(self.objects[CONFIG])
 
     def edit(self, path: str, data: dict[str, bytes]) -> None:
         """Let a person change a Secret."""
-        self.put(path, {**self.objects[path], "data": {key: base64.b64encode(value).decode() for key, value in data.items()}})
+        found = self.objects.get(path) or {"kind": "Secret", "metadata": {"name": path.rpartition("/")[2]}}
+        self.put(path, {**found, "data": {key: base64.b64encode(value).decode() for key, value in data.items()}})
 
     def edit_bundle(self, number: int, bundle: bytes) -> None:
         """Let a person change an entry of the configuration."""
@@ -93,6 +102,8 @@ class ApiServer:
             found = self.objects[path]
             if body is None:
                 return 200, found
+            self.before_write(method, path)
+            found = self.objects[path]
             if body["metadata"].get("resourceVersion") != found["metadata"]["resourceVersion"]:
                 self.conflicts += 1
                 return 409, {"kind": "Status", "message": "the object has been modified"}
@@ -129,6 +140,10 @@ class ApiServer:
                 pass
 
         return Handler
+
+
+def decoded(secret: Json) -> dict[str, bytes]:
+    return {key: base64.b64decode(value) for key, value in secret.get("data", {}).items()}
 
 
 def bundles(config: Json) -> list[bytes]:
