@@ -381,7 +381,8 @@ def text(report: dict[str, Any], *, colour: bool) -> str:
         for kind, tally in report["clients"].items()
     ]
     lines = [show.table(_HEAD, rows), ""]
-    timeline = [(float(row["second"]), f"{row['second']:>4} s", _marks(row)) for row in report["timeline"] if len(row) > 2]
+    # A second's sum stands at its end, after what happened in it.
+    timeline = [(row["second"] + 0.999, f"{row['second']:>4} s", _marks(row)) for row in report["timeline"] if len(row) > 2]
     timeline += [(event["at"], "", event["what"]) for event in report["events"]]
     if timeline:
         lines += [show.bold("  WHEN  WHAT", colour=colour)]

@@ -192,7 +192,7 @@ class _Connection(asyncio.Protocol):
     def close(self) -> None:
         """Let go of the connection."""
         if self._transport is not None:
-            self._transport.abort() if self.answer is not None and not self.answer.done() else self._transport.close()
+            self._transport.abort()  # nothing is left to send, and a TLS farewell would outlive the load
 
     # -- what the loop tells
 
@@ -287,6 +287,8 @@ class Load:
         await asyncio.gather(*self._clients)
         while self._requests:
             await asyncio.wait(self._requests)
+        for _ in range(3):
+            await asyncio.sleep(0)  # what was closed last is closed a turn of the loop later
         if self._bug is not None:
             raise self._bug
 
