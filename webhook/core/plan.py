@@ -247,7 +247,7 @@ class _Decider:
             if fall == "mode-not-allowed":
                 refused.append(rung)
             elif fall not in choice.record.codes:
-                choice.note(fall, rung)
+                choice.note(fall, "" if fall == self.helper_fall else rung)
         if refused:
             # An operator's choice of modes is news only where nothing is left.
             choice.note("mode-not-allowed", ", ".join(refused))

@@ -1,0 +1,127 @@
+"""What must hold for every Pod, whatever is in it: the judges that golden Pods and generated Pods share.
+
+In: a Pod as JSON and a configuration. Out: the patched Pod and its outcome, once everything that holds for all was asserted.
+"""
+
+import copy
+import json
+from typing import Any
+
+import jsonpatch
+import msgspec
+
+from tests.core.validation import problems, restricted
+from webhook.admission import Outcome, mutate
+from webhook.config import Config
+from webhook.core.budget import KILL_MARGIN
+from webhook.core.names import HELPER, SIDECAR, STATUS_ANNOTATION, VOLUME
+from webhook.core.patch import render
+from webhook.core.plan import restore
+from webhook.core.pod import Pod
+
+Json = dict[str, Any]
+
+
+def typed(pod: Json) -> Pod:
+    """Decode as the server does."""
+    return msgspec.json.decode(json.dumps(pod), type=Pod)
+
+
+def plain(ops: list[Json]) -> list[Json]:
+    """Give operations as the API server reads them."""
+    return json.loads(msgspec.json.encode(ops))
+
+
+def once(pod: Json, config: Config, namespace: str = "") -> tuple[Json, Outcome, list[Json]]:
+    """Decide, and let jsonpatch apply the patch."""
+    outcome = mutate(typed(pod), config, namespace)
+    ops = plain(outcome.ops)
+    return jsonpatch.apply_patch(copy.deepcopy(pod), ops), outcome, ops
+
+
+def undone(pod: Json, config: Config) -> Json:
+    """Take everything of ours out again."""
+    seen = typed(pod)
+    return jsonpatch.apply_patch(copy.deepcopy(pod), plain(render(seen, restore(seen), config.operator)))
+
+
+def judged(pod: Json, config: Config, namespace: str = "", *, restores: bool = True) -> tuple[Json, Outcome]:
+    """Patch a Pod and assert all that holds for every Pod."""
+    original = copy.deepcopy(pod)
+    patched, outcome, ops = once(pod, config, namespace)
+    assert pod == original, "the input was changed"
+    assert {op["op"] for op in ops} <= {"add", "remove", "replace"}
+    assert not {op["path"] for op in ops} & {"/spec/containers", "/spec", "/metadata/labels", ""}, "a whole part was written again"
+    again, _, second = once(patched, config, namespace)
+    assert second == [], "a second pass changes something"
+    assert again == patched
+    assert problems(patched) == problems(original) == []
+    if restores:
+        assert undone(patched, config) == original
+        assert undone(original, config) == original
+    _fits(original, patched)
+    _keeps(original, patched)
+    _is_marked(outcome, ops, patched)
+    return patched, outcome
+
+
+def _is_marked(outcome: Outcome, ops: list[Json], patched: Json) -> None:
+    if outcome.plan.skip:
+        assert ops == []
+        return
+    assert STATUS_ANNOTATION in patched["metadata"]["annotations"]
+    json.loads(patched["metadata"]["annotations"][STATUS_ANNOTATION])
+
+
+def _fits(original: Json, patched: Json) -> None:
+    """All waits end inside the grace period; the grace period is never lowered; the sidecar is one that any policy admits."""
+    before, after = (p["spec"].get("terminationGracePeriodSeconds", 30) for p in (original, patched))
+    assert after >= before
+    for container in patched["spec"]["containers"]:
+        hook = (container.get("lifecycle") or {}).get("preStop") or {}
+        if "sleep" in hook:
+            assert hook["sleep"]["seconds"] <= after
+        for words in (container.get("command"), (hook.get("exec") or {}).get("command")):
+            if words and words[0] == HELPER:
+                option = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
+                waits = [int(option[f"--{name}"]) for name in ("delay-max", "drain-timeout")]
+                assert int(option["--delay-min"]) <= waits[0]
+                own = int(option.get("--hook-sleep", "0"))
+                left = after - sum(waits) - own
+                assert left >= KILL_MARGIN
+                if "--no-stop" not in words:
+                    assert left >= int(option["--patience"]) + KILL_MARGIN
+    for container in patched["spec"].get("initContainers") or ():
+        if container["name"] == SIDECAR and container not in (original["spec"].get("initContainers") or ()):
+            assert restricted(container) == []
+            assert container["resources"]["requests"] == container["resources"]["limits"]
+
+
+def _keeps(original: Json, patched: Json) -> None:
+    """Nothing of the user's is lost, renamed or reordered; nothing but our few fields is new."""
+    touched = {"command", "args", "lifecycle", "readinessProbe", "volumeMounts"}
+    old, new = original["spec"]["containers"], patched["spec"]["containers"]
+    assert [c["name"] for c in old] == [c["name"] for c in new]
+    for was, now in zip(old, new, strict=True):
+        assert {key: value for key, value in was.items() if key not in touched} == {k: v for k, v in now.items() if k not in touched}
+        mounts = [mount for mount in now.get("volumeMounts") or () if mount["name"] != VOLUME]
+        assert (
+            mounts == [mount for mount in was.get("volumeMounts") or () if mount["name"] != VOLUME]
+            or was.get("volumeMounts") == now["volumeMounts"]
+        )
+        assert {k: v for k, v in (was.get("lifecycle") or {}).items() if k != "preStop"} == {
+            k: v for k, v in (now.get("lifecycle") or {}).items() if k != "preStop"
+        }
+        if was.get("readinessProbe"):
+            assert now["readinessProbe"] == was["readinessProbe"]
+    rest = {"containers", "initContainers", "volumes", "terminationGracePeriodSeconds"}
+    assert {k: v for k, v in original["spec"].items() if k not in rest} == {k: v for k, v in patched["spec"].items() if k not in rest}
+    for part in ("initContainers", "volumes"):
+        assert [x for x in patched["spec"].get(part) or () if x["name"] != SIDECAR] == [
+            x for x in original["spec"].get(part) or () if x["name"] != SIDECAR
+        ]
+    assert {k: v for k, v in original["metadata"].items() if k != "annotations"} == {
+        k: v for k, v in patched["metadata"].items() if k != "annotations"
+    }
+    added = set(patched["metadata"].get("annotations") or ()) - set(original["metadata"].get("annotations") or ())
+    assert added <= {STATUS_ANNOTATION}
