@@ -1,0 +1,159 @@
+"""What the tests in a cluster share. They take any cluster; how to reach into it and how to give it images is a setting.
+
+| setting (environment) | what it is, and what holds without it                                                                     |
+|-----------------------|-----------------------------------------------------------------------------------------------------------|
+| KUBECONFIG            | the cluster, with all rights; kubectl and helm on the PATH. Without: all tests are skipped                |
+| PODGRACE_CLIENT       | words before `prove ...` that run podgrace where Services can be reached. Without: `kubectl exec`, a Pod  |
+| PODGRACE_IMAGE_BUILD  | words before NAME CONTEXT [OPTIONS] that build: `docker build -t`. Without: the images are there          |
+| PODGRACE_IMAGE_LOAD   | words before NAME that give a built image to the nodes: `kind load docker-image`. Without: nothing more   |
+| PODGRACE_BASE_IMAGE   | Debian 12 with Python 3.11 as base. Without: python:3.11-slim-bookworm                                    |
+| PODGRACE_IMAGE        | the webhook's image. Without: podgrace.test/podgrace:dev                                                  |
+| PODGRACE_HELPER_IMAGE | the helper's. Without: podgrace.test/podgrace-helper:dev                                                  |
+| PODGRACE_FULL         | 1: the long measurement behind docs/proof.md as well. Without: the short one                              |
+| PODGRACE_RESULTS      | a directory for the measured tables. Without: they are only printed                                       |
+
+Every namespace begins with `e2e-` and is deleted afterwards. The tests run one after another: two loads on one machine would
+measure each other.
+"""
+
+import contextlib
+import hashlib
+import os
+import shlex
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import install, kube
+from tests.cluster.install import Release
+from tests.cluster.kube import Api
+from tests.cluster.mission import Place, Prove
+
+HERE = Path(__file__).parent
+IMAGE = os.environ.get("PODGRACE_IMAGE", "podgrace.test/podgrace:dev")
+HELPER_IMAGE = os.environ.get("PODGRACE_HELPER_IMAGE", "podgrace.test/podgrace-helper:dev")
+
+
+def _why_not() -> str:
+    """Say why the tests cannot run here, or nothing."""
+    if not os.environ.get("KUBECONFIG"):
+        return "no cluster: set KUBECONFIG (make test-cluster brings one up where it can)"
+    missing = [tool for tool in ("kubectl", "helm") if shutil.which(tool) is None]
+    if missing:
+        return f"no {' and no '.join(missing)} on the PATH"
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        return "the tests in a cluster run one after another: pytest tests/cluster -n 0"
+    return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mine = [item for item in items if HERE in item.path.parents]
+    reason = _why_not()
+    for item in mine:
+        item.add_marker("cluster")
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[Api]:
+    with kube.proxy() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def servers_image(api: Api) -> str:
+    """Build the image of the servers under test, once: it is named by what is in it."""
+    return _image(api, "podgrace.test/e2e-servers", HERE / "images" / "servers")
+
+
+def _image(api: Api, name: str, context: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in context.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(context)).encode() + b"\0" + path.read_bytes())
+    full = f"{name}:{digest.hexdigest()[:12]}"
+    there = {known for node in api.list("Node") for image in node["status"].get("images", ()) for known in image["names"] or ()}
+    builder = os.environ.get("PODGRACE_IMAGE_BUILD")
+    if full not in there and builder:
+        base = os.environ.get("PODGRACE_BASE_IMAGE", "python:3.11-slim-bookworm")
+        kube.run(*shlex.split(builder), full, str(context), "--build-arg", f"BASE={base}")
+        if loader := os.environ.get("PODGRACE_IMAGE_LOAD"):
+            kube.run(*shlex.split(loader), full)
+    return full
+
+
+@pytest.fixture
+def namespace(api: Api) -> Iterator[str]:
+    """Make a namespace of the test's own, without a label."""
+    with made_namespace(api) as name:
+        yield name
+
+
+@pytest.fixture
+def namespaces(api: Api) -> Iterator[Callable[..., str]]:
+    """Give a function that makes namespaces with labels."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **labels: stack.enter_context(made_namespace(api, labels))
+
+
+@contextlib.contextmanager
+def made_namespace(api: Api, labels: "dict[str, str] | None" = None) -> Iterator[str]:
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}})
+    kube.wait("the default service account", lambda: api.ask("GET", api.path("ServiceAccount", name, "default")).status == 200)
+    try:
+        yield name
+    finally:
+        # Nobody waits for what runs there: a minute of grace would be a minute of every test.
+        for pod in api.pods(name):
+            api.delete("Pod", name, pod["metadata"]["name"], gracePeriodSeconds=0)
+        api.delete("Namespace", "", name)
+
+
+@pytest.fixture(scope="session")
+def prove(api: Api) -> Iterator[Prove]:
+    """Give the command line of a `podgrace prove` that runs where Services can be reached."""
+    if prefix := os.environ.get("PODGRACE_CLIENT"):
+        yield lambda *words: [*shlex.split(prefix), "prove", *words]
+        return
+    with made_namespace(api) as name:
+        client = kube.container("client", IMAGE, command=["python3", "-c", "import signal; signal.pause()"])
+        api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "client", "labels": {"app": "client"}},
+                "spec": {"containers": [client]},
+            },
+            name,
+        )
+        kube.wait_ready(api, name, "client", 1)
+        yield lambda *words: ["kubectl", "exec", "--namespace", name, "--stdin", "client", "--", "podgrace", "prove", *words]
+
+
+@pytest.fixture
+def place(api: Api, namespace: str, servers_image: str, prove: Prove) -> Place:
+    return Place(api, namespace, servers_image, prove)
+
+
+@pytest.fixture(scope="session")
+def tally() -> Iterator[Callable[[str, str], None]]:
+    """Keep measured tables: printed at the end, and written to a directory if one is named."""
+    tables: list[tuple[str, str]] = []
+    yield lambda name, table: tables.append((name, table))
+    for name, table in tables:
+        print(f"\n{name}\n\n{table}")
+        if where := os.environ.get("PODGRACE_RESULTS"):
+            Path(where).mkdir(parents=True, exist_ok=True)
+            (Path(where) / f"{name}.md").write_text(table + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def podgrace(api: Api) -> Iterator[Release]:
+    """Install podgrace by its chart, as it comes; ready when a Pod has been mutated."""
+    with install.installed(api, install.images(IMAGE, HELPER_IMAGE)) as release, made_namespace(api, release.labels) as namespace:
+        install.wait_serving(release, namespace)
+        yield release
