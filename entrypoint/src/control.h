@@ -1,0 +1,17 @@
+/* Two helpers in one container: the hook finds PID 1's `run`, or another hook that is already at it.
+ *
+ * By abstract Unix sockets: no file, so a read-only root and any user will do, and the name goes with the process. They live
+ * in the network namespace, which the Pod's containers share: so the name holds the PID namespace, and the peer must be a
+ * process that this one can see. */
+#pragma once
+#include "base.h"
+
+/* What `run` answers to a hook. The socket closing without one means that whoever was at it is gone. */
+enum { WORD_DRAINED = 'D', WORD_GONE = 'G' };
+
+/* `role`: "run" or "drain". -1 with errno; EADDRINUSE: somebody is at it. */
+int control_listen(const char *role, const char *container);
+/* -1 if nobody listens. */
+int control_connect(const char *role, const char *container);
+/* A peer, or -1. */
+int control_accept(int fd);

@@ -1,0 +1,404 @@
+#include "options.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "signals.h"
+
+enum { ON_DRAIN = 1, ON_RUN = 2, ON_SIDECAR = 4, ON_QUERY = 8, ON_BOTH = ON_DRAIN | ON_RUN };
+enum { LONGEST = 7 * 24 * 3600 }; /* seconds */
+
+typedef bool (*set_fn)(struct options *o, const char *value);
+
+static bool seconds(const char *value, int64_t *out) {
+    const char *dot = strchr(value, '.');
+    size_t whole = dot != NULL ? (size_t)(dot - value) : strlen(value);
+    int64_t s = parse_num(value, whole, LONGEST);
+    if (s < 0) {
+        return false;
+    }
+    *out = s * 1000;
+    if (dot != NULL) {
+        size_t n = strlen(dot + 1);
+        int64_t part = n <= 3 ? parse_num(dot + 1, n, 999) : -1;
+        if (part < 0) {
+            return false;
+        }
+        *out += n == 1 ? part * 100 : n == 2 ? part * 10 : part;
+    }
+    return true;
+}
+
+/* A container's name is a DNS label. It becomes part of a socket's name and of JSON, so nothing else passes. */
+static bool set_container(struct options *o, const char *value) {
+    size_t n = strlen(value);
+    if (n == 0 || n >= sizeof o->container) {
+        return false;
+    }
+    for (const char *c = value; *c != '\0'; c++) {
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '-' || *c == '.' || *c == '_')) {
+            return false;
+        }
+    }
+    memcpy(o->container, value, n + 1);
+    return true;
+}
+
+static bool set_ports(struct options *o, const char *value) {
+    o->n_ports = 0;
+    for (;;) {
+        size_t n = strcspn(value, ",");
+        int64_t port = parse_num(value, n, 65535);
+        if (port < 1 || o->n_ports == MAX_PORTS) {
+            return false;
+        }
+        o->ports[o->n_ports++] = (uint16_t)port;
+        if (value[n] == '\0') {
+            return true;
+        }
+        value += n + 1;
+    }
+}
+
+static bool set_delay_min(struct options *o, const char *value) { return seconds(value, &o->delay_min); }
+static bool set_quiet(struct options *o, const char *value) { return seconds(value, &o->quiet); }
+static bool set_delay_max(struct options *o, const char *value) { return seconds(value, &o->delay_max); }
+static bool set_drain_timeout(struct options *o, const char *value) { return seconds(value, &o->drain_timeout); }
+static bool set_patience(struct options *o, const char *value) { return seconds(value, &o->patience); }
+static bool set_calm(struct options *o, const char *value) { return seconds(value, &o->calm); }
+static bool set_deadline(struct options *o, const char *value) { return seconds(value, &o->deadline) && o->deadline > 0; }
+static bool set_probe_period(struct options *o, const char *value) { return seconds(value, &o->probe_period); }
+static bool set_hook_sleep(struct options *o, const char *value) { return seconds(value, &o->hook_sleep); }
+static bool set_hook_timeout(struct options *o, const char *value) { return seconds(value, &o->hook_timeout); }
+static bool set_no_observe(struct options *o, const char *value) { (void)value; o->observe = false; return true; }
+static bool set_loopback(struct options *o, const char *value) { (void)value; o->loopback = true; return true; }
+static bool set_detect(struct options *o, const char *value) { (void)value; o->detect = true; return true; }
+static bool set_no_stop(struct options *o, const char *value) { (void)value; o->stop = false; return true; }
+static bool set_strict(struct options *o, const char *value) { (void)value; o->strict = true; return true; }
+static bool set_dry_run(struct options *o, const char *value) { (void)value; o->dry_run = true; return true; }
+
+static bool set_report(struct options *o, const char *value) {
+    uint32_t host = 0;
+    const char *at = value;
+    for (int i = 0; i < 4; i++) {
+        size_t n = strcspn(at, ".:");
+        int64_t byte = parse_num(at, n, 255);
+        if (byte < 0 || at[n] != (i < 3 ? '.' : ':')) {
+            return false;
+        }
+        ((unsigned char *)&host)[i] = (unsigned char)byte;
+        at += n + 1;
+    }
+    int64_t port = parse_num(at, strlen(at), 65535);
+    if (port < 1) {
+        return false;
+    }
+    o->report_host = host;
+    o->report_port = (uint16_t)port;
+    return true;
+}
+
+static bool set_signal(struct options *o, const char *value) {
+    o->signal = signal_number(value, strlen(value));
+    return o->signal > 0;
+}
+
+static bool set_stop_on(struct options *o, const char *value) {
+    o->stop_on = 0;
+    while (*value != '\0') {
+        size_t n = strcspn(value, ",");
+        int number = signal_number(value, n);
+        if (number == 0) {
+            return false;
+        }
+        o->stop_on |= signal_bit(number);
+        value += n + (value[n] == ',');
+    }
+    return true;
+}
+
+static bool set_stop_command(struct options *o, const char *value) { o->stop_command = value; return *value != '\0'; }
+static bool set_match(struct options *o, const char *value) { o->match = value; return *value != '\0'; }
+
+static bool set_target(struct options *o, const char *value) {
+    static const char *const names[] = {"server", "child", "group"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            o->target = (enum target)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool set_hook(struct options *o, const char *value) {
+    o->hook = strcmp(value, "before") == 0 ? HOOK_BEFORE : strcmp(value, "after") == 0 ? HOOK_AFTER : HOOK_NONE;
+    return o->hook != HOOK_NONE;
+}
+
+static bool set_hook_url(struct options *o, const char *value) {
+    o->hook_url = value;
+    return strncmp(value, "http://", 7) == 0;
+}
+
+/* As the kubelet sends them; a line break would make two headers of one. */
+static bool set_hook_header(struct options *o, const char *value) {
+    if (o->n_headers == MAX_HEADERS || strchr(value, ':') == NULL || strpbrk(value, "\r\n") != NULL || *value == ':') {
+        return false;
+    }
+    o->hook_headers[o->n_headers++] = value;
+    return true;
+}
+
+static bool set_install(struct options *o, const char *value) { o->dir = value; return *value != '\0'; }
+
+static bool set_port(struct options *o, const char *value) {
+    int64_t port = parse_num(value, strlen(value), 65535);
+    o->port = (uint16_t)port;
+    return port >= 0;
+}
+
+#define SECONDS "seconds, such as 5 or 0.5, at most a week"
+
+static const struct option {
+    const char *name;
+    set_fn set;
+    bool takes; /* a value */
+    int on;
+    const char *accepted;
+} table[] = {
+    {"container", set_container, true, ON_BOTH | ON_QUERY, "a name of up to 63 letters, digits and -"},
+    {"ports", set_ports, true, ON_BOTH | ON_QUERY, "up to 64 port numbers, with commas between"},
+    {"delay-min", set_delay_min, true, ON_BOTH | ON_QUERY, SECONDS},
+    {"quiet", set_quiet, true, ON_BOTH | ON_QUERY, SECONDS},
+    {"delay-max", set_delay_max, true, ON_BOTH | ON_QUERY, SECONDS},
+    {"drain-timeout", set_drain_timeout, true, ON_BOTH | ON_QUERY, SECONDS},
+    {"patience", set_patience, true, ON_BOTH, SECONDS},
+    {"calm", set_calm, true, ON_BOTH | ON_QUERY, SECONDS},
+    {"deadline", set_deadline, true, ON_BOTH | ON_QUERY, SECONDS ", not 0"},
+    {"no-observe", set_no_observe, false, ON_BOTH, ""},
+    {"loopback", set_loopback, false, ON_BOTH, ""},
+    {"probe-period", set_probe_period, true, ON_BOTH | ON_QUERY, SECONDS},
+    {"report", set_report, true, ON_BOTH, "an IPv4 address and a port, such as 127.0.0.1:15990"},
+    {"detect", set_detect, false, ON_BOTH, ""},
+    {"signal", set_signal, true, ON_BOTH, "a signal, such as TERM, SIGQUIT, RTMIN+3 or 10"},
+    {"stop-command", set_stop_command, true, ON_BOTH, "a program and its arguments"},
+    {"target", set_target, true, ON_BOTH, "server, child or group"},
+    {"match", set_match, true, ON_BOTH, "names of processes, with commas between"},
+    {"stop-on", set_stop_on, true, ON_RUN, "signals with commas between, such as INT,QUIT"},
+    {"no-stop", set_no_stop, false, ON_DRAIN, ""},
+    {"strict", set_strict, false, ON_DRAIN, ""},
+    {"hook", set_hook, true, ON_DRAIN, "before or after"},
+    {"hook-sleep", set_hook_sleep, true, ON_DRAIN, SECONDS},
+    {"hook-timeout", set_hook_timeout, true, ON_DRAIN, SECONDS},
+    {"hook-url", set_hook_url, true, ON_DRAIN, "a URL that begins with http://"},
+    {"hook-header", set_hook_header, true, ON_DRAIN, "up to 32 of Name:value"},
+    {"install", set_install, true, ON_SIDECAR, "a directory"},
+    {"port", set_port, true, ON_SIDECAR, "a port number, or 0 to serve nothing"},
+    {"dry-run", set_dry_run, false, ON_BOTH | ON_SIDECAR, ""},
+};
+
+static bool refuse(char *why, size_t size, const char *const parts[]) {
+    struct text t = {.at = why, .len = 0, .cap = size, .cut = false};
+    for (; *parts != NULL; parts++) {
+        text_add(&t, *parts);
+    }
+    return false;
+}
+#define REFUSE(...) refuse(why, size, (const char *const[]){__VA_ARGS__, NULL})
+
+/* One "name" or "name=value", given without dashes. */
+static bool set(struct options *o, const char *word, int on, char *why, size_t size) {
+    const char *equals = strchr(word, '=');
+    size_t n = equals != NULL ? (size_t)(equals - word) : strlen(word);
+    for (size_t i = 0; i < COUNT(table); i++) {
+        const struct option *option = &table[i];
+        if (strlen(option->name) != n || memcmp(option->name, word, n) != 0 || (option->on & on) == 0) {
+            continue;
+        }
+        if (option->takes && equals == NULL) {
+            return REFUSE("option --", option->name, " needs a value: ", option->accepted);
+        }
+        if (!option->takes && equals != NULL) {
+            return REFUSE("option --", option->name, " takes no value");
+        }
+        if (!option->set(o, equals != NULL ? equals + 1 : "")) {
+            return REFUSE("option --", option->name, ": \"", equals != NULL ? equals + 1 : "", "\" is not ", option->accepted);
+        }
+        return true;
+    }
+    return REFUSE("unknown option \"--", word, "\"; --help lists them all");
+}
+
+static void defaults(struct options *o) {
+    *o = (struct options){
+        .delay_min = 3000,
+        .quiet = 3000,
+        .delay_max = 15000,
+        .drain_timeout = 20000,
+        .patience = 10000,
+        .calm = 2000,
+        .observe = true,
+        .signal = 15,
+        .stop = true,
+        .hook_sleep = -1,
+        .hook_timeout = -1,
+        .port = 0,
+    };
+    memcpy(o->container, "-", 2);
+}
+
+static enum command command_of(const char *word) {
+    static const struct {
+        const char *word;
+        enum command command;
+    } words[] = {
+        {"run", COMMAND_RUN},         {"drain", COMMAND_DRAIN},     {"sidecar", COMMAND_SIDECAR}, {"install", COMMAND_INSTALL},
+        {"version", COMMAND_VERSION}, {"--version", COMMAND_VERSION}, {"help", COMMAND_HELP},     {"--help", COMMAND_HELP}, {"-h", COMMAND_HELP},
+    };
+    for (size_t i = 0; i < COUNT(words); i++) {
+        if (strcmp(words[i].word, word) == 0) {
+            return words[i].command;
+        }
+    }
+    return COMMAND_NONE;
+}
+
+/* What fits together. Delays are put in order rather than refused: a Pod's bound may have cut any of them. */
+static bool settle(struct options *o, char *why, size_t size) {
+    if (o->delay_min > o->delay_max) {
+        o->delay_min = o->delay_max;
+    }
+    if (o->command == COMMAND_RUN && o->argv == NULL) {
+        return REFUSE("run needs a command: podgrace-helper run [options] -- CMD [ARGUMENT...]");
+    }
+    if (o->command == COMMAND_DRAIN) {
+        int given = (o->argv != NULL) + (o->hook_url != NULL) + (o->hook_sleep >= 0);
+        if (o->hook != HOOK_NONE && given != 1) {
+            return REFUSE("--hook needs exactly one of --hook-sleep=S, --hook-url=URL and -- CMD [ARGUMENT...]");
+        }
+        if (o->hook == HOOK_NONE && given != 0) {
+            return REFUSE("a hook was given, but not when to run it: --hook=before or --hook=after");
+        }
+    }
+    return true;
+}
+
+bool options_parse(struct options *o, int argc, char *const argv[], char *why, size_t size) {
+    defaults(o);
+    o->command = argc > 1 ? command_of(argv[1]) : COMMAND_HELP;
+    if (o->command == COMMAND_NONE) {
+        return REFUSE("unknown command \"", argv[1], "\"; accepted are run, drain, sidecar, install, version and --help");
+    }
+    int on = o->command == COMMAND_RUN ? ON_RUN : o->command == COMMAND_DRAIN ? ON_DRAIN : o->command == COMMAND_SIDECAR ? ON_SIDECAR : 0;
+    for (int i = 2; i < argc; i++) {
+        const char *word = argv[i];
+        if (strcmp(word, "--") == 0 && (on & ON_BOTH) != 0) {
+            o->argv = i + 1 < argc ? &argv[i + 1] : NULL;
+            break;
+        }
+        if (strcmp(word, "--help") == 0) {
+            o->command = COMMAND_HELP;
+            return true;
+        }
+        if (word[0] == '-' && word[1] == '-' && on != 0) {
+            if (!set(o, word + 2, on, why, size)) {
+                return false;
+            }
+        } else if (o->command == COMMAND_RUN) {
+            o->argv = &argv[i]; /* the first word that is no option begins the command, as with env(1) */
+            break;
+        } else if (o->command == COMMAND_INSTALL && o->dir == NULL && word[0] != '-') {
+            o->dir = word;
+        } else {
+            return REFUSE("\"", word, "\" is not understood here; --help tells what is");
+        }
+    }
+    if (o->command == COMMAND_INSTALL && o->dir == NULL) {
+        return REFUSE("install needs a directory: podgrace-helper install DIR");
+    }
+    return settle(o, why, size);
+}
+
+/* Values of a query are plain: names, numbers, commas and dots need no percent, and what needs one is refused by its option. */
+bool options_query(struct options *o, const char *query, char *why, size_t size) {
+    char pair[512];
+    defaults(o);
+    o->command = COMMAND_DRAIN;
+    o->loopback = true;
+    o->stop = false;
+    while (*query != '\0') {
+        size_t n = strcspn(query, "&");
+        if (n >= sizeof pair) {
+            return REFUSE("a parameter is longer than 511 bytes");
+        }
+        memcpy(pair, query, n);
+        pair[n] = '\0';
+        if (n > 0 && strcmp(pair, "ports=") != 0 && !set(o, pair, ON_QUERY, why, size)) {
+            return false;
+        }
+        query += n + (query[n] == '&');
+    }
+    return settle(o, why, size);
+}
+
+static void print(const char *name, const char *value) {
+    char buffer[1024];
+    struct text t = TEXT(buffer);
+    text_add(&t, name);
+    text_add(&t, " ");
+    text_add(&t, value);
+    text_add(&t, "\n");
+    ssize_t ignored = write(STDOUT_FILENO, t.at, t.len);
+    (void)ignored;
+}
+
+static void print_num(const char *name, int64_t value) {
+    char digits[32];
+    print(name, num(digits, value));
+}
+
+void options_print(const struct options *o) {
+    static const char *const targets[] = {"server", "child", "group"};
+    static const char *const orders[] = {"none", "before", "after"};
+    char text[32];
+    print("container", o->container);
+    for (unsigned i = 0; i < o->n_ports; i++) {
+        print_num("port", o->ports[i]);
+    }
+    print_num("delay-min-ms", o->delay_min);
+    print_num("quiet-ms", o->quiet);
+    print_num("delay-max-ms", o->delay_max);
+    print_num("drain-timeout-ms", o->drain_timeout);
+    print_num("patience-ms", o->patience);
+    print_num("calm-ms", o->calm);
+    print_num("deadline-ms", o->deadline);
+    print_num("probe-period-ms", o->probe_period);
+    print_num("observe", o->observe);
+    print_num("loopback", o->loopback);
+    print_num("report-port", o->report_port);
+    print_num("detect", o->detect);
+    print("signal", signal_name(text, o->signal));
+    print("stop-command", o->stop_command != NULL ? o->stop_command : "");
+    print("target", targets[o->target]);
+    print("match", o->match != NULL ? o->match : "");
+    for (int i = 1; i <= SIGNALS; i++) {
+        if ((o->stop_on & signal_bit(i)) != 0) {
+            print("stop-on", signal_name(text, i));
+        }
+    }
+    print_num("stop", o->stop);
+    print_num("strict", o->strict);
+    print("hook", orders[o->hook]);
+    print_num("hook-sleep-ms", o->hook_sleep);
+    print_num("hook-timeout-ms", o->hook_timeout);
+    print("hook-url", o->hook_url != NULL ? o->hook_url : "");
+    for (unsigned i = 0; i < o->n_headers; i++) {
+        print("hook-header", o->hook_headers[i]);
+    }
+    print("dir", o->dir != NULL ? o->dir : "");
+    print_num("serve-port", o->port);
+    for (char *const *word = o->argv; word != NULL && *word != NULL; word++) {
+        print("argument", *word);
+    }
+}

@@ -1,0 +1,45 @@
+#include "rules.h"
+
+/* The protocol rules; README.md has them as a table, tests/entrypoint/test_connections.py one test for each. */
+static enum verdict judge_open(const struct row *row, int64_t calm) {
+    if (row->unread > 0) {
+        return row->inode == 0 ? WAITING : UNREAD;
+    }
+    if (row->unsent > 0) {
+        return UNSENT;
+    }
+    if (!row->known) {
+        return UNKNOWN;
+    }
+    if (row->received == 0 && row->sent == 0) {
+        return row->sent_age < YOUNG_MS ? YOUNG : SILENT;
+    }
+    if (row->received > 0 && row->sent == 0) {
+        return OWED;
+    }
+    if (row->received > 0) {
+        if (row->received_age < row->sent_age) {
+            return OWED;
+        }
+        /* One tick of the kernel's clock is 1 to 10 ms. A fast handler's answer ties, and so do the first request on TLS
+         * and a stream of HTTP/2 that is still being worked on: they are what was lost when ties were taken for idle. */
+        if (row->received_age == row->sent_age) {
+            return row->sent_age < TIE_MS ? TIE : IDLE;
+        }
+    }
+    return row->sent_age < calm ? RECENT : IDLE;
+}
+
+enum verdict judge(const struct row *row, int64_t calm) {
+    switch (row->state) {
+    case ESTABLISHED:
+    case CLOSE_WAIT: /* the client has said all it will, and still waits for the answer */
+        return judge_open(row, calm);
+    case FIN_WAIT1:
+    case CLOSING:
+    case LAST_ACK: /* the server is done, the kernel may not be */
+        return row->unsent > 0 ? UNSENT : OVER;
+    default:
+        return OVER;
+    }
+}
