@@ -29,6 +29,8 @@ class Program:
     port: int = 8000
     files: tuple[tuple[str, str], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    own_signal: bool = True
+    """Whether its official image has a stop signal of its own."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,6 @@ SERVERS: Final = {
             fast_body=b"OK",
             slow_body=b"Sleep finished",
             term_ends=False,
-            profile_ends=False,
             tini=LOST,
             codes=frozenset({0, 143}),
         ),
@@ -297,11 +298,14 @@ DEMOS: Final = {
             {
                 "web": Program((*_NGINX, "demo-nginx.conf"), 8000, (("demo-nginx.conf", "demo-nginx.conf"),)),
                 "app": Program(
-                    (python("gunicorn"), "--bind=0.0.0.0:8001", "--workers=4", "--worker-tmp-dir=/dev/shm", "p0.wsgi"), 8001, env=_PATH
+                    (python("gunicorn"), "--bind=0.0.0.0:8001", "--workers=4", "--worker-tmp-dir=/dev/shm", "p0.wsgi"),
+                    8001,
+                    env=_PATH,
+                    own_signal=False,
                 ),
             },
             "nginx,gunicorn",
-            bare={"TERM": LOST, "QUIT": LOST},
+            bare={"TERM": LOST, "QUIT": KEPT},
             **_DEMO,
         ),
         Server(
@@ -368,5 +372,5 @@ def images(server: Server, stop_signal: str, init: tuple[str, ...], directory: P
             file, _, mpm = source.partition(":")
             (directory / target).write_text(filled((APPS / file).read_text(encoding="utf-8")).replace("@MPM@", mpm), encoding="utf-8")
         command = tuple(filled(word) for word in program.command)
-        made[f"registry.example/team/{name}:1"] = Image((*init, *command), stop_signal, program.env)
+        made[f"registry.example/team/{name}:1"] = Image((*init, *command), stop_signal if program.own_signal else "TERM", program.env)
     return made

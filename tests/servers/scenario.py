@@ -11,6 +11,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -31,7 +32,8 @@ from webhook.admission import answer
 from webhook.config import load
 from webhook.core.names import INJECT_LABEL, PREFIX
 
-HELPER: Final = ROOT / "entrypoint" / "build" / "podgrace-helper"
+HELPER: Final = Path(os.environ.get("PODGRACE_HELPER", ROOT / "entrypoint" / "build" / "podgrace-helper"))
+"""The built binary; the variable names another build of it (sanitizers)."""
 RESULTS: Final = ROOT / "build" / "servers" / "results"
 
 TIMES: Final = {"delay-min": "1", "quiet": "1", "delay-max": "4", "drain-timeout": "6", "patience": "3"}
@@ -60,6 +62,8 @@ IMAGE: Final = Way("bare-image", image_signal=True)
 TINI: Final = Way("tini", init=("/usr/bin/tini", "--"))
 HOOK: Final = Way("hook", labelled=True)
 """The default where the image alone knows what it runs: the helper finds the server in the process tree."""
+HOOK_INIT: Final = Way("hook-tini", labelled=True, init=TINI.init)
+"""The same in an image that has an init, which is not wrapped again."""
 WRAP: Final = Way("wrap", labelled=True, command=True)
 """The default where the Pod names its command: hook and PID 1."""
 RUN: Final = Way("run", labelled=True, command=True, annotations={"prestop": "disabled"}, image_signal=True)
@@ -269,6 +273,20 @@ def stop(server: Server, way: Way, directory: Path) -> Result:
         result.slow, result.slow_at = last.outcome, run.since(last.ended)
         closed = idle.result(60)
         result.idle_closed_at = None if closed is None else run.since(closed)
+        result.write()
+        return result
+
+
+def stop_with_silence(server: Server, way: Way, directory: Path) -> Result:
+    """Stop it while somebody is connected who never sent a byte, as preconnects and TCP checks of balancers are."""
+    with running(server, way, directory) as run:
+        silent = Connection(server.port)
+        run.network.start(silent.open()).result(10)
+        run.pod.begin_stop()
+        run.pod.await_stop()
+        run.network.start(silent.end()).result(10)
+        result = run.finish()
+        result.way += "-silent"
         result.write()
         return result
 

@@ -7,7 +7,7 @@ import pytest
 from tests.servers import scenario
 from tests.servers.catalog import EITHER, KEPT, SERVERS, Server
 from tests.servers.conftest import require
-from tests.servers.scenario import BARE, HOOK, IMAGE, RUN, TINI, WRAP, Result, Way
+from tests.servers.scenario import BARE, HOOK, HOOK_INIT, IMAGE, RUN, TIMES, TINI, WRAP, Result, Way
 
 SLACK = 3.0
 """Seconds for a loaded machine. Less than what is left of the drain's limit then: who waits for an idle connection is late."""
@@ -65,3 +65,24 @@ def test_nothing_is_lost(server: Server, way: Way, directory: Path):
     assert result.sidecar_code == 0, story
     # The webhook knows the profile where the Pod names its command; else the helper finds it.
     assert server.profile in result.profile.split(",") or way is HOOK, story
+
+
+@pytest.mark.parametrize("server", [s for s in SERVERS.values() if s.tini], ids=lambda s: s.name)
+def test_the_server_below_an_init_is_found_and_ended(server: Server, directory: Path):
+    require(server, helper=True, also=TINI.init[:1])
+    result = scenario.stop(server, HOOK_INIT, directory)
+    story = f"{result}\n{result.logs}"
+    assert result.slow == "answered", story
+    assert set(result.tries.values()) == {"answered"}, story
+    assert not result.killed, story
+    assert result.exit_at < result.slow_at + server.after + SLACK, story
+
+
+@pytest.mark.parametrize("server", [SERVERS[name] for name in ("nginx", "haproxy", "gunicorn-sync")], ids=lambda s: s.name)
+def test_a_silent_connection_costs_the_patience_and_no_more(server: Server, directory: Path):
+    """Left alone, nginx and haproxy wait 60 s for it, a sync worker of gunicorn 30 s."""
+    require(server, helper=True)
+    result = scenario.stop_with_silence(server, WRAP, directory)
+    story = f"{result}\n{result.logs}"
+    assert not result.killed, story
+    assert result.exit_at < int(TIMES["delay-max"]) + int(TIMES["patience"]) + 2 * SLACK, story

@@ -1,0 +1,120 @@
+"""Writes the tables of docs/profiles.md from what the tests have measured.
+
+python tests/servers/report.py --run     runs the tests first, then writes
+python tests/servers/report.py           writes from build/servers/results, and refuses if a measurement is missing
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.servers.catalog import DEMOS, ROOT, SERVERS, Server, version
+from tests.servers.scenario import RESULTS
+
+PAGE = ROOT / "docs" / "profiles.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def read(server: str, way: str) -> dict[str, Any] | None:
+    path = RESULTS / f"{server}.{way}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def in_flight(result: dict[str, Any]) -> str:
+    return "kept" if result["slow"] == "answered" else f"**lost** ({result['slow']})"
+
+
+def over(result: dict[str, Any]) -> str:
+    return "killed at the end of the grace period" if result["killed"] else f"{result['exit_at']:.1f} s"
+
+
+def later(result: dict[str, Any]) -> str:
+    """Say how new connections went, in order."""
+    outcomes = list(dict.fromkeys(result["tries"].values()))
+    return ", then ".join("served" if outcome == "answered" else outcome for outcome in outcomes)
+
+
+def lost(result: dict[str, Any]) -> str:
+    load = result["load"]
+    total = sum(load["fresh"].values()) + sum(load["reused"].values())
+    bad = total - load["fresh"].get("answered", 0) - load["reused"].get("answered", 0)
+    bad += result["slow"] != "answered"
+    return f"{bad} of {total + 1}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def ways(server: Server) -> list[tuple[str, str]]:
+    found = [("bare", "TERM")]
+    if len(server.bare) > 1:
+        found.append(("bare-image", server.image_signal))
+    if server.tini:
+        found.append(("tini", "TERM below tini"))
+    return found
+
+
+def measured() -> list[str]:
+    missing = []
+
+    def need(server: Server, way: str) -> dict[str, Any] | None:
+        result = read(server.name, way)
+        if result is None:
+            missing.append(f"{server.name}.{way}")
+        return result
+
+    bare, with_it, load = [], [], []
+    for server in (*SERVERS.values(), *DEMOS.values()):
+        title = f"{server.name}" if server.name in DEMOS else f"{server.name} {version(server)}"
+        for way, signal in ways(server):
+            if result := need(server, way):
+                bare.append([title, signal, in_flight(result), later(result), over(result)])
+        tried = {"hook": True, "hook-tini": bool(server.tini), "wrap": True, "run": server.name in SERVERS}
+        stops = [need(server, way) if wanted else None for way, wanted in tried.items()]
+        with_it.append([title, server.profile, *(f"{in_flight(stop)}, {over(stop)}" if stop else "-" for stop in stops)])
+        if server.name in SERVERS:
+            first, second = need(server, "load-bare"), need(server, "load-wrap")
+            if first and second:
+                third = read(server.name, "load-wrap-forever")
+                load.append([title, lost(first), lost(second), f"{second['exit_at']:.1f} s", lost(third) if third else "-"])
+    if missing:
+        sys.exit(f"not measured: {', '.join(missing)}; run: python tests/servers/report.py --run")
+    machine = f"Linux {platform.release()}, {platform.machine()}, PID 1 of its own PID namespace, the default capabilities of a container."
+    return [
+        machine,
+        "",
+        "### A bare stop",
+        "",
+        *table(["server", "signal", "in flight", "new connections", "over after"], bare),
+        "",
+        "### With podgrace",
+        "",
+        *table(["server", "profile", "`hook`", "`hook` below tini", "`wrap`", "PID 1 alone (`prestop: disabled`)"], with_it),
+        "",
+        "### Under load",
+        "",
+        *table(["server", "bare: lost", "`wrap`: lost", "over after", "`wrap`, clients that never let go: lost"], load),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", action="store_true", help="run the tests first")
+    if parser.parse_args().run:
+        for old in RESULTS.glob("*.json"):
+            old.unlink()
+        subprocess.run([sys.executable, "-m", "pytest", "-n", "4", str(Path(__file__).parent)], check=True, cwd=ROOT)
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text("\n".join((before + BEGIN, "", *measured(), "", END + after)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
