@@ -96,7 +96,7 @@ def namespace(api: Api) -> Iterator[str]:
 def namespaces(api: Api) -> Iterator[Callable[..., str]]:
     """Give a function that makes namespaces with labels."""
     with contextlib.ExitStack() as stack:
-        yield lambda **labels: stack.enter_context(made_namespace(api, labels))
+        yield lambda labels: stack.enter_context(made_namespace(api, labels))
 
 
 @contextlib.contextmanager
