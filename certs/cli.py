@@ -41,7 +41,7 @@ SHORTEST: Final = timedelta(minutes=1)
 LONGEST_POLL: Final = timedelta(minutes=5)
 
 TLS_TYPES: Final = ("self-managed", "cert-manager", "provided")
-RELEASE, SECRET, CA_SECRET, LEASE = "podgrace", "podgrace-tls", "podgrace-ca", "podgrace-certs"
+RELEASE, CA_SECRET = "podgrace", "podgrace-ca"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -148,14 +148,18 @@ def _namespace(made: argparse.ArgumentParser) -> None:
 
 
 def _cluster(made: argparse.ArgumentParser) -> None:
-    """Take the objects by name; the defaults are those of the chart installed as `podgrace`."""
+    """Take the objects by name; the defaults are the names that the chart gives."""
     _namespace(made)
     made.add_argument("--tls", choices=TLS_TYPES, default=TLS_TYPES[0], help=f"the chart's tls.type (default: {TLS_TYPES[0]})")
-    made.add_argument("--secret", default=SECRET, metavar="NAME", help=f"Secret of the serving certificate (default: {SECRET})")
-    made.add_argument("--ca-secret", default=CA_SECRET, metavar="NAME", help=f"Secret of the authority (default: {CA_SECRET})")
-    made.add_argument("--lease", default=LEASE, metavar="NAME", help=f"Lease of whoever renews (default: {LEASE})")
-    made.add_argument("--service", default=RELEASE, metavar="NAME", help=f"Service of the webhook (default: {RELEASE})")
-    made.add_argument("--webhook-configuration", default=RELEASE, metavar="NAME", help=f"MutatingWebhookConfiguration (default: {RELEASE})")
+    made.add_argument(
+        "--release", default=RELEASE, metavar="NAME", help=f"full name of the release; begins the others (default: {RELEASE})"
+    )
+    made.add_argument("--service", metavar="NAME", help="Service of the webhook (default: RELEASE)")
+    made.add_argument("--secret", metavar="NAME", help="Secret of the serving certificate (default: RELEASE-tls)")
+    made.add_argument("--ca-secret", metavar="NAME", help="Secret of the authority (default: RELEASE-ca)")
+    made.add_argument("--lease", metavar="NAME", help="Lease of whoever renews (default: RELEASE-certs)")
+    configuration = "MutatingWebhookConfiguration (default: RELEASE, or RELEASE-NAMESPACE where the two differ)"
+    made.add_argument("--webhook-configuration", metavar="NAME", help=configuration)
     _api(made)
 
 
@@ -282,13 +286,14 @@ def _report(event: str, /, **fields: object) -> None:
 
 
 def _names(args: argparse.Namespace) -> survey.Names:
-    ours = args.tls == TLS_TYPES[0]
+    ours, release = args.tls == TLS_TYPES[0], args.release
+    configuration = release if release == args.namespace else f"{release}-{args.namespace}"
     return survey.Names(
-        service=args.service,
-        secret=args.secret,
-        webhook_configuration=args.webhook_configuration,
-        ca_secret=args.ca_secret if ours else "",
-        lease=args.lease if ours else "",
+        service=args.service or release,
+        secret=args.secret or f"{release}-tls",
+        webhook_configuration=args.webhook_configuration or configuration,
+        ca_secret=(args.ca_secret or f"{release}-ca") if ours else "",
+        lease=(args.lease or f"{release}-certs") if ours else "",
     )
 
 
@@ -358,8 +363,9 @@ def _check(args: argparse.Namespace) -> int:
 def _lines(args: argparse.Namespace) -> list[survey.Line]:
     """Look once, at the directory or the cluster."""
     if args.dir is None:
-        covered = args.name or [f"{args.service}.{args.namespace}.svc"]
-        return survey.judge(survey.look(_client(args), _names(args)), within=args.within, covered=covered)
+        names = _names(args)
+        covered = args.name or [f"{names.service}.{args.namespace}.svc"]
+        return survey.judge(survey.look(_client(args), names), within=args.within, covered=covered)
     about = str(args.dir)
     try:
         found = checks.findings(_files(args.dir), now=datetime.now(UTC), within=args.within, names=args.name)

@@ -153,7 +153,7 @@ class Client:
         return judge(what, answer)
 
 
-def call(server: Server, method: str, target: str, body: Json | None = None) -> Answer:
+def call(server: Server, method: str, target: str, body: Json | None = None, *, agent: str = FIELD_MANAGER) -> Answer:
     """Make one call. Raises ApiError when there is no answer; what the status means is the caller's to say."""
     what = f"{method} {target.partition('?')[0]} at {server.url}"
     seconds = TIMEOUT if body is None else WRITE_TIMEOUT
@@ -163,7 +163,7 @@ def call(server: Server, method: str, target: str, body: Json | None = None) -> 
         headers = {
             "Accept": "application/json",
             "Content-Type": "application/apply-patch+yaml" if method == "PATCH" else "application/json",
-            "User-Agent": FIELD_MANAGER,
+            "User-Agent": agent,
             "Connection": "close",
             **_authorization(server),
         }

@@ -95,7 +95,9 @@ class Manager:
         fine &= self._guarded("rotation", self._rotate)
         if fine:
             self._failed_in_a_row = 0
-            self.figures.succeeded_at = self._clock()
+            if self.figures.leader:
+                # Who only follows did not try what may be broken.
+                self.figures.succeeded_at = self._clock()
         else:
             self._failed_in_a_row += 1
             self.figures.failures += 1

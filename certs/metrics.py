@@ -27,7 +27,7 @@ def render(figures: Figures) -> str:
         (
             "last_success_timestamp_seconds",
             "gauge",
-            "When this replica last found everything right, or made it so.",
+            "When this replica, leading, last found everything right or made it so; 0 if it never led.",
             [("", _seconds(figures.succeeded_at))],
         ),
         ("failures_total", "counter", "Looks in which something failed.", [("", figures.failures)]),

@@ -24,7 +24,7 @@ import msgspec
 
 from certs.cli import add_parser as add_certs_parser
 from webhook import __version__
-from webhook.cli import demo, manifests, prove, show
+from webhook.cli import check, demo, manifests, prove, show
 from webhook.config import Config, ConfigError, load
 from webhook.server import ServeOptions, serve
 
@@ -130,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     made = command("demo", demo.run, "Serve once with throw-away certificates and show what happens to a sample Pod.")
     config_option(made)
     prove.add_parser(commands)
+    check.add_parser(commands)
     command("version", _version, "Print the version.")
     add_certs_parser(commands)
     return top

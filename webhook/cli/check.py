@@ -1,0 +1,210 @@
+"""`podgrace check`: would a Pod of this namespace be injected? The API server is asked to create one, and not to keep it.
+
+In: a namespace and an API server (in a Pod its own; elsewhere through `kubectl proxy`). Out: one line that says what happened, and
+the exit code of the command's table. Nothing is changed: the creation is a server-side dry run, which goes through admission
+like any other. `helm test` runs it. Whether the certificates are right is `podgrace certs check`; Pods that already run are
+`podgrace audit`'s.
+
+| found        | exit | means                                                                                    |
+|--------------|------|------------------------------------------------------------------------------------------|
+| injected     | 0    | the Pod came back with our mark                                                          |
+| unreachable  | 1    | no answer from the API server, or none that is its own                                   |
+| not-allowed  | 1    | we may not create Pods there, or are not known                                           |
+| no-namespace | 1    | it does not exist                                                                        |
+| refused      | 1    | something else refused the Pod: Pod Security, a quota, another webhook or policy         |
+| opted-out    | 3    | the namespace says `podgrace.io/inject: disabled`                                        |
+| excluded     | 3    | no entry of the webhook configuration selects the namespace                              |
+| missing      | 3    | there is no webhook configuration of ours                                                |
+| no-answer    | 3    | the webhook was to be called and did not answer; the API server went on or gave up       |
+| unmarked     | 3    | one of the last four; the right to read namespaces and webhook configurations would tell |
+"""
+
+import argparse
+import json
+import sys
+import time
+import urllib.parse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from certs.cli import duration
+from certs.errors import ApiError
+from certs.kubernetes import Answer, Server, call
+from webhook.core.names import DISABLED, ENABLED, INJECT_LABEL, OPERATOR_NAMESPACES, PREFIX, STATUS_ANNOTATION
+
+OK, UNUSABLE, _, DIFFERS = range(4)
+
+AGENT: Final = "podgrace-check"
+FINAL: Final = ("injected", "opted-out", "excluded")
+"""Waiting changes nothing about these."""
+
+_CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+_OURS: Final = f".{PREFIX.rstrip('/')}"
+_LABELS: Final = {INJECT_LABEL: ENABLED}
+
+
+class Found(NamedTuple):
+    """What came out."""
+
+    what: str
+    exit: int
+    text: str
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the top parser's."""
+    text = "Ask the API server whether a labelled Pod would be injected now (a dry run: nothing is created)."
+    made = commands.add_parser("check", help=text, description=text, allow_abbrev=False)
+    made.add_argument("--namespace", required=True, metavar="NAME", help="where the Pod would be created")
+    made.add_argument(
+        "--wait", type=duration, default=duration("0s"), metavar="TIME", help="ask again until it is injected, at most for this time (0s)"
+    )
+    made.add_argument("--api", metavar="URL", help="API server (default: the cluster's own); http://127.0.0.1:8001 beside `kubectl proxy`")
+    made.add_argument("--api-token", type=Path, metavar="FILE", help="token for it (default: the Pod's)")
+    made.add_argument("--api-ca", type=Path, metavar="FILE", help="authority of its certificate (default: the Pod's)")
+    made.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    made.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, perhaps again, and tell."""
+    end = time.monotonic() + args.wait.total_seconds()
+    while True:
+        try:
+            server = Server.of(args.api, args.api_token, args.api_ca)
+            found, warnings = ask(server, args.namespace)
+        except ApiError as error:
+            found, warnings = Found("unreachable", UNUSABLE, str(error)), ()
+        if found.what in FINAL or time.monotonic() >= end:
+            break
+        time.sleep(1)
+    if args.output == "json":
+        print(json.dumps({"found": found.what, "text": found.text, "warnings": warnings}, indent=2))
+        return found.exit
+    out = sys.stdout if found.exit == OK else sys.stderr
+    print(f"podgrace: {found.what}: {found.text}", file=out)
+    for warning in warnings:
+        print(f"warning: {warning}", file=out)
+    return found.exit
+
+
+def ask(server: Server, namespace: str) -> tuple[Found, tuple[str, ...]]:
+    """Ask once. Returns what was found, and the warnings that came along. Raises ApiError without an answer."""
+    path = f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}/pods"
+    answer = call(server, "POST", f"{path}?dryRun=All&fieldManager={AGENT}", pod(), agent=AGENT)
+    body = answer.body if isinstance(answer.body, dict) else {}
+    if answer.status != 201:
+        return _refused(namespace, answer.status, body), answer.warnings
+    if body.get("kind") != "Pod":
+        raise ApiError(f"POST {path} at {server.url}: 201, but the answer is no Pod")
+    mark = ((body.get("metadata") or {}).get("annotations") or {}).get(STATUS_ANNOTATION)
+    if mark is not None:
+        return Found("injected", OK, f"a Pod labelled {INJECT_LABEL}={ENABLED} in {namespace} gets {_summary(mark)}"), answer.warnings
+    return _unmarked(server, namespace), answer.warnings
+
+
+def pod() -> dict[str, Any]:
+    """Write a Pod that even a `restricted` namespace with a quota takes, and that has something to inject."""
+    container = {
+        "name": "check",
+        "image": "podgrace.invalid/check:none",
+        "ports": [{"containerPort": 8080}],
+        "resources": {what: {"cpu": "10m", "memory": "16Mi"} for what in ("requests", "limits")},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": f"{AGENT}-", "labels": {**_LABELS, "app.kubernetes.io/name": AGENT}},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "containers": [container],
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        },
+    }
+
+
+def _refused(namespace: str, status: int, body: dict[str, Any]) -> Found:
+    """Tell apart who said no: the messages are the API server's own, and the same since many versions."""
+    told = str(body.get("message") or body or "nothing")
+    text = f"{status}: {told}"
+    if status == 401 or (status == 403 and "cannot create resource" in told):
+        return Found("not-allowed", UNUSABLE, f"{text} (needed: create pods in {namespace})")
+    if status == 404 and f'namespaces "{namespace}" not found' in told:
+        return Found("no-namespace", UNUSABLE, told)
+    if "failed calling webhook" in told and _OURS in told:
+        return Found("no-answer", DIFFERS, f"{told}; with failurePolicy Fail no such Pod is created now")
+    return Found("refused", UNUSABLE, text)
+
+
+def _summary(mark: str) -> str:
+    try:
+        status = json.loads(mark)
+        containers = status["containers"].values()
+        version, codes = status.get("version", "?"), sorted({code for item in containers for code in item.get("codes", ())})
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return f"the annotation {STATUS_ANNOTATION}"
+    return f"the mark of podgrace {version}" + (f": {', '.join(map(str, codes))}" if codes else "")
+
+
+def _unmarked(server: Server, namespace: str) -> Found:
+    """Find out why. Needs rights that `create pods` does not bring; without them all reasons are named."""
+    if namespace in OPERATOR_NAMESPACES:
+        return Found("excluded", DIFFERS, f"{namespace} is never injected")
+    labels = _labels(_read(server, f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}"))
+    if labels is not None and labels.get(INJECT_LABEL) == DISABLED:
+        return Found("opted-out", DIFFERS, f"namespace {namespace} is labelled {INJECT_LABEL}={DISABLED}")
+    listed = _read(server, _CONFIGURATIONS)
+    if labels is None or listed is None:
+        return Found(
+            "unmarked",
+            DIFFERS,
+            f"the Pod came back without {STATUS_ANNOTATION}: the webhook did not answer, or {namespace} is excluded or opted out; "
+            "who may read namespaces and mutatingwebhookconfigurations is told which (try it through `kubectl proxy`)",
+        )
+    entries = [
+        entry for item in listed.get("items") or () for entry in item.get("webhooks") or () if str(entry.get("name")).endswith(_OURS)
+    ]
+    if not entries:
+        return Found("missing", DIFFERS, f"no MutatingWebhookConfiguration has an entry that ends in {_OURS}: is podgrace installed?")
+    chosen = [e["name"] for e in entries if selects(e.get("namespaceSelector"), labels) and selects(e.get("objectSelector"), _LABELS)]
+    if not chosen:
+        names = ", ".join(sorted({str(entry["name"]) for entry in entries}))
+        return Found("excluded", DIFFERS, f"none of {names} selects namespace {namespace} with labels {labels}")
+    text = f"{', '.join(chosen)} selects the Pod, and it came back without {STATUS_ANNOTATION}"
+    return Found("no-answer", DIFFERS, f"{text}: see `podgrace certs check` and docs/debugging.md")
+
+
+def _read(server: Server, path: str) -> dict[str, Any] | None:
+    """Read what we may perhaps not."""
+    try:
+        answer: Answer = call(server, "GET", path, agent=AGENT)
+    except ApiError:
+        return None
+    return answer.body if answer.status == 200 and isinstance(answer.body, dict) else None
+
+
+def _labels(tree: dict[str, Any] | None) -> dict[str, str] | None:
+    return None if tree is None else (tree.get("metadata") or {}).get("labels") or {}
+
+
+def selects(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
+    """Evaluate a label selector as the API server does; an empty one selects everything."""
+    selector = selector or {}
+    expressions: Iterable[dict[str, Any]] = selector.get("matchExpressions") or ()
+    return all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items()) and all(
+        _OPERATORS[item["operator"]](labels.get(item["key"]), item.get("values") or ()) for item in expressions
+    )
+
+
+_OPERATORS: Final[dict[str, Any]] = {
+    "In": lambda value, values: value in values,
+    "NotIn": lambda value, values: value not in values,
+    "Exists": lambda value, _: value is not None,
+    "DoesNotExist": lambda value, _: value is None,
+}
