@@ -1,0 +1,285 @@
+"""`podgrace check` as a process, against an API server over a socket that answers as the real one does."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import jsonpatch
+import msgspec
+import pytest
+
+from webhook.admission import answer as webhook_answer
+from webhook.cli.check import pod, selects
+from webhook.config import load
+
+Json = dict[str, Any]
+NAMESPACE = "/api/v1/namespaces/shop"
+PODS = f"POST {NAMESPACE}/pods"
+CONFIGURATIONS = "GET /apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+
+
+def injected(body: Json) -> Json:
+    """Do what the API server and our webhook do with the Pod."""
+    review = {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "u",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "operation": "CREATE",
+            "namespace": "shop",
+            "dryRun": True,
+            "object": body,
+        },
+    }
+    told = json.loads(webhook_answer(msgspec.json.encode(review), load(None)).body)
+    patched: Json = jsonpatch.apply_patch(body, base64.b64decode(told["response"]["patch"]).decode())
+    return patched
+
+
+def configuration(namespaces: Json | None = None, objects: Json | None = None, name: str = "pod.podgrace.io") -> Json:
+    return {"items": [{"webhooks": [{"name": name, "namespaceSelector": namespaces, "objectSelector": objects}]}]}
+
+
+class Api:
+    """Answers by method and path: a status and a body, or a function of the body that was sent."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {
+            f"GET {NAMESPACE}": (200, {"metadata": {"name": "shop", "labels": {}}}),
+            CONFIGURATIONS: (200, configuration()),
+        }
+        self.warnings: list[str] = []
+        self.seen: list[tuple[str, Json | None]] = []
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def serve(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                api.seen.append((f"{self.command} {self.path}", body))
+                status, told = api.answers.get(f"{self.command} {self.path.partition('?')[0]}", (404, {"message": "not found"}))
+                content = json.dumps(told(body) if callable(told) else told).encode()
+                self.send_response_only(status)
+                for warning in api.warnings:
+                    self.send_header("Warning", f'299 - "{warning}"')
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = serve  # noqa: N815 - the library's names
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def pods(self, status: int, told: Json | Callable[[Json], Json]) -> None:
+        self.answers[PODS] = (status, told)
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    made = Api()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def check(api: Api, *more: str, status: int) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "webhook.cli", "check", "--namespace", "shop", "--api", api.url, *more]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def forbidden(text: str) -> Json:
+    return {"kind": "Status", "status": "Failure", "message": text, "reason": "Forbidden", "code": 403}
+
+
+def test_a_pod_that_comes_back_marked(api: Api) -> None:
+    api.pods(201, injected)
+    done = check(api, status=0)
+    assert done.stdout.startswith("podgrace: injected: a Pod labelled podgrace.io/inject=enabled in shop gets the mark of podgrace ")
+    assert done.stderr == ""
+
+
+def test_nothing_is_created_and_one_call_is_enough(api: Api) -> None:
+    api.pods(201, injected)
+    check(api, status=0)
+    ((call, sent),) = api.seen
+    assert call == f"{PODS}?dryRun=All&fieldManager=podgrace-check"
+    assert sent == pod()
+
+
+def test_the_webhook_finds_something_to_do_for_it() -> None:
+    """Else the check would show less than it says."""
+    patched = injected(pod())
+    (container, *_) = patched["spec"]["containers"]
+    assert "preStop" in container["lifecycle"] and "readinessProbe" in container
+
+
+def test_warnings_are_shown(api: Api) -> None:
+    api.pods(201, injected)
+    api.warnings = ["podgrace: something to know"]
+    assert check(api, status=0).stdout.splitlines()[1] == "warning: podgrace: something to know"
+
+
+def test_a_mark_that_is_not_json_is_a_mark(api: Api) -> None:
+    api.pods(201, {"kind": "Pod", "metadata": {"annotations": {"podgrace.io/status": "?"}}})
+    assert "gets the annotation podgrace.io/status" in check(api, status=0).stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "found", "text"),
+    [
+        (401, forbidden("Unauthorized"), "not-allowed", "401: Unauthorized (needed: create pods in shop)"),
+        (403, forbidden('pods is forbidden: User "a" cannot create resource "pods" in API group ""'), "not-allowed", "needed: create pods"),
+        (403, forbidden('pods "x" is forbidden: violates PodSecurity "restricted:latest"'), "refused", "PodSecurity"),
+        (403, forbidden('pods "x" is forbidden: exceeded quota: small'), "refused", "exceeded quota"),
+        (400, {"message": 'admission webhook "policy.example" denied the request: no'}, "refused", "policy.example"),
+        (404, {"message": 'namespaces "shop" not found'}, "no-namespace", "not found"),
+        (404, {"message": "the server could not find the requested resource"}, "refused", "404"),
+        (500, None, "refused", "500: nothing"),
+    ],
+)
+def test_who_says_no_is_told_apart(api: Api, status: int, told: Json | None, found: str, text: str) -> None:
+    api.pods(status, told)  # type: ignore[arg-type]
+    done = check(api, status=1)
+    assert done.stdout == "" and done.stderr.startswith(f"podgrace: {found}: ") and text in done.stderr
+
+
+def test_a_webhook_that_does_not_answer_under_failure_policy_fail(api: Api) -> None:
+    api.pods(500, {"message": 'Internal error occurred: failed calling webhook "pod.podgrace.io": context deadline exceeded'})
+    done = check(api, status=3)
+    assert "podgrace: no-answer: " in done.stderr and "context deadline exceeded" in done.stderr and "failurePolicy Fail" in done.stderr
+
+
+def test_the_failure_of_somebody_elses_webhook_is_not_ours(api: Api) -> None:
+    api.pods(500, {"message": 'Internal error occurred: failed calling webhook "other.example": EOF'})
+    assert "podgrace: refused: " in check(api, status=1).stderr
+
+
+def test_a_webhook_that_does_not_answer_under_failure_policy_ignore(api: Api) -> None:
+    api.pods(201, lambda body: {"kind": "Pod", **body})
+    api.warnings = ["the API server's own words"]
+    done = check(api, status=3)
+    assert "podgrace: no-answer: pod.podgrace.io selects the Pod, and it came back without podgrace.io/status" in done.stderr
+    assert "warning: the API server's own words" in done.stderr
+
+
+def test_a_namespace_that_opts_out(api: Api) -> None:
+    api.pods(201, lambda body: body)
+    api.answers[f"GET {NAMESPACE}"] = (200, {"metadata": {"labels": {"podgrace.io/inject": "disabled"}}})
+    assert "podgrace: opted-out: namespace shop is labelled podgrace.io/inject=disabled" in check(api, status=3).stderr
+
+
+def test_a_namespace_that_no_entry_selects(api: Api) -> None:
+    api.pods(201, lambda body: body)
+    others = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["shop"]}]}
+    api.answers[f"GET {NAMESPACE}"] = (200, {"metadata": {"labels": {"kubernetes.io/metadata.name": "shop"}}})
+    api.answers[CONFIGURATIONS] = (200, configuration(others))
+    assert "podgrace: excluded: none of pod.podgrace.io selects namespace shop" in check(api, status=3).stderr
+
+
+def test_a_cluster_without_podgrace(api: Api) -> None:
+    api.pods(201, lambda body: body)
+    api.answers[CONFIGURATIONS] = (200, configuration(name="other.example"))
+    assert "podgrace: missing: " in check(api, status=3).stderr
+
+
+@pytest.mark.parametrize("hidden", [f"GET {NAMESPACE}", CONFIGURATIONS])
+def test_without_the_right_to_look_all_reasons_are_named(api: Api, hidden: str) -> None:
+    api.pods(201, lambda body: body)
+    api.answers[hidden] = (403, forbidden("no"))
+    told = check(api, status=3).stderr
+    assert "podgrace: unmarked: " in told and "did not answer, or shop is excluded or opted out" in told and "kubectl proxy" in told
+
+
+@pytest.mark.parametrize("told", [[], "x", {"kind": "Status"}, None])
+def test_an_answer_that_is_no_pod(api: Api, told: Any) -> None:
+    api.pods(201, told)
+    assert "podgrace: unreachable: " in check(api, status=1).stderr
+
+
+def test_no_api_server(api: Api) -> None:
+    api.server.shutdown()
+    api.server.server_close()
+    assert "podgrace: unreachable: POST /api/v1/namespaces/shop/pods at http://127.0.0.1:" in check(api, status=1).stderr
+    api.server = Api().server
+
+
+def test_the_same_as_json(api: Api) -> None:
+    api.pods(403, forbidden("cannot create resource"))
+    found = json.loads(check(api, "-o", "json", status=1).stdout)
+    assert found["found"] == "not-allowed" and found["warnings"] == []
+
+
+def test_waiting_until_it_works(api: Api) -> None:
+    """As `helm test` does right after an installation: first no rights, then no webhook, then all is well."""
+    stages: list[tuple[int, Any]] = [(403, forbidden("cannot create resource")), (201, lambda body: body), (201, injected)]
+
+    def serve(body: Json) -> Json:
+        status, told = stages.pop(0) if len(stages) > 1 else stages[0]
+        if stages:
+            api.answers[PODS] = (stages[0][0], serve)
+        result: Json = told(body) if callable(told) else told
+        assert status
+        return result
+
+    api.answers[PODS] = (403, serve)
+    assert "podgrace: injected" in check(api, "--wait", "60s", status=0).stdout
+    assert sum(call.startswith("POST") for call, _ in api.seen) == 3
+
+
+def test_waiting_ends(api: Api) -> None:
+    api.pods(403, forbidden("cannot create resource"))
+    start = time.monotonic()
+    check(api, "--wait", "2s", status=1)
+    assert 2 <= time.monotonic() - start < 60
+    assert len(api.seen) > 1
+
+
+def test_what_waiting_does_not_change_is_told_at_once(api: Api) -> None:
+    api.pods(201, lambda body: body)
+    api.answers[f"GET {NAMESPACE}"] = (200, {"metadata": {"labels": {"podgrace.io/inject": "disabled"}}})
+    check(api, "--wait", "10m", status=3)
+    assert sum(call.startswith("POST") for call, _ in api.seen) == 1
+
+
+def test_wrong_arguments(api: Api) -> None:
+    assert "accepted: a whole number and s, m, h or d" in check(api, "--wait", "soon", status=2).stderr
+    assert "accepted: https://HOST:PORT" in check(api, "--api", "ftp://x", status=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        (None, True),
+        ({}, True),
+        ({"matchLabels": {"a": "1"}}, True),
+        ({"matchLabels": {"a": "2"}}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["1", "2"]}]}, True),
+        ({"matchExpressions": [{"key": "b", "operator": "In", "values": ["1"]}]}, False),
+        ({"matchExpressions": [{"key": "b", "operator": "NotIn", "values": ["1"]}]}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1"]}]}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}, False),
+        ({"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "b", "operator": "Exists"}]}, False),
+    ],
+)
+def test_selectors_are_the_api_servers(selector: Json | None, expected: bool) -> None:
+    assert selects(selector, {"a": "1"}) is expected
