@@ -27,7 +27,7 @@ import msgspec
 from webhook.config import Config
 from webhook.core import names
 from webhook.core.pod import EMPTY, Pod
-from webhook.core.settings import Existing, Mode, PodSettings, Readiness, Settings
+from webhook.core.settings import Existing, Mode, PodSettings, Settings
 
 _SECONDS = re.compile(r"([0-9]{1,6})(s|m|)")
 _PATH = re.compile(r"/[!-~]{0,1023}")
@@ -99,10 +99,11 @@ def _switch(patch: Callable[[Config], bool]) -> Callable[[str, Config], bool]:
     return parse
 
 
+_PROBES: Final[Mapping[str, str]] = {names.ENABLED: "auto", names.DISABLED: "off", "http": "http", "tcp": "tcp", "grpc": "grpc"}
+
+
 def _readiness(text: str, config: Config) -> str:
-    kind = {names.ENABLED: "auto", names.DISABLED: "off"}.get(text, text)
-    if kind not in get_args(Readiness):
-        raise _Bad("accepted: enabled, disabled, http, tcp, grpc")
+    kind = _PROBES[_word(*_PROBES)(text, config)]
     if kind != "off" and not config.file.patches.readiness_probe:
         raise _Refused("the operator switched it off")
     return kind

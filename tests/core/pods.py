@@ -23,7 +23,7 @@ def merged(*parts: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[
 
 
 def objects(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """An object, perhaps with a field of a newer API."""
+    """Make an object, perhaps with a field of a newer API."""
     return merged(st.fixed_dictionaries(required, optional=optional), STRANGE)
 
 
@@ -48,19 +48,19 @@ PROBES = merged(
 
 
 def hooks(grace: int) -> st.SearchStrategy[dict[str, Any]]:
-    """A lifecycle handler: a sleep no longer than the grace period, as the API demands."""
+    """Make a lifecycle handler: a sleep no longer than the grace period, as the API demands."""
     return st.one_of(
         HANDLERS, st.fixed_dictionaries({"sleep": st.fixed_dictionaries({"seconds": st.integers(1, grace)})}) if grace else HANDLERS
     )
 
 
 def lifecycles(grace: int) -> st.SearchStrategy[dict[str, Any]]:
-    """A lifecycle."""
+    """Make a lifecycle."""
     return objects({}, {"preStop": hooks(grace), "postStart": hooks(grace), "stopSignal": st.sampled_from(["SIGUSR1", "SIGRTMIN+3"])})
 
 
 def ports() -> st.SearchStrategy[list[dict[str, Any]]]:
-    """Declared ports with unique names."""
+    """Make declared ports with unique names."""
     port = objects(
         {"containerPort": PORTS}, {"name": st.sampled_from(["http", "metrics", "api", "x"]), "protocol": st.sampled_from(["TCP", "UDP"])}
     )
@@ -68,7 +68,7 @@ def ports() -> st.SearchStrategy[list[dict[str, Any]]]:
 
 
 def containers(name: str, grace: int) -> st.SearchStrategy[dict[str, Any]]:
-    """One container."""
+    """Make one container."""
     mounts = st.lists(
         objects(
             {"name": st.just("data"), "mountPath": st.sampled_from(["/data", "/.podgrace", "/.podgrace/", "/x"])},
@@ -105,7 +105,7 @@ VALUES = st.one_of(
 
 
 def annotations() -> st.SearchStrategy[dict[str, str]]:
-    """Ours with good and bad values, and others'."""
+    """Make ours with good and bad values, and others'."""
     keys = [f"podgrace.io/{key}" for key in (*KEYS, *POD_KEYS)]
     ours = st.sampled_from([*keys, *(f"{key}.web" for key in keys), "podgrace.io/nonsense"])
     return st.dictionaries(st.one_of(ours, st.sampled_from(["team.example/a~b", "note"])), VALUES, max_size=6)
@@ -113,7 +113,7 @@ def annotations() -> st.SearchStrategy[dict[str, str]]:
 
 @st.composite
 def pods(draw: st.DrawFn) -> dict[str, Any]:
-    """A whole Pod."""
+    """Make a whole Pod."""
     grace = draw(st.sampled_from([None, 0, 1, 2, 5, 30, 31, 120, 3600]))
     length = 30 if grace is None else grace
     names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=5, unique=True))

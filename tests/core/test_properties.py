@@ -125,7 +125,7 @@ def test_status_lost_on_the_way(pod: Json, strip: bool) -> None:
 @SLOW
 @given(pod=pods(), extra=st.sampled_from(["late", *sorted(MESH_PROXIES)]).flatmap(lambda name: containers(name, 30)))
 def test_a_container_that_comes_later(pod: Json, extra: Json) -> None:
-    """Another webhook adds a container after our first pass: the result is what one pass over the whole would have given, mesh probes apart."""
+    """Another webhook adds a container after our first pass: the result is what one pass over the whole would have given."""
     if any(c["name"] == extra["name"] for part in ("containers", "initContainers") for c in pod["spec"].get(part) or ()):
         return
     if pod["spec"].get("terminationGracePeriodSeconds", 30) < 30:

@@ -119,7 +119,7 @@ def _annotations(pod: dict[str, Any]) -> Iterator[str]:
 
 
 def restricted(container: dict[str, Any]) -> list[str]:
-    """What Pod Security "restricted" would say of one injected container."""
+    """Tell what Pod Security "restricted" would say of one injected container."""
     context = container.get("securityContext") or {}
     found = []
     if context.get("runAsNonRoot") is not True or context.get("runAsUser") == 0:

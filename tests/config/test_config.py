@@ -1,0 +1,149 @@
+"""The operator's file: good ones, and every problem of a bad one at once."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from webhook import __version__
+from webhook.config import ConfigError, load, parse
+
+WHOLE = """
+helper:
+  image: registry.example/podgrace-helper@sha256:1111
+  imagePullPolicy: Never
+  port: 20000
+  resources:
+    requests: {cpu: 5m, memory: 8Mi}
+    limits: {memory: 8Mi}
+  volumeSizeLimit: 2Mi
+patches: {preStop: true, gracePeriod: false, readinessProbe: false, sidecar: true}
+defaults: {mode: hook, delayMin: 3, quiet: 1, delayMax: 9, drainTimeout: 20, existingPreStop: keep}
+bounds: {modes: [sleep, hook], delayMax: 60, drainTimeout: 120, gracePeriod: 300}
+excludedNamespaces: [kube-system, podgrace]
+kubernetes: {version: v1.34.2-eks-1, oldestKubelet: "1.31"}
+profiles:
+  shopd: {match: [shopd], signal: HUP, stopOn: [INT], observe: false, target: group, caveat: Ours.}
+images:
+  - {match: "registry.example/shop:*", entrypoint: [/app], cmd: [serve]}
+"""
+
+
+def test_the_defaults() -> None:
+    config = load(None)
+    assert config.operator.sidecar["image"] == f"podgrace/podgrace-helper:{__version__}"
+    assert config.operator.modes == {"sleep", "hook", "wrap"}
+    assert config.file == parse("").file == parse("{}").file == parse("# nothing\n").file
+
+
+def test_everything_can_be_said(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(WHOLE, encoding="utf-8")
+    config = load(path)
+    operator = config.operator
+    assert operator.sidecar["image"] == "registry.example/podgrace-helper@sha256:1111"
+    assert operator.sidecar["imagePullPolicy"] == "Never"
+    assert operator.sidecar["resources"] == {"requests": {"cpu": "5m", "memory": "8Mi"}, "limits": {"memory": "8Mi"}}
+    assert operator.volume == {"name": "podgrace", "emptyDir": {"sizeLimit": "2Mi"}}
+    assert (operator.port, operator.grace_bound, operator.drain_bound) == (20000, 300, 120)
+    assert operator.excluded_namespaces == {"kube-system", "podgrace"}
+    assert (operator.native_sleep, operator.native_sidecar) == (True, True)
+    profile = operator.profiles.by_name["shopd"]
+    assert (profile.signal, profile.stop_on, profile.observe, profile.target) == ("HUP", ("INT",), False, "group")
+    assert operator.images[0].cmd == ("serve",)
+    assert (config.defaults.mode, config.defaults.delay_max, config.defaults.readiness) == ("hook", 9, "off")
+
+
+@pytest.mark.parametrize(
+    ("version", "kubelet", "sleep", "sidecar"),
+    [
+        ("1.36", "", True, True),
+        ("1.30", "", True, True),
+        ("1.29", "", False, True),
+        ("1.28", "", False, False),
+        ("1.36", "1.29", False, True),
+        ("1.36", "v1.28.9", False, False),
+        ("1.29", "1.36", False, True),
+    ],
+)
+def test_the_older_of_api_server_and_kubelet_decides(version: str, kubelet: str, sleep: bool, sidecar: bool) -> None:
+    operator = parse(f'{{kubernetes: {{version: "{version}", oldestKubelet: "{kubelet}"}}}}').operator
+    assert (operator.native_sleep, operator.native_sidecar) == (sleep, sidecar)
+
+
+def test_all_problems_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(
+            "{helpr: {}, bounds: {modes: sleep, delayMx: 5}, defaults: {delayMin: soon}, images: [{entrypoint: [1]}], patches: [no]}",
+            "x.yaml",
+        )
+    text = "\n".join(caught.value.problems)
+    for piece in (
+        "helpr: unknown key; nearest known: helper",
+        "bounds.modes: 'sleep': expected `array`",
+        "bounds.delayMx: unknown key; nearest known: delayMax",
+        "defaults.delayMin: 'soon': expected `int`",
+        "images[0].entrypoint: [1]: expected `str`",
+        "images[0]: match is required",
+        "patches: expected a mapping, got ['no']",
+    ):
+        assert piece in text
+    assert str(caught.value).startswith("x.yaml: ")
+
+
+VALUES = [
+    ("{defaults: {mode: turbo}}", "defaults.mode: 'turbo': accepted: auto, hook, off, sleep, wrap"),
+    ("{defaults: {mode: wrap}, bounds: {modes: [sleep]}}", "defaults.mode: 'wrap': bounds.modes does not allow it"),
+    ("{bounds: {modes: []}}", "bounds.modes: []"),
+    ("{bounds: {modes: [off]}}", "bounds.modes"),
+    ("{bounds: {drainTimeout: 0}}", "bounds.drainTimeout: 0: accepted: 1 to 86400"),
+    ("{bounds: {delayMax: 10}}", "defaults.delayMax: 15: accepted: 1 to 10"),
+    ("{bounds: {gracePeriod: 0}}", "bounds.gracePeriod: 0"),
+    ("{defaults: {delayMin: 16}}", "defaults.delayMin: 16: accepted: 1 to 15"),
+    ("{defaults: {quiet: -1}}", "defaults.quiet: -1: accepted: 0 to 15"),
+    ("{defaults: {drainTimeout: 601}}", "defaults.drainTimeout: 601: accepted: 1 to 600"),
+    ("{helper: {port: 80}}", "helper.port: 80: accepted: 1024 to 65535"),
+    ("{helper: {imagePullPolicy: Sometimes}}", "helper.imagePullPolicy: 'Sometimes'"),
+    ("{helper: {image: ''}}", "helper.image: ''"),
+    ("{helper: {image: 'a b'}}", "helper.image: 'a b'"),
+    ("{helper: {resources: {requests: {cpu: 10 m}}}}", "helper.resources.requests.cpu: '10 m'"),
+    ("{helper: {resources: {requests: {cpu: '1'}}}}", "helper.resources.requests.cpu: '1': over its limit '10m'"),
+    ("{helper: {volumeSizeLimit: big}}", "helper.volumeSizeLimit: 'big'"),
+    ("{kubernetes: {version: new}}", "kubernetes.version: 'new': accepted: like 1.36"),
+    ("{kubernetes: {version: 1.36}}", "kubernetes.version: 1.36: expected `str`"),
+    ("{kubernetes: {oldestKubelet: x}}", "kubernetes.oldestKubelet: 'x'"),
+    ("{profiles: {a: {signal: KILL}}}", "profiles.a: 'KILL'"),
+    ("{profiles: {a: {signal: SIGTERM}}}", "profiles.a: 'SIGTERM'"),
+    ("{profiles: {a: {target: all}}}", "profiles.a.target: 'all'"),
+    ("{profiles: {a: {match: ['a,b']}}}", "profiles.a.match"),
+    ("{profiles: {a: {drainTimeout: 601}}}", "profiles.a.drainTimeout: 601"),
+    ("[]", "the file: expected a mapping"),
+    ("{a", "not YAML"),
+    ("{a: 1, a: 2}", "not YAML"),
+    ("{kubernetes: {version: 2024-13-45}}", "not YAML: month must be in 1..12"),
+    ("--- {}\n--- {}", "not YAML"),
+    ("{1: 2}", "1: unknown key"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), VALUES)
+def test_each_problem_names_place_value_and_what_is_accepted(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert any(problem in found for found in caught.value.problems), caught.value.problems
+
+
+@settings(deadline=None)
+@given(
+    st.one_of(st.text(), st.recursive(st.one_of(st.none(), st.text(), st.integers()), lambda x: st.dictionaries(st.text(), x)).map(repr))
+)
+def test_any_text_is_a_configuration_or_a_list_of_problems(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        parse(text)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.yaml")
