@@ -91,6 +91,8 @@ def add_parser(subparsers: Any) -> None:
     )
     made.add_argument("--secret", required=True, metavar="NAME", help="Secret of the serving certificate; must exist, may be empty")
     made.add_argument("--lease", required=True, metavar="NAME", help="Lease that says whose turn it is; must exist, may be empty")
+    further = "further name to serve, such as a webhook url's; may be repeated"
+    made.add_argument("--name", action="append", default=[], type=_name, metavar="NAME", help=further)
     made.add_argument("--cluster-domain", default="cluster.local", metavar="DOMAIN", help="domain of Services (default: cluster.local)")
     made.add_argument("--leaf-life", type=duration, default=LEAF_LIFE, metavar="TIME", help="life of a serving certificate (default: 60d)")
     made.add_argument("--ca-life", type=duration, default=CA_LIFE, metavar="TIME", help="life of an authority (default: 1825d)")
@@ -209,7 +211,7 @@ def _init(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     policy = Policy(
-        names=service_names(args.service, args.namespace, args.cluster_domain),
+        names=(*service_names(args.service, args.namespace, args.cluster_domain), *args.name),
         leaf_life=args.leaf_life,
         ca_life=args.ca_life,
         trust_wait=args.trust_wait,

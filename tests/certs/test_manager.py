@@ -374,6 +374,24 @@ def test_the_configuration_is_deleted_and_comes_back_empty(api: ApiServer, start
     assert len(started[0].told("configuration_missing")) == 2, "told again when it happens again"
 
 
+def test_a_stolen_key_is_distrusted_at_once(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+    """The procedure of docs/certificates.md, with the replicas looking between any two steps."""
+    old = api.bundles()[0]
+    for path in (CA, TLS):
+        del api.objects[path]
+        let(started, clock, MINUTE)
+    for number in (0, 1):
+        api.edit_bundle(number, b"")
+        let(started, clock, MINUTE)
+    assert api.bundles() == [b"", b""], "nobody decides anything while the Secrets are missing"
+    for path in (CA, TLS):
+        api.edit(path, {})
+        let(started, clock, 5 * MINUTE)
+    (bundle,) = set(api.bundles())
+    assert len(load_bundle(bundle)) == 1 and bundle != old
+    assert all(accepts(replica.leaf, bundle, clock.now, "podgrace.system.svc") for replica in started)
+
+
 def test_an_entry_is_added_by_an_upgrade(api: ApiServer, started: list[Replica], clock: Clock) -> None:
     config = {**api.objects[CONFIG]}
     config["webhooks"] = [*config["webhooks"], {"name": "c.podgrace.io", "clientConfig": {"service": {"name": "podgrace"}}}]
