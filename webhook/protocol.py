@@ -24,6 +24,7 @@ import asyncio
 import contextlib
 import errno
 import math
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -157,9 +158,12 @@ class Connection(HttpToolsProtocol):
         """Start the clock of the pause. uvicorn would set one timer a response here; the sweep needs none."""
         if self.transport.is_closing():
             return
+        door = self.door
         if self._phase == _IDLE:
-            self.since = self.door.now
-            self.deadline = self.since + self.door.limits.idle
+            self.since = door.now
+            # An answer that is not taken, or that others wait behind, is not an idle connection.
+            owing = self.pipeline or self.transport.get_write_buffer_size()
+            self.deadline = door.now + (door.limits.seconds if owing else door.limits.idle)
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
@@ -197,13 +201,18 @@ class Connection(HttpToolsProtocol):
 
     def expire(self) -> None:
         """Act on a deadline that has passed."""
-        if self._phase in (_HEAD, _BODY) and not self.transport.get_write_buffer_size():
-            self.refuse(408, f"the request was not complete after {self.door.limits.seconds:g} s")
-        elif self.busy() or self.transport.get_write_buffer_size():
+        limits, owing = self.door.limits, self.transport.get_write_buffer_size()
+        if self._phase in (_HEAD, _BODY) and not owing:
+            self.refuse(408, f"the request was not complete after {limits.seconds:g} s")
+        elif owing or self.busy():
             self.transport.abort()
+        elif self.asked and self._phase == _IDLE and self.since + limits.idle > self.door.now:
+            self.deadline = self.since + limits.idle
+            return
         else:
             self.deadline = self.door.now + _LINGER
             self.transport.close()
+        self.door.counts["expired"] += 1
 
 
 class Door:
@@ -242,7 +251,10 @@ class Door:
     def listen(self, host: str, port: int, backlog: int = 2048) -> int:
         """Bind and serve; returns the port."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = listener = socket.create_server((host, port), family=family, backlog=backlog)
+        try:
+            self._listener = listener = socket.create_server((host, port), family=family, backlog=backlog)
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or 0), f"{host}:{port}") from error
         listener.setblocking(False)
         self._tick()
         self._tasks = [self.loop.create_task(self._accept(listener)), self.loop.create_task(self._sweep())]
@@ -340,8 +352,10 @@ class Door:
             del self._shaking[task]
         elif silent is not None and silent.since < limit:
             self._cut(silent)
+        elif task is not None or silent is not None:
+            return False  # too new to judge; whoever has asked before is kept meanwhile
         else:
-            idle = min((c for c in self.connections if c.asked and not c.busy()), key=lambda c: c.since, default=None)
+            idle = min((c for c in self.connections if not c.busy()), key=lambda c: c.since, default=None)
             if idle is None or idle.since >= limit:
                 return False
             self._cut(idle)
@@ -361,7 +375,6 @@ class Door:
             self._tick()
             self._lag = max(self._lag, self.now - expected)
             for connection in [c for c in self.connections if c.deadline <= self.now]:
-                self.counts["expired"] += 1
                 connection.expire()
 
     def _tick(self) -> None:

@@ -320,6 +320,7 @@ def serve(config: Config, options: ServeOptions) -> int:
     log = Log()
     logger = logging.getLogger("uvicorn.error")
     logger.propagate = False
+    logger.setLevel(logging.ERROR)  # a warning for every client that speaks no HTTP is a flood; they are counted as 400
     logger.addHandler(_Lines(log))
     try:
         return uvloop.run(Server(config, options, log).run())
@@ -331,7 +332,7 @@ class _Lines(logging.Handler):
     """What uvicorn says, as a line of ours: never with the text of an exception."""
 
     def __init__(self, log: Log) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:

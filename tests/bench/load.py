@@ -1,0 +1,98 @@
+"""A load client: keep-alive TLS connections that each send the next call as soon as the last is answered.
+
+In: a port, a CA, a body, a number of connections, seconds. Out: calls a second and latencies, as JSON on standard output. A process of
+its own, to be pinned to another core than the server's; it checks the status and the length of every answer, and reads no more of it.
+"""
+
+import argparse
+import asyncio
+import json
+import ssl
+import time
+from pathlib import Path
+
+import uvloop
+
+
+class Caller(asyncio.Protocol):
+    """One connection: one call at a time."""
+
+    def __init__(self, request: bytes, latencies: list[float], done: asyncio.Future) -> None:
+        self.request, self.latencies, self.done = request, latencies, done
+        self.running = True
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.call()
+
+    def call(self) -> None:
+        self.start = time.perf_counter()
+        self.transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer = data if not self.buffer else self.buffer + data
+        head = self.buffer.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        at = self.buffer.find(b"content-length: ", 0, head)
+        length = int(self.buffer[at + 16 : self.buffer.find(b"\r\n", at)])
+        if len(self.buffer) < head + 4 + length:
+            return
+        if not self.buffer.startswith(b"HTTP/1.1 200 "):
+            self.done.set_exception(RuntimeError(self.buffer[:200].decode("latin-1")))
+            return
+        self.latencies.append(time.perf_counter() - self.start)
+        self.buffer = b""
+        if self.running:
+            self.call()
+        elif not self.done.done():
+            self.done.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(exc or RuntimeError("closed by the server"))
+
+
+async def load(port: int, ca: str, body: bytes, connections: int, seconds: float) -> dict[str, float]:
+    """Warm up for a tenth, then measure."""
+    loop = asyncio.get_running_loop()
+    context = ssl.create_default_context(cafile=ca)
+    head = (
+        f"POST /mutate?timeout=10s HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: kube-apiserver-admission\r\n"
+        f"Content-Length: {len(body)}\r\nAccept: application/json, */*\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n"
+    )
+    latencies: list[float] = []
+    callers = [Caller(head.encode() + body, latencies, loop.create_future()) for _ in range(connections)]
+    for caller in callers:
+        await loop.create_connection(lambda caller=caller: caller, "localhost", port, ssl=context)
+    await asyncio.sleep(seconds / 10)
+    latencies.clear()
+    start = time.perf_counter()
+    await asyncio.sleep(seconds)
+    took, found = time.perf_counter() - start, sorted(latencies)
+    for caller in callers:
+        caller.running = False
+    await asyncio.gather(*(caller.done for caller in callers))
+    return {
+        "calls": len(found),
+        "perSecond": round(len(found) / took),
+        "p50ms": round(found[len(found) // 2] * 1000, 3),
+        "p99ms": round(found[len(found) * 99 // 100] * 1000, 3),
+        "maxms": round(found[-1] * 1000, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("ca")
+    parser.add_argument("body", type=Path)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=5)
+    args = parser.parse_args()
+    print(json.dumps(uvloop.run(load(args.port, args.ca, args.body.read_bytes(), args.connections, args.seconds))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""The status table of `webhook.server`, row by row, and what no API server sends; each over TLS, against a running server.
+
+Two things hold for every row: the answer is JSON, and the next ordinary call is answered as if nothing had happened.
+"""
+
+import base64
+import json
+from typing import Any
+
+import jsonpatch
+import pytest
+
+from tests.server.serving import REVIEW, Response, Served, encode, receive, review
+
+REVIEW_BYTES = REVIEW.read_bytes()
+MIB = 1 << 20
+
+
+def patch_of(answer: Response) -> list[dict[str, Any]]:
+    return json.loads(base64.b64decode(answer.json()["response"]["patch"]))
+
+
+def expect_ordinary(server: Served) -> None:
+    answer = server.ask(REVIEW_BYTES)
+    assert answer.status == 200
+    assert patch_of(answer)
+
+
+def filled(before: str, item: str, after: str, size: int) -> bytes:
+    """Write a review of `size` bytes at most whose object repeats an item."""
+    head, tail = encode(review(object="@")).decode().split('"@"')
+    room = size - len(head) - len(tail) - len(before) - len(after)
+    return f"{head}{before}{','.join([item] * (room // (len(item) + 1)))}{after}{tail}".encode()
+
+
+def test_a_recorded_review_is_patched_and_the_patch_applies(server: Served):
+    answer = server.ask(REVIEW_BYTES, "/mutate?timeout=10s")
+    tree, sent = answer.json(), json.loads(REVIEW_BYTES)
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert (tree["apiVersion"], tree["kind"]) == (sent["apiVersion"], sent["kind"])
+    assert tree["response"]["uid"] == sent["request"]["uid"]
+    assert tree["response"]["allowed"] is True
+    assert tree["response"]["patchType"] == "JSONPatch"
+    patched = jsonpatch.apply_patch(sent["request"]["object"], patch_of(answer))
+    assert patched["spec"]["initContainers"][0]["name"] == "podgrace"
+    assert "podgrace.io/status" in patched["metadata"]["annotations"]
+
+
+def test_a_dry_run_is_answered_the_same(server: Served):
+    wet, dry = server.ask(encode(review(dryRun=False))), server.ask(encode(review(dryRun=True)))
+    assert dry.json() == wet.json()
+
+
+def text(old: bytes, new: bytes) -> bytes:
+    assert REVIEW_BYTES.count(old) >= 1, old
+    return REVIEW_BYTES.replace(old, new, 1)
+
+
+DEEP = 100_000
+IN_OBJECT = b'"object":{'
+NOT_A_REVIEW = {
+    "empty": (b"", "truncated"),
+    "not-json": (b"hello", "malformed"),
+    "half": (REVIEW_BYTES[:1000], "truncated"),
+    "two": (REVIEW_BYTES + REVIEW_BYTES, "trailing"),
+    "list": (b"[]", "Expected `object`"),
+    "utf-16": (REVIEW_BYTES.decode().encode("utf-16"), "malformed"),
+    "byte-order-mark": (b"\xef\xbb\xbf" + REVIEW_BYTES, "malformed"),
+    "broken-utf-8": (text(b'"samples"', b'"\xff"'), "utf-8"),
+    "deep-list": (b"[" * DEEP, "Expected `object`"),
+    "deep-beside": (b'{"x":' + b"[" * DEEP + b"]" * DEEP + b"}", "recursion"),
+    "deep-in-object": (text(IN_OBJECT, IN_OBJECT + b'"x":' + b"[" * DEEP + b"]" * DEEP + b","), "recursion"),
+    "deep-maps-in-object": (text(IN_OBJECT, IN_OBJECT + b'"x":' + b'{"a":' * DEEP + b"1" + b"}" * DEEP + b","), "recursion"),
+    "not-a-number": (text(IN_OBJECT, IN_OBJECT + b'"x":NaN,'), "malformed"),
+    "infinity": (text(b'"dryRun":false', b'"dryRun":Infinity'), "malformed"),
+    "lone-surrogate": (text(b'"samples"', b'"\\ud800"'), "surrogate"),
+    "lone-surrogate-unread": (text(IN_OBJECT, IN_OBJECT + b'"x":"\\ud800",'), "malformed"),
+    "v1beta1": (text(b"admission.k8s.io/v1", b"admission.k8s.io/v1beta1"), "admission.k8s.io/v1beta1"),
+    "other-kind": (text(b'"AdmissionReview"', b'"ConversionReview"'), "ConversionReview"),
+    "no-kind": (b"{}", "accepted: admission.k8s.io/v1, AdmissionReview"),
+    "no-request": (b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}', "request is missing"),
+    "null-request": (b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":null}', "request is missing"),
+    "no-uid": (encode(review(uid="")), "uid is missing"),
+    "uid-is-a-number": (encode(review(uid=7)), "$.request.uid"),
+    "object-is-a-list": (encode(review(object=[])), "Expected `object`"),
+    "no-spec": (encode(review(object={"metadata": {}})), "`spec`"),
+    "containers-are-text": (encode(review(object={"spec": {"containers": "x"}})), "$.spec.containers"),
+    "container-without-name": (encode(review(object={"spec": {"containers": [{}]}})), "`name`"),
+    "huge-number": (text(b'"terminationGracePeriodSeconds":45', b'"terminationGracePeriodSeconds":1e400'), "out of range"),
+    "huge-integer": (text(b'"terminationGracePeriodSeconds":45', b'"terminationGracePeriodSeconds":1' + b"0" * 30000), "out of range"),
+    "3MiB-of-lists-for-containers": (filled('{"spec":{"containers":[', "[]", "]}}", 3 << 19), "$.spec.containers[0]"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_A_REVIEW)
+def test_400_says_what_is_wrong_and_where(server: Served, name: str):
+    body, why = NOT_A_REVIEW[name]
+    answer = server.ask(body)
+    assert answer.status == 400
+    assert why in answer.json()["error"]
+    assert len(answer.body) < 400, "an error is short, whatever was sent"
+    expect_ordinary(server)
+
+
+NAMED = {"metadata": {}, "spec": {"containers": [{"name": "a", "ports": [{"containerPort": 80}]}]}}
+LEFT_ALONE = {
+    "null-object": (encode(review(object=None)), "not-a-pod"),
+    "not-a-pod": (encode(review(kind={"group": "apps", "version": "v1", "kind": "Deployment"})), "not-a-pod"),
+    "update": (encode(review(operation="UPDATE")), "not-create"),
+    "delete": (encode(review(operation="DELETE", object=None)), "not-create"),
+    "connect": (
+        encode(review(operation="CONNECT", kind={"group": "", "version": "v1", "kind": "PodExecOptions"}, subResource="exec")),
+        "sub-resource",
+    ),
+    "status": (encode(review(subResource="status", operation="UPDATE")), "sub-resource"),
+    "eviction": (encode(review(subResource="eviction")), "sub-resource"),
+    "over-1.5MiB": (filled('{"spec":{"containers":[{"name":"a"}],"x":[', "[]", "]}}", 3 * MIB), "oversized"),
+    "3MiB-of-maps": (filled('{"spec":{"containers":[{"name":"a"}],"x":[', "{}", "]}}", 3 * MIB), "oversized"),
+    "30000-containers": (filled('{"spec":{"containers":[', '{"name":"a","ports":[{"containerPort":80}]}', "]}}", 3 << 19), "oversized"),
+    "80000-ports": (filled('{"spec":{"containers":[{"name":"a","ports":[', '{"containerPort":80}', "]}]}}", 3 << 19), "oversized"),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_ALONE)
+def test_200_allowed_without_a_patch_and_with_the_reason(server: Served, name: str):
+    body, code = LEFT_ALONE[name]
+    answer = server.ask(body)
+    response = answer.json()["response"]
+    assert answer.status == 200
+    assert response["allowed"] is True
+    assert response["auditAnnotations"]["codes"] == code
+    assert not {"patch", "patchType"} & response.keys(), "both or neither, and here neither"
+    expect_ordinary(server)
+
+
+PATCHED = {
+    "duplicate-keys-last-wins": text(b'"uid":"', b'"uid":"first","uid":"'),
+    "broken-utf-8-in-what-is-not-read": text(IN_OBJECT, IN_OBJECT + b'"x":"\xff",'),
+    "unknown-fields": text(IN_OBJECT, IN_OBJECT + b'"fieldOf2031":{"a":[1,2,{"b":null}]},'),
+    "negative-grace": text(b'"terminationGracePeriodSeconds":45', b'"terminationGracePeriodSeconds":-5'),
+    "200-containers": encode(
+        review(
+            object={"metadata": {}, "spec": {"containers": [{"name": f"c{i}", "ports": [{"containerPort": 8000 + i}]} for i in range(200)]}}
+        )
+    ),
+    "odd-names": encode(review(object={"metadata": {"annotations": {"a/b~c": "", "~1": "x"}}, "spec": NAMED["spec"]})),
+    "100000-empty-words": filled('{"spec":{"containers":[{"name":"a","ports":[{"containerPort":80}],"command":[', '""', "]}]}}", 300_000),
+}
+
+
+@pytest.mark.parametrize("name", PATCHED)
+def test_200_patched_although_it_looks_odd(server: Served, name: str):
+    answer = server.ask(PATCHED[name])
+    sent = json.loads(PATCHED[name].decode(errors="replace"))["request"]
+    assert answer.status == 200
+    assert answer.json()["response"]["uid"] == sent["uid"]
+    assert jsonpatch.apply_patch(sent["object"], patch_of(answer)) != sent["object"]
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "headers"),
+    [
+        (404, "POST", "/", {}),
+        (404, "POST", "/mutate/", {}),
+        (404, "GET", "/metrics", {}),
+        (404, "POST", "/%6dutate%00", {}),
+        (405, "GET", "/mutate", {}),
+        (405, "PUT", "/mutate", {}),
+        (405, "DELETE", "/mutate", {}),
+        (415, "POST", "/mutate", {"Content-Type": "text/plain"}),
+        (415, "POST", "/mutate", {"Content-Type": "application/x-www-form-urlencoded"}),
+        (415, "POST", "/mutate", {"Content-Type": "application/json-patch+json"}),
+        (415, "POST", "/mutate", {"Content-Encoding": "gzip"}),
+        (200, "POST", "/mutate", {"Content-Type": "application/json; charset=utf-8"}),
+        (200, "POST", "/mutate", {"Content-Type": "Application/JSON"}),
+    ],
+)
+def test_other_paths_methods_and_types(server: Served, status: int, method: str, path: str, headers: dict[str, str]):
+    answer = server.ask(REVIEW_BYTES, path, method, **headers)
+    assert answer.status == status
+    if status != 200:
+        assert set(answer.json()) == {"error"}
+    if status == 405:
+        assert answer.headers["allow"] == "POST"
+    expect_ordinary(server)
+
+
+def test_415_for_no_content_type_at_all(server: Served):
+    with server.raw() as secure:
+        secure.sendall(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+        assert receive(secure).status == 415
+
+
+@pytest.mark.parametrize(
+    "junk", [b"hello\r\n\r\n", b"\x16\x03\x01 is TLS in TLS\r\n\r\n", b"POST /mutate HTTP/9.9\r\n\r\n", b"GET http:// HTTP/1.1\r\n\r\n"]
+)
+def test_400_for_what_is_not_http(server: Served, junk: bytes):
+    with server.raw() as secure:
+        secure.sendall(junk)
+        answer = receive(secure)
+    assert answer.status == 400
+    assert answer.headers["connection"] == "close"
+    assert "error" in answer.json()
+    expect_ordinary(server)
+
+
+def test_a_chunked_body_is_read(server: Served):
+    with server.raw() as secure:
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (REVIEW_BYTES[:2000], REVIEW_BYTES[2000:])) + b"0\r\n\r\n"
+        secure.sendall(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+        assert patch_of(receive(secure))
+
+
+def test_expect_100_is_honoured(server: Served):
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+    with server.raw() as secure:
+        secure.sendall(head % len(REVIEW_BYTES))
+        assert secure.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        secure.sendall(REVIEW_BYTES)
+        assert patch_of(receive(secure))
+
+
+def test_pipelined_calls_are_answered_in_order(server: Served):
+    with server.raw() as secure:
+        for uid in "abc":
+            body = encode(review(uid=uid))
+            secure.sendall(
+                b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            )
+        assert [receive(secure).json()["response"]["uid"] for _ in range(3)] == ["a", "b", "c"]
+
+
+def test_nothing_of_a_pod_is_logged(server: Served):
+    secret = "c3VwZXItc2VjcmV0"  # noqa: S105 - one that must not be seen
+    tree = review()
+    tree["request"]["object"]["spec"]["containers"][0]["env"] = [{"name": "PASSWORD", "value": secret}]
+    tree["request"]["object"]["metadata"]["annotations"] = {"podgrace.io/delay": secret, "x": secret}
+    server.ask(encode(tree))
+    server.ask(encode(tree)[:-40])
+    tree["request"]["object"]["spec"]["containers"][0]["ports"] = secret
+    server.ask(encode(tree))
+    server.ask(REVIEW_BYTES)
+    server.wait_for("admission", uid=json.loads(REVIEW_BYTES)["request"]["uid"])
+    assert secret not in server.text()
