@@ -3,12 +3,14 @@
 In: values. Out: a `Release`, whose `labels` a namespace needs so that this release, and no other on the cluster, looks at it.
 """
 
+import base64
 import contextlib
 import json
+import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,9 +39,6 @@ class Release(NamedTuple):
         (found,) = self.api.list("Deployment", self.namespace)
         return found
 
-    def upgrade(self, values: Tree, *options: str) -> None:
-        helm("upgrade", self, values, *options)
-
     def configuration(self) -> Tree:
         found = [tree for tree in self.api.list("MutatingWebhookConfiguration") if _service_namespace(tree) == self.namespace]
         assert len(found) == 1, [tree["metadata"]["name"] for tree in found]
@@ -60,7 +59,15 @@ def images(webhook: str, helper: str) -> Tree:
     return {"image": {**split(webhook), "pullPolicy": "IfNotPresent"}, "helperImage": split(helper)}
 
 
-def helm(verb: str, release: Release, values: Tree, *options: str) -> None:
+PODGRACE = (sys.executable, "-m", "webhook.cli")
+
+
+def b64(path: Path) -> str:
+    """Read a file as a Secret holds it."""
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def helm(verb: str, release: Release, values: Tree, *options: str, chart: Path = CHART) -> None:
     """Run `helm install` or `helm upgrade`, and wait as `--wait` does."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         json.dump(values, file)
@@ -69,7 +76,7 @@ def helm(verb: str, release: Release, values: Tree, *options: str) -> None:
             "helm",
             verb,
             release.name,
-            str(CHART),
+            str(chart),
             "--namespace",
             release.namespace,
             "-f",
@@ -82,13 +89,14 @@ def helm(verb: str, release: Release, values: Tree, *options: str) -> None:
 
 
 @contextlib.contextmanager
-def installed(api: Api, values: Tree) -> Iterator[Release]:
-    """Install into a namespace of its own; take it away again, whatever happened."""
+def installed(api: Api, values: Tree, prepare: Callable[[Release], None] = lambda _: None) -> Iterator[Release]:
+    """Install into a namespace of its own; take it away again, whatever happened. `prepare` may make what values name."""
     tag = uuid.uuid4().hex[:6]
     release = Release(api, "podgrace", f"e2e-system-{tag}", f"e2e-{tag}")
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": release.namespace, "labels": restricted}})
     try:
+        prepare(release)
         helm("install", release, {**values, "revision": release.revision})
         yield release
     finally:

@@ -1,0 +1,105 @@
+"""Every golden Pod of tests/pods is accepted by the real API server after mutation, and the webhook in the cluster decides the same.
+
+Each Pod makes the journey that it would make: defaulted by the API server, patched, and validated by the API server again. Where a
+file has a configuration of its own, the patch is made here by the same code; else the installed webhook makes it.
+"""
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jsonpatch
+import msgspec
+import pytest
+from ruamel.yaml import YAML
+
+from tests.cluster import kube
+from tests.cluster.conftest import made_namespace
+from tests.cluster.install import STATUS, Release
+from tests.cluster.kube import Api, Tree
+from webhook.admission import mutate
+from webhook.config import parse
+from webhook.core.pod import Pod
+
+PODS = sorted((Path(__file__).parents[1] / "pods").glob("*.yaml"))
+
+_SERVER_MADE = ("uid", "creationTimestamp", "managedFields", "resourceVersion", "generation", "selfLink")
+
+
+@pytest.fixture(scope="module")
+def journey(api: Api) -> Iterator[Callable[[Tree], kube.Answer]]:
+    """Give a function that creates a Pod by dry run where no webhook looks, with everything that it names there."""
+    with made_namespace(api) as namespace:
+        yield lambda pod: create(api, namespace, pod)
+
+
+@pytest.fixture(scope="module")
+def looked_at(api: Api, podgrace: Release) -> Iterator[str]:
+    with made_namespace(api, podgrace.labels) as namespace:
+        yield namespace
+
+
+def create(api: Api, namespace: str, pod: Tree) -> kube.Answer:
+    pod = json.loads(json.dumps(pod))
+    pod["metadata"]["namespace"] = namespace
+    account = pod["spec"].get("serviceAccountName")
+    if account and api.ask("GET", api.path("ServiceAccount", namespace, account)).status == 404:
+        api.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}}, namespace)
+    return api.ask("POST", api.path("Pod", namespace) + "?dryRun=All", pod)
+
+
+@pytest.mark.parametrize("path", PODS, ids=lambda path: path.stem)
+def test_accepted_after_mutation(path: Path, journey: Callable[[Tree], kube.Answer], podgrace: Release, looked_at: str) -> None:
+    golden = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    plain = journey(golden["pod"])
+    if plain.status != 201:
+        # What no API server takes anyway proves nothing here; the list is short, and its reasons are the API's own.
+        assert re.search(REFUSED[path.stem], plain.message), plain.message
+        return
+    assert path.stem not in REFUSED
+    text = io.StringIO()
+    YAML(typ="safe", pure=True).dump(golden.get("config") or {}, text)
+    outcome = mutate(msgspec.json.decode(json.dumps(_bare(plain.body)), type=Pod), parse(text.getvalue()), "e2e")
+    patched = jsonpatch.apply_patch(_bare(plain.body), outcome.ops)
+    answer = journey(patched)
+    assert answer.status == 201, answer.message
+    _nothing_dropped(patched, answer.body, path.stem)
+    if not golden.get("config"):
+        live = create(podgrace.api, looked_at, {**golden["pod"], "kind": "Pod", "apiVersion": "v1"})
+        assert live.status == 201, live.message
+        labelled = (golden["pod"]["metadata"].get("labels") or {}).get("podgrace.io/inject") == "enabled"
+        wanted = patched["metadata"].get("annotations", {}).get(STATUS) if labelled else None
+        assert live.body["metadata"].get("annotations", {}).get(STATUS) == wanted
+
+
+def _bare(pod: Tree) -> Tree:
+    """Give a Pod as a webhook sees it: without what the API server writes last."""
+    pod = json.loads(json.dumps(pod))
+    for name in _SERVER_MADE:
+        pod["metadata"].pop(name, None)
+    pod.pop("status", None)
+    return pod
+
+
+def _nothing_dropped(patched: Tree, stored: Tree, name: str) -> None:
+    """Compare: what a webhook writes and the API server does not know is dropped without a word."""
+    for kind in ("containers", "initContainers"):
+        for before, after in zip(patched["spec"].get(kind, ()), stored["spec"].get(kind, ()), strict=True):
+            for field in ("command", "lifecycle", "readinessProbe", "restartPolicy"):
+                assert _within(before.get(field), after.get(field)), (
+                    f"{name}: {before['name']}.{field}: {before.get(field)} became {after.get(field)}"
+                )
+    assert patched["spec"].get("terminationGracePeriodSeconds") == stored["spec"].get("terminationGracePeriodSeconds")
+
+
+def _within(part: object, whole: object) -> bool:
+    """Tell whether everything in a tree is in another, which may have defaults besides."""
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return all(key in whole and _within(value, whole[key]) for key, value in part.items())
+    return part == whole
+
+
+REFUSED: dict[str, str] = {}
+"""Golden Pods that the API server refuses as they are -> why."""
