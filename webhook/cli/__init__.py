@@ -6,7 +6,8 @@
 | 1    | the input, the configuration or a certificate cannot be used       |
 | 2    | wrong arguments                                                    |
 | 3    | `inject --check`: something is not injected as it would be;        |
-|      | `prove`: requests were lost                                        |
+|      | `audit`: a Pod slipped through; `prove`: requests were lost        |
+| 4    | a bug of podgrace's own                                            |
 
 Errors are one line on standard error that names the thing, the place and what is accepted. No traceback reaches a user.
 Subcommands live in modules of their own; `certs` brings its own.
@@ -16,6 +17,7 @@ import argparse
 import math
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,11 @@ import msgspec
 
 from certs.cli import add_parser as add_certs_parser
 from webhook import __version__
-from webhook.cli import check, demo, manifests, prove, show
+from webhook.cli import audit, check, demo, manifests, prove, show, workloads
 from webhook.config import Config, ConfigError, load
 from webhook.server import ServeOptions, serve
 
-OK, UNUSABLE, USAGE, DIFFERS = range(4)
+OK, UNUSABLE, USAGE, DIFFERS, BUG = range(5)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,17 +110,25 @@ def parser() -> argparse.ArgumentParser:
         help="and only with one of these names in it: common name, DNS or URI (env PODGRACE_CLIENT_NAMES)",
     )
 
-    made = command("inject", _inject, "Write manifests as the webhook would admit them.")
+    made = command("inject", _file(workloads.inject), "Write manifests as the webhook would admit them.")
     file_option(made)
     config_option(made)
     made.add_argument("--diff", action="store_true", help="show what would change instead")
     made.add_argument("--check", action="store_true", help="write nothing; exit 3 if anything would change")
 
-    made = command("uninject", _uninject, "Take everything of podgrace's out of manifests again.")
+    made = command("uninject", _file(workloads.uninject), "Take everything of podgrace's out of manifests again.")
     file_option(made)
+    made.set_defaults(config=None)
     made.add_argument("--diff", action="store_true", help="show what would change instead")
 
-    made = command("explain", _explain, "Say for every container what would be done, why, and what would change it.")
+    made = command("explain", _file(workloads.explain), "Say for every container what would be done, why, and what would change it.")
+    file_option(made)
+    config_option(made)
+    made.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
+    made = command(
+        "audit", _file(audit.run), "List Pods that are opted in and slipped through: of `kubectl get namespaces,pods -A -o json`."
+    )
     file_option(made)
     config_option(made)
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
@@ -144,12 +154,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, manifests.ManifestError) as error:
         return _fail(str(error))
     except BrokenPipeError:
-        sys.stderr.close()
+        # The reader has what it wanted; what is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except OSError as error:
         return _fail(f"{error.filename or 'podgrace'}: {error.strerror or error}")
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001 - no traceback reaches a user
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        _fail(f"a bug of podgrace's own, please report it: {type(error).__name__} in {frame.name}, line {frame.lineno}")
+        return BUG
 
 
 def _fail(message: str) -> int:
@@ -193,17 +208,19 @@ def _config(args: argparse.Namespace) -> Config:
     return load(args.config)
 
 
-def _colour() -> bool:
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+def _file(run: Callable[[argparse.Namespace, str, str, Config], int]) -> Callable[[argparse.Namespace], int]:
+    """Give a command the text that -f names, exactly as it is there, and the configuration."""
 
+    def command(args: argparse.Namespace) -> int:
+        config = _config(args)
+        where = "standard input" if args.filename == "-" else args.filename
+        data = sys.stdin.buffer.read() if args.filename == "-" else Path(args.filename).read_bytes()
+        try:
+            return run(args, data.decode(), where, config)
+        except UnicodeDecodeError as error:
+            raise manifests.ManifestError(f"{where}: not UTF-8 at byte {error.start}") from error
 
-def _read(filename: str) -> tuple[str, str]:
-    if filename == "-":
-        return sys.stdin.read(), "standard input"
-    try:
-        return Path(filename).read_text(encoding="utf-8"), filename
-    except UnicodeDecodeError as error:
-        raise manifests.ManifestError(f"{filename}: not UTF-8 at byte {error.start}") from error
+    return command
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -227,55 +244,6 @@ def _serve(args: argparse.Namespace) -> int:
     if options.client_names and not options.client_ca:
         return _fail("--client-names: needs --client-ca, which says whose certificates are believed")
     return serve(_config(args), options)
-
-
-def _inject(args: argparse.Namespace) -> int:
-    config = _config(args)
-    text, where = _read(args.filename)
-    documents = manifests.read(text, where)
-    changed = False
-    for workload in manifests.workloads(documents, where):
-        outcome = manifests.inject(workload, config)
-        changed |= bool(outcome.ops)
-        state = "left alone" if outcome.plan.skip else "injected" if outcome.ops else "unchanged"
-        codes = dict.fromkeys(d.code for d in outcome.plan.decisions)
-        print(f"{workload.kind.lower()} {workload.name!r} {state}: {', '.join(codes)}", file=sys.stderr)
-    if args.check:
-        return DIFFERS if changed else OK
-    _put(text, manifests.write(documents, text) if changed else text, where, diff=args.diff)
-    return OK
-
-
-def _uninject(args: argparse.Namespace) -> int:
-    config = load(None)
-    text, where = _read(args.filename)
-    documents = manifests.read(text, where)
-    changed = [manifests.uninject(workload, config) for workload in manifests.workloads(documents, where)]
-    _put(text, manifests.write(documents, text) if any(changed) else text, where, diff=args.diff)
-    return OK
-
-
-def _put(before: str, after: str, where: str, *, diff: bool) -> None:
-    if diff:
-        print(show.diff(before, after, where, colour=_colour()))
-    else:
-        sys.stdout.write(after)
-
-
-def _explain(args: argparse.Namespace) -> int:
-    config = _config(args)
-    text, where = _read(args.filename)
-    found = [(w, manifests.inject(w, config)) for w in manifests.workloads(manifests.read(text, where), where)]
-    if args.output == "json":
-        rows = [{"kind": w.kind, "name": w.name, "skipped": o.plan.skip, "decisions": show.records(o)} for w, o in found]
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
-        return OK
-    for number, (workload, outcome) in enumerate(found):
-        print(("\n" if number else "") + show.bold(f"{workload.kind} {workload.name}", colour=_colour()))
-        print(show.explanation(outcome))
-    if not found:
-        print("no workload in it")
-    return OK
 
 
 def _profiles(args: argparse.Namespace) -> int:

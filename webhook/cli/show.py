@@ -4,6 +4,8 @@ In: outcomes and texts. Out: lines of text. No decision is made here.
 """
 
 import difflib
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -16,6 +18,11 @@ _GREEN: Final = "\033[32m"
 _BOLD: Final = "\033[1m"
 _DIM: Final = "\033[2m"
 _END: Final = "\033[0m"
+
+
+def coloured() -> bool:
+    """Whether standard output is a person's terminal (no-color.org)."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 def bold(text: str, *, colour: bool) -> str:

@@ -82,7 +82,7 @@ REASONS: Final[dict[str, Reason]] = {
     "host-network": Reason("host network: the sidecar opens no port"),
     "prestop-off": Reason("preStop is switched off", "podgrace.io/prestop or config patches.preStop"),
     # preStop
-    "prestop-added": Reason("had no preStop"),
+    "prestop-added": Reason("had no preStop", "podgrace.io/prestop.<container>"),
     "prestop-before": Reason("its own preStop runs first, then ours", "podgrace.io/existing-prestop.<container>"),
     "prestop-after": Reason("its own preStop stops the server, so it runs after ours", "podgrace.io/existing-prestop.<container>"),
     "prestop-kept": Reason("its own preStop is kept as it is", "podgrace.io/existing-prestop.<container>"),
@@ -130,6 +130,10 @@ REASONS: Final[dict[str, Reason]] = {
     "annotation-refused": Reason("annotation refused: the operator switched this off", "config patches", warn=True),
     "annotation-no-container": Reason("annotation for a container that the Pod does not have", "", warn=True),
     "label-unknown": Reason("label podgrace.io/inject is neither enabled nor disabled", "label podgrace.io/inject", warn=True),
+    # Pods that run already (audit)
+    "slipped-through": Reason("opted in, and never passed the webhook: it was down, or not there yet", "kubectl rollout restart"),
+    "other-version": Reason("decided by another version", "kubectl rollout restart"),
+    "mark-unreadable": Reason("its status annotation cannot be read", "kubectl rollout restart"),
     # us
     "bug": Reason("podgrace failed on this Pod and left it unchanged: please report it", "", warn=True),
     "overload": Reason("podgrace is overloaded and left the Pod unchanged", "", warn=True),
