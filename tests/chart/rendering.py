@@ -1,0 +1,128 @@
+"""Renders the chart with the real helm and reads back what it made.
+
+In: values files and `--set` pairs. Out: objects by kind and name, or helm's own error. No cluster is asked.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+CHART = Path(__file__).parents[2] / "charts" / "podgrace"
+CI_FILES = sorted((CHART / "ci").glob("*-values.yaml"))
+NAMESPACE = "podgrace"
+
+Object = dict[str, Any]
+
+
+def need(tool: str) -> str:
+    """Find a program; skip with the reason on a desk, fail on CI, where the project itself puts it there."""
+    if path := shutil.which(tool):
+        return path
+    reason = f"{tool} is not on the PATH"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@functools.cache
+def run(*arguments: str, helm: str = "helm") -> subprocess.CompletedProcess[str]:
+    """Run helm; the same call is made once."""
+    return subprocess.run([need(helm), *arguments], capture_output=True, text=True, check=False)
+
+
+def text(
+    *files: Path,
+    sets: Mapping[str, str] | None = None,
+    options: tuple[str, ...] = (),
+    helm: str = "helm",
+    name: str = "podgrace",
+    namespace: str = NAMESPACE,
+) -> str:
+    """Render; the test fails with helm's message if that is refused."""
+    done = template(*files, sets=sets, options=options, helm=helm, name=name, namespace=namespace)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def template(
+    *files: Path,
+    sets: Mapping[str, str] | None = None,
+    options: tuple[str, ...] = (),
+    helm: str = "helm",
+    name: str = "podgrace",
+    namespace: str = NAMESPACE,
+) -> subprocess.CompletedProcess[str]:
+    """Render, or be refused. A value in *sets* is JSON."""
+    arguments = [argument for file in files for argument in ("--values", str(file))]
+    arguments += [argument for path, value in (sets or {}).items() for argument in ("--set-json", f"{path}={value}")]
+    return run("template", name, str(CHART), "--namespace", namespace, *arguments, *options, helm=helm)
+
+
+def refusal(*files: Path, sets: Mapping[str, str] | None = None, options: tuple[str, ...] = ()) -> str:
+    """Render what must be refused; returns the message."""
+    done = template(*files, sets=sets, options=options)
+    assert done.returncode != 0, "helm accepted it"
+    return done.stderr
+
+
+@functools.cache
+def _parsed(source: str) -> list[Object]:
+    return [item for item in YAML(typ="safe", pure=True).load_all(source) if item is not None]
+
+
+class Objects:
+    """What was rendered."""
+
+    def __init__(self, source: str) -> None:
+        self.all: list[Object] = _parsed(source)
+
+    def of(self, kind: str) -> list[Object]:
+        """All of a kind, but those that only `helm test` makes."""
+        return [item for item in self.all if item["kind"] == kind and not hook(item)]
+
+    def one(self, kind: str, name: str | None = None) -> Object:
+        """Give the only one of a kind, or of a kind and a name."""
+        (found,) = [item for item in self.of(kind) if name is None or item["metadata"]["name"] == name]
+        return found
+
+    def hooks(self) -> list[Object]:
+        """List what `helm test` makes."""
+        return [item for item in self.all if hook(item)]
+
+    def pod(self) -> Object:
+        """Spec of the webhook's Pod."""
+        spec: Object = self.one("Deployment")["spec"]["template"]["spec"]
+        return spec
+
+    def container(self, name: str = "webhook") -> Object:
+        """Give one of its containers."""
+        (found,) = [item for item in self.pod()["containers"] if item["name"] == name]
+        return dict(found)
+
+    def kinds(self) -> set[str]:
+        """All kinds, but those of hooks."""
+        return {item["kind"] for item in self.all if not hook(item)}
+
+
+def hook(item: Object) -> bool:
+    """Whether helm makes it for a test only."""
+    return "helm.sh/hook" in item["metadata"].get("annotations", {})
+
+
+def objects(
+    *files: Path, sets: Mapping[str, str] | None = None, options: tuple[str, ...] = (), name: str = "podgrace", namespace: str = NAMESPACE
+) -> Objects:
+    """Render and parse."""
+    return Objects(text(*files, sets=sets, options=options, name=name, namespace=namespace))
+
+
+def ci(mode: str) -> Path:
+    """Name the values file of a mode."""
+    return CHART / "ci" / f"{mode}-values.yaml"
