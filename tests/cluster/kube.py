@@ -53,6 +53,7 @@ class Answer(NamedTuple):
     status: int
     body: Tree
     warnings: tuple[str, ...]
+    text: str
 
     @property
     def message(self) -> str:
@@ -80,15 +81,15 @@ class Api:
                 method, path, None if body is None else json.dumps(body), {"Content-Type": kind, "Accept": "application/json"}
             )
             response = connection.getresponse()
-            text = response.read()
+            text = response.read().decode(errors="replace")
             warnings = tuple(response.headers.get_all("Warning") or ())
         finally:
             connection.close()
         try:
             tree = json.loads(text)
         except ValueError:
-            tree = {"message": text.decode(errors="replace")}
-        return Answer(response.status, tree, warnings)
+            tree = {"message": text}
+        return Answer(response.status, tree, warnings, text)
 
     def must(self, method: str, path: str, body: Tree | None = None, *, kind: str = "application/json") -> Tree:
         answer = self.ask(method, path, body, kind=kind)
@@ -130,7 +131,8 @@ class Api:
 
     def log(self, namespace: str, pod: str, container: str) -> str:
         path = f"{self.path('Pod', namespace, pod)}/log?container={container}&tailLines=60"
-        return str(self.ask("GET", path).body.get("message", ""))
+        answer = self.ask("GET", path)
+        return answer.text if answer.status == 200 else ""
 
 
 @contextlib.contextmanager

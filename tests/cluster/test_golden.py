@@ -31,7 +31,7 @@ _SERVER_MADE = ("uid", "creationTimestamp", "managedFields", "resourceVersion", 
 @pytest.fixture(scope="module")
 def journey(api: Api) -> Iterator[Callable[[Tree], kube.Answer]]:
     """Give a function that creates a Pod by dry run where no webhook looks, with everything that it names there."""
-    with made_namespace(api) as namespace:
+    with made_namespace(api, {"podgrace.io/inject": "disabled"}) as namespace:
         yield lambda pod: create(api, namespace, pod)
 
 
@@ -56,12 +56,12 @@ def test_accepted_after_mutation(path: Path, journey: Callable[[Tree], kube.Answ
     plain = journey(golden["pod"])
     if plain.status != 201:
         # What no API server takes anyway proves nothing here; the list is short, and its reasons are the API's own.
-        assert re.search(REFUSED[path.stem], plain.message), plain.message
+        assert re.search(REFUSED.get(path.stem, "^(not in the list)$"), plain.message), plain.message
         return
     assert path.stem not in REFUSED
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(golden.get("config") or {}, text)
-    outcome = mutate(msgspec.json.decode(json.dumps(_bare(plain.body)), type=Pod), parse(text.getvalue()), "e2e")
+    outcome = mutate(msgspec.json.decode(msgspec.json.encode(_bare(plain.body)), type=Pod), parse(text.getvalue()), "e2e")
     patched = jsonpatch.apply_patch(_bare(plain.body), outcome.ops)
     answer = journey(patched)
     assert answer.status == 201, answer.message
@@ -101,5 +101,5 @@ def _within(part: object, whole: object) -> bool:
     return part == whole
 
 
-REFUSED: dict[str, str] = {}
+REFUSED = {"annotations-keys-to-escape": "name part must consist of alphanumeric characters"}
 """Golden Pods that the API server refuses as they are -> why."""
