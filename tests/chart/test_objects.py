@@ -128,8 +128,8 @@ def test_defaults_of_the_entries() -> None:
         ]
         assert entry["clientConfig"] == {"service": {"name": "podgrace", "namespace": "podgrace", "path": "/mutate", "port": 443}}
         wanted = {
-            "failurePolicy": "Ignore", "timeoutSeconds": 3, "reinvocationPolicy": "IfNeeded", "sideEffects": "None", "matchPolicy": "Equivalent",
-            "admissionReviewVersions": ["v1"],
+            "failurePolicy": "Ignore", "timeoutSeconds": 3, "reinvocationPolicy": "IfNeeded", "sideEffects": "None",
+            "matchPolicy": "Equivalent", "admissionReviewVersions": ["v1"],
         }  # fmt: skip
         assert {key: entry[key] for key in wanted} == wanted
         assert [condition["name"] for condition in entry["matchConditions"]] == ["restarts", "not-a-mirror"]
