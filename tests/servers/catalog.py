@@ -57,6 +57,8 @@ class Server:
     """What becomes of the request in flight below an init that forwards TERM; "" where that makes no difference."""
     for_ever: int | None = None
     """Requests that two clients that never let go may lose at the drain's limit; None: not tried."""
+    variant: bool = False
+    """Another way to run a server that has a row already: not stopped in every way."""
     after: float = 0.0
     """Seconds that it takes by itself from the signal to its exit, when it is idle."""
     codes: frozenset[int] = frozenset({0})
@@ -105,7 +107,7 @@ SERVERS: Final = {
         ),
         Server(
             "gunicorn-sync",
-            _gunicorn("--workers=12"),
+            _gunicorn("--workers=6"),
             "gunicorn",
             (python("gunicorn"), "--version"),
             {"TERM": KEPT},
@@ -125,6 +127,7 @@ SERVERS: Final = {
             "gunicorn",
             (python("gunicorn"), "--version"),
             {"TERM": KEPT},
+            variant=True,
         ),
         Server(
             "uwsgi",
@@ -172,6 +175,7 @@ SERVERS: Final = {
             {"TERM": LOST, "WINCH": KEPT},
             upstream=True,
             after=6.0,
+            variant=True,
         ),
         Server(
             "haproxy",
@@ -197,6 +201,7 @@ SERVERS: Final = {
             (python("uvicorn"), "--version"),
             {"TERM": KEPT},
             after=1.0,
+            variant=True,
         ),
         Server(
             "granian",
@@ -244,6 +249,7 @@ SERVERS: Final = {
             term_ends=False,
             tini=LOST,
             codes=frozenset({0, 143}),
+            variant=True,
         ),
         Server(
             "node",
@@ -264,6 +270,7 @@ SERVERS: Final = {
             {"TERM": KEPT},
             after=6.0,
             for_ever=2,
+            variant=True,
         ),
         Server(
             "java",

@@ -144,6 +144,9 @@ class Traffic:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: the front has let go of this Pod; nobody opens a connection any more."""
 
+    async def let_go(self) -> None:
+        self.gone.set()
+
     async def fresh_client(self, interval: float) -> None:
         """Open a connection for each request, at a fixed pace, whether or not the one before has been answered."""
         flying = set()

@@ -76,14 +76,17 @@ def measured() -> list[str]:
         for way, signal in ways(server):
             if result := need(server, way):
                 bare.append([title, signal, in_flight(result), later(result), over(result)])
-        tried = {"hook": True, "hook-tini": bool(server.tini), "wrap": True, "run": server.name in SERVERS}
+        tried = {"hook": True, "hook-tini": bool(server.tini), "wrap": True, "run": server.name in SERVERS and not server.variant}
         stops = [need(server, way) if wanted else None for way, wanted in tried.items()]
         with_it.append([title, server.profile, *(f"{in_flight(stop)}, {over(stop)}" if stop else "-" for stop in stops)])
         if server.name in SERVERS:
-            first, second = need(server, "load-bare"), need(server, "load-wrap")
-            if first and second:
-                third = read(server.name, "load-wrap-forever")
-                load.append([title, lost(first), lost(second), f"{second['exit_at']:.1f} s", lost(third) if third else "-"])
+            first = None if server.variant else need(server, "load-bare")
+            second = need(server, "load-wrap")
+            third = None if server.for_ever is None else need(server, "load-wrap-forever")
+            if second:
+                load.append(
+                    [title, lost(first) if first else "-", lost(second), f"{second['exit_at']:.1f} s", lost(third) if third else "-"]
+                )
     if missing:
         sys.exit(f"not measured: {', '.join(missing)}; run: python tests/servers/report.py --run")
     machine = f"Linux {platform.release()}, {platform.machine()}, PID 1 of its own PID namespace, the default capabilities of a container."

@@ -4,7 +4,8 @@ In: a row of the catalogue and a `Way` to be stopped. Out: `Result`, which is al
 The Pod is what the webhook makes of it: an AdmissionReview goes in, its JSON Patch is applied, and the kubelet here runs what comes out.
 
 Times count from the moment when the Pod is deleted. One second before, a request is sent that takes four: three are left. It is the
-last thing in flight. An idle kept-alive connection stands beside it, and new connections are tried on the way.
+last thing in flight. An idle kept-alive connection stands beside it, and new connections are tried on the way. Every other request takes
+20 ms: an answer within one tick of the kernel's clock (4 ms) would be ambiguous to the helper for ten seconds.
 """
 
 import asyncio
@@ -14,12 +15,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import jsonpatch
 
@@ -32,16 +33,19 @@ from webhook.admission import answer
 from webhook.config import load
 from webhook.core.names import INJECT_LABEL, PREFIX
 
+T = TypeVar("T")
+
 HELPER: Final = Path(os.environ.get("PODGRACE_HELPER", ROOT / "entrypoint" / "build" / "podgrace-helper"))
 """The built binary; the variable names another build of it (sanitizers)."""
 RESULTS: Final = ROOT / "build" / "servers" / "results"
 
-TIMES: Final = {"delay-min": "1", "quiet": "1", "delay-max": "4", "drain-timeout": "6", "patience": "3"}
+TIMES: Final = {"delay-min": "1", "quiet": "1", "delay-max": "4", "drain-timeout": "8", "patience": "4"}
 """Shorter than the defaults, so that a run is short; the order of events is the same."""
 
-TRIES: Final = (0.3, 0.8, 1.5, 2.4)
-"""When new connections are tried."""
+TRIES: Final = (0.3, 0.8, 2.4)
+"""When new connections are tried: two in the delay, one while only the slow request is waited for."""
 
+LATE: Final = 0.7
 FRONT_LETS_GO: Final = 2.0
 
 
@@ -292,23 +296,26 @@ def stop_with_silence(server: Server, way: Way, directory: Path) -> Result:
 
 
 def stop_loaded(server: Server, way: Way, directory: Path, *, for_ever: bool = False, **extra: str) -> Result:
-    """Stop it under a small steady load: eight clients that connect anew each time, and two that keep their connection.
+    """Stop it under a small steady load.
 
-    The front lets go of the Pod after two seconds. `for_ever`: those that keep their connection do not heed that.
+    Eight clients connect anew for each request, from a second before the deletion on. Late, when the deletion is `LATE` seconds old, come
+    a slow request and two clients that keep their connection: until then nothing is in flight most of the time, so only the delay
+    keeps the server up. The front lets go of the Pod after two seconds: then only the slow request keeps it up. `for_ever`: those that
+    keep their connection do not heed the front.
     """
     with running(server, way, directory, **extra) as run:
         traffic = Traffic(server.port, "/", server.fast_body)
         clients = [run.network.start(traffic.fresh_client(0.2)) for _ in range(8)]
-        clients += [run.network.start(traffic.reusing_client(0.05, for_ever=for_ever)) for _ in range(2)]
-        slow = run.get(server.slow, server.slow_body)
         time.sleep(1.0)
         run.pod.begin_stop()
-        run.network.start(_later(run, traffic))
+        late = run.network.start(_after(run, LATE, get(server.port, server.slow, server.slow_body)))
+        clients += [run.network.start(_after(run, LATE, traffic.reusing_client(0.05, for_ever=for_ever))) for _ in range(2)]
+        run.network.start(_after(run, FRONT_LETS_GO, traffic.let_go()))
         run.pod.await_stop()
         for client in clients:
             client.result(60)
         result = run.finish()
-        last = slow.result(60)
+        last = late.result(60)
         result.slow, result.slow_at = last.outcome, run.since(last.ended)
         result.load = Load(dict(traffic.fresh), dict(traffic.reused), run.since(traffic.last))
         if for_ever:
@@ -317,16 +324,16 @@ def stop_loaded(server: Server, way: Way, directory: Path, *, for_ever: bool = F
         return result
 
 
-async def _later(run: Run, traffic: Traffic) -> None:
-    await asyncio.sleep(max(0.0, run.pod.began + FRONT_LETS_GO - time.monotonic()))
-    traffic.gone.set()
+async def _after(run: Run, seconds: float, what: Coroutine[Any, Any, T]) -> T:
+    await asyncio.sleep(max(0.0, run.pod.began + seconds - time.monotonic()))
+    return await what
 
 
 # -- what proxies stand in front of -----------------------------------------------------------------------------------------
 
 
 async def _upstream() -> None:
-    """Serve on port 9000, as another Pod's application: `/` at once, `/slow` after four seconds."""
+    """Serve on port 9000, as another Pod's application: `/` after 20 ms, `/slow` after four seconds."""
     async with _listening() as server:
         await server.serve_forever()
 
@@ -344,10 +351,9 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     # A cancelled task is the end of the test; asyncio's own callback would report it.
     with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
         head = await reader.readuntil(b"\r\n\r\n")
-        body = b"fast\n"
-        if b" /slow " in head.split(b"\r\n")[0]:
-            await asyncio.sleep(4)
-            body = b"slow\n"
+        slow = b" /slow " in head.split(b"\r\n")[0]
+        await asyncio.sleep(4 if slow else 0.02)
+        body = b"slow\n" if slow else b"fast\n"
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
     writer.close()

@@ -9,7 +9,7 @@ from tests.servers.catalog import EITHER, KEPT, SERVERS, Server
 from tests.servers.conftest import require
 from tests.servers.scenario import BARE, HOOK, HOOK_INIT, IMAGE, RUN, TIMES, TINI, WRAP, Result, Way
 
-SLACK = 3.0
+SLACK = 5.0
 """Seconds for a loaded machine. Less than what is left of the drain's limit then: who waits for an idle connection is late."""
 
 NAMED = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
@@ -44,8 +44,15 @@ def test_an_init_that_forwards_signals_makes_it_worse(server: Server, directory:
     assert server.tini == _went(result), result
 
 
-@NAMED
-@pytest.mark.parametrize("way", [HOOK, WRAP, RUN], ids=lambda way: way.name)
+@pytest.mark.parametrize(
+    ("server", "way"),
+    [
+        pytest.param(s, way, id=f"{s.name}-{way.name}")
+        for s in SERVERS.values()
+        for way in (HOOK, WRAP, RUN)
+        if way is not RUN or not s.variant
+    ],
+)
 def test_nothing_is_lost(server: Server, way: Way, directory: Path):
     """In-flight finishes, new connections are served until then, an idle one holds nothing up, the server ends by itself."""
     require(server, helper=True)
@@ -85,4 +92,4 @@ def test_a_silent_connection_costs_the_patience_and_no_more(server: Server, dire
     result = scenario.stop_with_silence(server, WRAP, directory)
     story = f"{result}\n{result.logs}"
     assert not result.killed, story
-    assert result.exit_at < int(TIMES["delay-max"]) + int(TIMES["patience"]) + 2 * SLACK, story
+    assert result.exit_at < int(TIMES["delay-max"]) + int(TIMES["patience"]) + SLACK, story

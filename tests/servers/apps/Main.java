@@ -2,7 +2,7 @@ import com.sun.net.httpserver.HttpServer;
 import java.net.InetSocketAddress;
 import java.util.concurrent.Executors;
 
-/** {@code /} answers at once, {@code /slow} after four seconds: the JDK's own server, with no shutdown hook. */
+/** {@code /} answers after 20 ms, {@code /slow} after four seconds: the JDK's own server, with no shutdown hook. */
 public class Main {
     public static void main(String[] args) throws Exception {
         HttpServer server = HttpServer.create(new InetSocketAddress(8000), 128);
@@ -10,7 +10,7 @@ public class Main {
         server.createContext("/", exchange -> {
             boolean slow = exchange.getRequestURI().getPath().equals("/slow");
             try {
-                Thread.sleep(slow ? 4000 : 0);
+                Thread.sleep(slow ? 4000 : 20);
             } catch (InterruptedException end) {
                 Thread.currentThread().interrupt();
             }

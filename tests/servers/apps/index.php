@@ -1,8 +1,8 @@
 <?php
-// `/` answers at once, `/slow` after four seconds. Not by sleep(): a signal ends that early.
+// `/` answers after 20 ms, `/slow` after four seconds. Not by sleep(): a signal ends that early.
 header('Content-Type: text/plain');
 $slow = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH) === '/slow';
-for ($end = microtime(true) + ($slow ? 4 : 0); microtime(true) < $end;) {
-    usleep(20000);
+for ($end = microtime(true) + ($slow ? 4 : 0.02); microtime(true) < $end;) {
+    usleep(5000);
 }
 echo $slow ? "slow\n" : "fast\n";

@@ -1,4 +1,4 @@
-"""`/` answers at once, `/sleep` after ten seconds, `/slow` after four."""
+"""`/` answers after 20 ms, `/sleep` after ten seconds, `/slow` after four."""
 
 import time
 
@@ -7,6 +7,7 @@ from django.urls import path
 
 
 def normal(_: HttpRequest) -> HttpResponse:
+    time.sleep(0.02)
     return HttpResponse("OK")
 
 
