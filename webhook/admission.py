@@ -15,6 +15,7 @@ command line and the tests use exactly this. Sockets, limits and deadlines belon
 """
 
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -23,7 +24,7 @@ from webhook.config import Config
 from webhook.core.decision import Decision, Plan
 from webhook.core.patch import Op, render
 from webhook.core.plan import decide
-from webhook.core.pod import ABSENT, EMPTY, Metadata, Pod, Raw, present
+from webhook.core.pod import ABSENT, Metadata, Pod, Raw, present
 from webhook.core.reasons import REASONS
 from webhook.policy import resolve
 
@@ -108,6 +109,18 @@ class Answer(msgspec.Struct):
     warnings: int = 0
 
 
+class Verdict(msgspec.Struct, frozen=True):
+    """What is answered about a Pod, whoever asks: `Answer` without what is particular to one request."""
+
+    result: str
+    codes: tuple[str, ...]
+    audit: dict[str, str]
+    warnings: list[str]
+    ops: int = 0
+    patch: str = ""
+    """Base64, as it is sent."""
+
+
 class Outcome(msgspec.Struct):
     """A decided Pod: the plan and its operations."""
 
@@ -129,6 +142,11 @@ def mutate(pod: Pod, config: Config, namespace: str = "") -> Outcome:
 
 def answer(body: bytes | bytearray, config: Config) -> Answer:
     """Answer one POST. Never raises, whatever the body holds."""
+    return answer_by(body, lambda request: judge(request, config))
+
+
+def answer_by(body: bytes | bytearray, judged: Callable[[Request], tuple[Verdict, str]]) -> Answer:
+    """Answer one POST about a Pod by whoever judges it: `judge`, or one who remembers what `judge` said."""
     try:
         review = _review.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -140,20 +158,24 @@ def answer(body: bytes | bytearray, config: Config) -> Answer:
         return _invalid("request is missing" if request is None else "request.uid is missing")
     skip = _not_ours(request)
     if skip:
-        return _reply(request, "skipped", [Decision(skip)], [])
-    metadata = EMPTY
+        return _reply(request, _verdict("skipped", [Decision(skip)]))
     try:
-        pod = _pod.decode(request.object)
-        metadata = pod.metadata or EMPTY
-        outcome = mutate(pod, config, request.namespace or "")
+        verdict, name = judged(request)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         return _invalid(f"request.object is not a Pod: {_brief(error)}")
     except Exception as error:  # noqa: BLE001 - our bug is never the user's outage
-        made = _reply(request, "bug", [Decision("bug")], [], metadata)
+        made = _reply(request, _verdict("bug", [Decision("bug")]))
         made.log |= {"error": type(error).__name__, "at": place(error)}
         return made
+    return _reply(request, verdict, name)
+
+
+def judge(request: Request, config: Config) -> tuple[Verdict, str]:
+    """Judge the Pod of a request; gives its name too. Raises what `mutate` raises, and `msgspec.DecodeError` for what is no Pod."""
+    pod = _pod.decode(request.object)
+    outcome = mutate(pod, config, request.namespace or "")
     result = "skipped" if outcome.plan.skip or outcome.plan.idle else "patched" if outcome.ops else "unchanged"
-    return _reply(request, result, outcome.plan.decisions, outcome.ops, metadata)
+    return _verdict(result, outcome.plan.decisions, outcome.ops), name_of(pod.metadata)
 
 
 def allow(body: bytes | bytearray, code: str) -> Answer:
@@ -162,7 +184,7 @@ def allow(body: bytes | bytearray, code: str) -> Answer:
         uid = _head.decode(body).request.uid
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         return _invalid(f"body is not an {KIND}: {_brief(error)}")
-    return _reply(Request(uid=uid), "skipped", [Decision(code)], [])
+    return _reply(Request(uid=uid), _verdict("skipped", [Decision(code)]))
 
 
 def sentence(decision: Decision) -> str:
@@ -192,27 +214,33 @@ def _not_ours(request: Request) -> str:
     return "oversized" if len(request.object) > _LARGEST else ""
 
 
-def _reply(request: Request, result: str, decisions: list[Decision], ops: list[Op], metadata: Metadata = EMPTY) -> Answer:
+def name_of(metadata: Metadata | None) -> str:
+    """Give the name of a Pod, or what it will be made of."""
+    return "" if metadata is None else metadata.name or metadata.generate_name or ""
+
+
+def _verdict(result: str, decisions: Sequence[Decision], ops: Sequence[Op] = ()) -> Verdict:
     codes = tuple(dict.fromkeys([decision.code for decision in decisions]))
-    response = Response(request.uid, True)
-    if ops:
-        response.patch_type = "JSONPatch"
-        response.patch = b64encode(_encode(ops)).decode()
     warnings = [_warning(d) for d in decisions if REASONS[d.code].warn]
-    if warnings:
-        response.warnings = warnings[:_WARNINGS]
-    response.audit_annotations = {"result": result, "codes": ",".join(codes)}
+    patch = b64encode(_encode(ops)).decode() if ops else ""
+    return Verdict(result, codes, {"result": result, "codes": ",".join(codes)}, warnings[:_WARNINGS], len(ops), patch)
+
+
+def _reply(request: Request, verdict: Verdict, name: str = "") -> Answer:
+    patch_type = "JSONPatch" if verdict.patch else ""
+    response = Response(request.uid, True, patch_type, verdict.patch, verdict.warnings, verdict.audit)
     log: dict[str, Any] = {
         "uid": request.uid,
         "namespace": request.namespace or "",
-        "name": request.name or metadata.name or metadata.generate_name or "",
+        "name": request.name or name,
         "operation": request.operation,
         "dryRun": bool(request.dry_run),
-        "result": result,
-        "codes": codes,
-        "ops": len(ops),
+        "result": verdict.result,
+        "codes": verdict.codes,
+        "ops": verdict.ops,
     }
-    return Answer(200, _encode(Reply(API_VERSION, KIND, response)), result, codes, log, len(response.warnings))
+    reply = _encode(Reply(API_VERSION, KIND, response))
+    return Answer(200, reply, verdict.result, verdict.codes, log, len(verdict.warnings))
 
 
 def _warning(decision: Decision) -> str:

@@ -44,6 +44,7 @@ from starlette.exceptions import HTTPException
 from webhook import admission
 from webhook.config import Config
 from webhook.protocol import Door, Limits
+from webhook.replicas import Replicas
 from webhook.shutdown import Shutdown
 from webhook.telemetry import Log, Metrics
 from webhook.tls import POLL, Keeper, Terms
@@ -103,7 +104,9 @@ class Mutate:
     """`POST /mutate` as an ASGI application: limits and content type, the body, the decision, one answer."""
 
     def __init__(self, config: Config, metrics: Metrics, policy: str) -> None:
-        self._config, self._metrics, self._fail = config, metrics, policy == "Fail"
+        self._metrics, self._fail = metrics, policy == "Fail"
+        self._replicas = Replicas(config)
+        metrics.counters("podgrace_decisions", "Pods decided about, and those like one before.", "how", lambda: self._replicas.counts)
         self.large = 0
         self._shed = metrics.counter("podgrace_overload", "Reviews answered without a decision.", "cause", ("bytes", "deadline"))
 
@@ -118,7 +121,7 @@ class Mutate:
             limit = _timeout(scope["query_string"]) if scope["query_string"] else 0.0
             if limit and perf_counter() - start >= limit:
                 cause = "deadline"
-            answer = self._overloaded(body, cause) if cause else admission.answer(body, self._config)
+            answer = self._overloaded(body, cause) if cause else admission.answer_by(body, self._replicas.judge)
             status, out = answer.status, answer.body
             metrics.call(answer, len(body), perf_counter() - start)
             headers = [_HEADERS, (b"content-length", b"%d" % len(out))]

@@ -1,0 +1,105 @@
+"""What is remembered never differs from what would be decided anew: for every recorded review, and for Pods made to be confused."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.serving import REVIEW, SAMPLES, encode, review
+from webhook.admission import Answer, answer, answer_by
+from webhook.config import load, parse
+from webhook.replicas import LARGEST, MOST, Replicas
+
+CONFIG = load(None)
+CREATED = sorted(SAMPLES.glob("*.json"))
+
+
+def pod(**changes: Any) -> dict[str, Any]:
+    """Give the object of the recorded review, changed."""
+    return json.loads(REVIEW.read_bytes())["request"]["object"] | changes
+
+
+def asked(replicas: Replicas, body: bytes) -> Answer:
+    made = answer_by(body, replicas.judge)
+    assert made == answer(body, CONFIG), "the answer is the one that would be decided anew"
+    return made
+
+
+@pytest.mark.parametrize("path", CREATED, ids=lambda path: path.stem)
+def test_recorded_reviews_asked_twice_in_any_company(path: Path):
+    replicas = Replicas(CONFIG)
+    for other in (path, *CREATED, path):
+        asked(replicas, other.read_bytes())
+
+
+def test_replicas_with_names_and_tokens_of_their_own_are_decided_about_once():
+    replicas, text = Replicas(CONFIG), REVIEW.read_text()
+    token = text[text.index("kube-api-access-") :][:21]
+    for number in range(5):
+        tree = json.loads(text.replace(token, f"kube-api-access-ab{number}cd"))
+        tree["request"]["uid"] = f"uid-{number}"
+        tree["request"]["object"]["metadata"] |= {"name": f"web-{number}", "managedFields": [{"time": f"2026-01-01T00:00:0{number}Z"}]}
+        made = asked(replicas, encode(tree))
+        assert json.loads(made.body)["response"]["uid"] == f"uid-{number}"
+        assert made.log["name"] == f"web-{number}"
+    assert replicas.counts == {"decided": 1, "remembered": 4}
+
+
+CONFUSING: dict[str, list[dict[str, Any]]] = {
+    "namespace": [{"namespace": "shop"}, {"namespace": "kube-system"}, {"namespace": None}],
+    "label": [{"object": pod(metadata={"labels": {"podgrace.io/inject": value}})} for value in ("enabled", "disabled", "maybe")],
+    "annotation": [{"object": pod(metadata={"annotations": {"podgrace.io/delay": value}})} for value in ("5", "6", "x")],
+    "metadata": [
+        {"object": pod(metadata=value)} for value in (None, {}, {"annotations": None}, {"annotations": {}}, {"annotations": {"a": "b"}})
+    ],
+    "no-metadata": [{"object": {"spec": pod()["spec"]}}, {"object": {"metadata": {}, "spec": pod()["spec"]}}],
+    "order-of-members": [
+        {"object": {"spec": dict(sorted(pod()["spec"].items()))}},
+        {"object": {"spec": dict(reversed(pod()["spec"].items()))}},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", CONFUSING)
+def test_what_differs_is_told_apart(name: str):
+    replicas = Replicas(CONFIG)
+    for changes in CONFUSING[name] * 2:
+        asked(replicas, encode(review(**changes)))
+
+
+def test_a_name_like_a_token_never_passes_into_another_pod():
+    """A container named as the token is: its patch holds the name, so it is not remembered."""
+    replicas = Replicas(CONFIG)
+    for name in ("kube-api-access-aaaaa", "kube-api-access-bbbbb", "kube-api-access-\N{ASTERISK}"):
+        tree = review()
+        spec = tree["request"]["object"]["spec"]
+        spec["containers"][0]["name"] = name
+        spec["volumes"] = [{"name": name}, *spec["volumes"]]
+        made = asked(replicas, json.dumps(tree, separators=(",", ":")).encode())
+        assert made.result == "patched"
+    assert replicas.counts["remembered"] == 0
+
+
+def test_what_is_no_pod_is_refused_every_time():
+    replicas = Replicas(CONFIG)
+    for body in (encode(review(object={"spec": {"containers": 1}})), encode(review(object={"metadata": {"labels": 1}, "spec": {}}))) * 2:
+        assert asked(replicas, body).status == 400
+
+
+def test_memory_has_an_end():
+    replicas = Replicas(CONFIG)
+    for number in range(MOST + 50):
+        spec = copy.deepcopy(pod()["spec"]) | {"hostname": f"h{number}"}
+        answer_by(encode(review(object=pod(spec=spec))), replicas.judge)
+    assert len(replicas._known) == MOST
+    large = encode(review(object=pod(spec=pod()["spec"] | {"hostname": "x" * LARGEST})))
+    for _ in range(2):
+        asked(replicas, large)
+    assert replicas.counts == {"decided": MOST + 52, "remembered": 0}
+
+
+def test_another_configuration_remembers_nothing():
+    replicas, body = Replicas(parse("defaults: {delayMax: 20}")), REVIEW.read_bytes()
+    assert answer_by(body, replicas.judge).body != answer(body, CONFIG).body

@@ -1,0 +1,71 @@
+"""The Pods of one ReplicaSet are alike: decide once.
+
+In: requests, and who judges them. Out: the same verdicts; those on Pods that differ in nothing that is read are remembered. A rollout
+or the restart of a node sends the same Pod many times, and that is when speed counts. What is decided belongs to `admission`.
+
+The key is exact: the bytes of `spec`, and of the metadata all that is decoded but the names. One thing differs between replicas: the
+API server mounts the token of the service account under a name with five random characters. Those are replaced in the key by bytes that
+no UTF-8 text holds, and a verdict in whose patch they occur is not remembered; so a name can never pass from one Pod to another.
+"""
+
+import re
+from base64 import b64decode
+from typing import Final
+
+import msgspec
+
+from webhook.admission import Request, Verdict, judge, name_of
+from webhook.config import Config
+from webhook.core.pod import ABSENT, EMPTY, Metadata, Raw
+
+MOST: Final = 512
+"""Verdicts. With `LARGEST`, and patches of the Pod's own order of size, some 3 MiB with ordinary Pods, 30 MiB at the very worst."""
+LARGEST: Final = 16 << 10
+"""Bytes of a spec; larger ones are rare."""
+
+_TOKEN = re.compile(rb'"name"\s*:\s*"(kube-api-access-[a-z0-9]{5})"')
+_MASK: Final = b"kube-api-access-\xff"
+
+
+class _Object(msgspec.Struct):
+    """A Pod, its spec unread."""
+
+    metadata: Metadata | None = None
+    spec: Raw = ABSENT
+
+
+_object = msgspec.json.Decoder(_Object)
+_encode = msgspec.json.Encoder().encode
+
+
+class Replicas:
+    """Judges, and remembers."""
+
+    def __init__(self, config: Config) -> None:
+        self.counts = {"decided": 0, "remembered": 0}
+        self._config = config
+        self._known: dict[tuple[bytes, bytes], Verdict] = {}
+
+    def judge(self, request: Request) -> tuple[Verdict, str]:
+        """Judge the Pod of a request; gives its name too. Raises what `admission.judge` raises."""
+        pod = _object.decode(request.object)
+        spec = bytes(pod.spec)
+        if not 0 < len(spec) <= LARGEST:
+            self.counts["decided"] += 1
+            return judge(request, self._config)
+        metadata = pod.metadata or EMPTY
+        parts = (request.namespace, pod.metadata is None, metadata.namespace, metadata.labels, metadata.annotations)
+        found = _TOKEN.search(spec)
+        token = found[1] if found else b""
+        key = (spec.replace(token, _MASK) if token else spec, _encode(parts))
+        verdict = self._known.get(key)
+        if verdict is not None:
+            self.counts["remembered"] += 1
+            return verdict, name_of(pod.metadata)
+        self.counts["decided"] += 1
+        verdict, name = judge(request, self._config)
+        if not token or token not in b64decode(verdict.patch):
+            if len(self._known) >= MOST:
+                del self._known[next(iter(self._known))]
+            self._known[key] = verdict
+        return verdict, name
