@@ -4,14 +4,17 @@
  * Who stops the server:
  *   `run` is PID 1            it does the waiting too, the hook asks it to and returns when it has drained. The stop signal
  *                             that the kubelet sends next makes `run` stop the server.
- *   the server is PID 1       and its signal is TERM: the kubelet sends it as soon as the hook returns.
- *                             and it is another one: we send it, and return once nothing more can be lost. To wait longer is
- *                             not possible: the kernel kills a hook together with PID 1, the kubelet calls that a failed hook.
- *   it is another process     we send it, and wait until it and all below it have ended.
+ *   its signal is TERM,       and PID 1 is the server or takes TERM (an init that passes it on): the kubelet sends it as soon
+ *                             as the hook returns.
+ *   nothing is in flight      we send it, but from a process of its own, a moment after the hook has returned. The kernel kills
+ *                             a hook together with PID 1; the kubelet calls that a failed hook, and a runtime that is asked to
+ *                             stop a container at the very moment of its end may lose track of it.
+ *   the drain met its cap     we send it, and return once nothing more can be lost: TERM, which follows, would cut the rest.
  */
 #include "drain.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -26,7 +29,7 @@
 #include "signals.h"
 #include "stop.h"
 
-enum { POLL_MS = 100, QUICK_MS = 5, QUICK_FOR_MS = 300, FLUSH_MS = 2000, RESERVE_MS = 4000, SLACK_MS = 10000 };
+enum { POLL_MS = 100, QUICK_MS = 5, QUICK_FOR_MS = 300, FLUSH_MS = 2000, RESERVE_MS = 4000, SLACK_MS = 10000, ASIDE_MS = 200 };
 
 static struct phases phases;
 static struct members left;
@@ -158,6 +161,21 @@ static void find_server(const struct options *o, struct server *server) {
     }
 }
 
+/* Go on in a process of its own while the hook returns. True in the hook; false in the other, or where there is no fork. */
+static bool step_aside(int64_t delay) {
+    pid_t pid = fork();
+    if (pid != 0) {
+        return pid > 0;
+    }
+    setsid();
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++) {
+        dup2(null, fd); /* the runtime waits until nobody holds the hook's streams */
+    }
+    sleep_ms(delay);
+    return false;
+}
+
 static int drain_here(const struct options *o, int64_t end) {
     struct server server;
     struct stop stop;
@@ -185,13 +203,28 @@ static int drain_here(const struct options *o, int64_t end) {
     stop_plan(&stop, o, &server);
     bool here = o->stop && server.pid > 0;
     bool init = server.pid == 1 && !stop.group;
-    bool by_kubelet = init && stop.signal == SIGTERM && (server.profile != NULL ? server.profile->stop_command : o->stop_command) == NULL;
-    if (!here || by_kubelet) {
+    bool is_term = stop.signal == SIGTERM && (server.profile != NULL ? server.profile->stop_command : o->stop_command) == NULL;
+    bool taken = tree_handles(1, SIGTERM);
+    if (init && is_term && !taken) {
+        say("PID 1 has no handler for TERM: the kernel does not deliver it; mode wrap would", NULL);
+    }
+    if (!here || (is_term && !stop.group && (init || taken))) {
         record(o, &server, "left to the kubelet");
         return failed;
     }
     stop_text(&stop, &t);
     record(o, &server, next); /* now: after the signal there may be no time */
+    if (phases.at_end == 0 && phases.watch.method != BY_TIME) {
+        /* Where connections are permanent the signal comes first: what the kubelet sends is not what they need. */
+        if (step_aside(phases.observe ? ASIDE_MS : 0)) {
+            return failed;
+        }
+        pid_t before = server.pid;
+        find_server(o, &server);
+        if (server.pid != before) {
+            return failed;
+        }
+    }
     if (init) {
         stop_init(&stop);
     } else {

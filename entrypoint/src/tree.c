@@ -354,21 +354,27 @@ void tree_refresh(struct members *m) {
     m->n = kept;
 }
 
+/* A line of /proc/PID/status, as a set of signals; all of them if it is not there: then each is tried. */
+static uint64_t mask_of(const char *status, const char *name) {
+    const char *at = strstr(status, name);
+    uint64_t mask = 0;
+    if (at == NULL) {
+        return ~mask;
+    }
+    for (at += strlen(name); *at != '\n' && *at != '\0'; at++) {
+        mask = mask << 4 | (unsigned)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+    }
+    return mask;
+}
+
 bool tree_handles(pid_t pid, int signal) {
     char path[48], data[4096];
     proc_path(path, sizeof path, pid, "status");
     if (read_file(path, data, sizeof data) <= 0) {
         return true; /* not known: then it is tried */
     }
-    const char *caught = strstr(data, "\nSigCgt:\t");
-    if (caught == NULL) {
-        return true;
-    }
-    uint64_t mask = 0;
-    for (caught += 9; *caught != '\n' && *caught != '\0'; caught++) {
-        mask = mask << 4 | (unsigned)(*caught <= '9' ? *caught - '0' : *caught - 'a' + 10);
-    }
-    return (mask & signal_bit(signal)) != 0;
+    /* Caught by a handler; or blocked, as an init does that waits for signals by other means. */
+    return ((mask_of(data, "\nSigCgt:\t") | mask_of(data, "\nSigBlk:\t")) & signal_bit(signal)) != 0;
 }
 
 bool tree_is_ours(pid_t pid) {
