@@ -71,12 +71,19 @@ def _evict(api: Api, namespace: str, server: str) -> None:
     assert answer.status < 300, answer
 
 
+def _both(api: Api, namespace: str, server: str) -> None:
+    """Take a replica away, and evict one of those that stay: one is left to serve until the new one is ready."""
+    _scale(REPLICAS - 1)(api, namespace, server)
+    kube.wait("a Pod that goes", lambda: any(kube.going(pod) for pod in api.pods(namespace, server)))
+    _evict(api, namespace, server)
+
+
 DISTURBANCES: dict[str, Callable[[Api, str, str], None]] = {
     "rolling update": _restart,
     "eviction": _evict,
     "scale-down": _scale(REPLICAS - 1),
+    "scale-down and eviction": _both,
 }
-"""In the order in which they are done: each finds the replicas that the one before left ready."""
 
 
 def deploy(api: Api, namespace: str, servers: Sequence[str], variant: str, image: str) -> dict[str, str]:
