@@ -53,6 +53,27 @@ unit: $(VENV)/.dev helper ## every test that needs no cluster
 
 test: lint types contracts unit ## all that CI runs, but for the cluster
 
+# Any cluster by KUBECONFIG, with PODGRACE_IMAGE_BUILD and the other settings of tests/cluster/conftest.py; or the one beside this checkout.
+CLUSTER := $(wildcard $(abspath ../shared/cluster/cluster))
+ifneq ($(CLUSTER),)
+test-cluster: export KUBECONFIG = $(shell $(CLUSTER) kubeconfig)
+test-cluster: export PATH := $(PATH):$(dir $(shell dirname $$($(CLUSTER) kubeconfig)))bin
+test-cluster: export PODGRACE_CLIENT = $(CLUSTER) exec $(abspath $(BIN))/podgrace
+test-cluster: export PODGRACE_IMAGE_BUILD = $(CLUSTER) build
+test-cluster: export PODGRACE_BASE_IMAGE = localhost/python:3.11
+endif
+PODGRACE_IMAGE ?= podgrace.test/podgrace:dev
+PODGRACE_HELPER_IMAGE ?= podgrace.test/podgrace-helper:dev
+export PODGRACE_IMAGE PODGRACE_HELPER_IMAGE
+
+.PHONY: test-cluster
+test-cluster: $(VENV)/.dev ## install into a cluster and lose no request there (KUBECONFIG; PODGRACE_FULL=1 for the long measurement)
+	@test -z "$(CLUSTER)" || $(CLUSTER) up >/dev/null
+	@test -z "$$PODGRACE_IMAGE_BUILD" || for it in "webhook $$PODGRACE_IMAGE" "helper $$PODGRACE_HELPER_IMAGE"; do set -e -- $$it; \
+	  echo "building $$2"; $$PODGRACE_IMAGE_BUILD $$2 . --target $$1 --build-arg PYTHON_IMAGE=$${PODGRACE_BASE_IMAGE:-python:3.11-slim-bookworm} >/dev/null; \
+	  test -z "$$PODGRACE_IMAGE_LOAD" || $$PODGRACE_IMAGE_LOAD $$2; done
+	$(BIN)/pytest tests/cluster -n 0 --durations=15
+
 .PHONY: lock
 lock: $(VENV)/.dev ## make the locks anew from pyproject.toml
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
