@@ -14,8 +14,18 @@ from tests.cluster import kube
 from tests.cluster.kube import Api, Tree
 from tests.cluster.workloads import REPLICAS, manifest
 
-RATE, CONNECTIONS, SLOW_RATE = 4.0, 4, 0.3
-"""For one server: 4 + 4 quick requests a second over new and kept connections, and three answers of ten seconds in flight."""
+
+class Pressure(NamedTuple):
+    """The load on one server: quick requests a second of each kind of client, and answers of ten seconds."""
+
+    rate: float = 4
+    connections: int = 4
+    slow_rate: float = 0.3
+    new: bool = True
+
+
+USUAL = Pressure()
+
 
 _PODS_GONE = 180.0
 """Seconds until the last Pod that was told to stop is gone; above the grace period that podgrace asks for."""
@@ -140,13 +150,15 @@ class Place(NamedTuple):
     prove: Prove
 
 
-def run(place: Place, servers: Sequence[str], variant: str, disturbances: Sequence[str]) -> tuple[list[Row], dict[str, Tree]]:
+def run(
+    place: Place, servers: Sequence[str], variant: str, disturbances: Sequence[str], pressure: Pressure = USUAL
+) -> tuple[list[Row], dict[str, Tree]]:
     """Deploy, load, disturb, count; returns the rows, and each server's whole report."""
     api, namespace, image, prove = place
     addresses = deploy(api, namespace, servers, variant, image)
     started: dict[str, float] = {}
     phases: dict[str, list[Phase]] = {server: [] for server in servers}
-    processes = {server: _load(prove, address) for server, address in addresses.items()}
+    processes = {server: _load(prove, address, pressure) for server, address in addresses.items()}
     try:
         for server, process in processes.items():
             assert process.stderr
@@ -167,19 +179,14 @@ def run(place: Place, servers: Sequence[str], variant: str, disturbances: Sequen
     return rows, reports
 
 
-def _load(prove: Prove, address: str) -> "subprocess.Popen[str]":
-    options = [
-        "--rate",
-        str(RATE),
-        "--connections",
-        str(CONNECTIONS),
-        "--slow-url",
-        f"http://{address}/sleep",
-        "--slow-rate",
-        str(SLOW_RATE),
-    ]
-    command = prove(f"http://{address}/", *options, "--timeout", "15", "--slow-timeout", "45", "--until-eof", "-o", "json")
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def _load(prove: Prove, address: str, pressure: Pressure) -> "subprocess.Popen[str]":
+    options = ["--rate", str(pressure.rate), "--connections", str(pressure.connections), "--timeout", "15", "--until-eof", "-o", "json"]
+    if pressure.slow_rate:
+        options += ["--slow-url", f"http://{address}/sleep", "--slow-rate", str(pressure.slow_rate), "--slow-timeout", "45"]
+    if not pressure.new:
+        options.append("--no-new")
+    pipe = subprocess.PIPE
+    return subprocess.Popen(prove(f"http://{address}/", *options), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def _report(server: str, process: "subprocess.Popen[str]") -> Tree:

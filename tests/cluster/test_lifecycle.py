@@ -3,6 +3,7 @@
 One release of this module's own goes through all of it, in the order of the tests: others must not see it down.
 """
 
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -118,6 +119,12 @@ def test_while_the_webhook_is_down_pods_start_and_are_found(life: Life) -> None:
     wait_serving(release, life.namespace)
     assert is_injected(try_pod(api, life.namespace).body)
     assert not try_pod(api, life.namespace).warnings
+
+    api.create(simple_pod("seen"), life.namespace)
+    listed = kube.run("kubectl", "get", "namespaces,pods", "--all-namespaces", "-o", "json").stdout
+    audit = kube.run(*install.PODGRACE, "audit", "-f", "-", "-o", "json", check=False, input=listed)
+    found = [row["pod"] for row in json.loads(audit.stdout) if row["namespace"] == life.namespace]
+    assert (audit.returncode, found) == (3, ["missed"]), audit.stderr
 
 
 def test_self_managed_certificates_need_few_rights_and_no_hand(life: Life) -> None:

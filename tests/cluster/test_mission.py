@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster import mission
 from tests.cluster.install import Release
-from tests.cluster.mission import Place, Prove, Row
+from tests.cluster.mission import Place, Pressure, Prove, Row
 from tests.cluster.workloads import SERVERS
 
 FULL = bool(os.environ.get("PODGRACE_FULL"))
@@ -54,3 +54,18 @@ def test_a_plain_sleep_loses_what_is_in_flight(place: Place, tally: Tally) -> No
     tally("sleep", mission.told(rows))
     cut = {row.server for row in rows if row.client == "slow" and row.lost}
     assert {"exits", "nginx", "php-fpm", "django", "node", "demo"} <= cut
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not FULL, reason="part of the long measurement: PODGRACE_FULL=1")
+@pytest.mark.parametrize("variant", ["sleep", "podgrace"])
+def test_clients_that_never_pause_on_their_connections(here: Place, tally: Tally, variant: str) -> None:
+    """The hard case: a kept connection that is in use all the time never shows the helper a calm moment, and nobody tells the client.
+
+    What is cut when the wait is over goes back to the client without a byte of answer; it sends such a request again, if it may.
+    """
+    busy = Pressure(rate=50, connections=4, slow_rate=0, new=False)
+    rows, _ = mission.run(here, ["nginx", "gunicorn", "node"], variant, ["rolling update"], busy)
+    tally(f"busy-{variant}", mission.told(rows))
+    if variant == "podgrace":
+        assert not lost(rows)
