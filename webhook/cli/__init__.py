@@ -24,17 +24,16 @@ from typing import Any
 
 import msgspec
 
-from certs.cli import add_parser as add_certs_parser
 from webhook import __version__
-from webhook.cli import audit, check, demo, manifests, prove, show, workloads
+from webhook.cli import audit, manifests, show, workloads
 from webhook.config import Config, ConfigError, load
 from webhook.server import ServeOptions, serve
 
 OK, UNUSABLE, USAGE, DIFFERS, BUG = range(5)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
+def parser(first: str = "") -> argparse.ArgumentParser:
+    """Build the command line. `first`: its first word, if known: the server, which runs for months, carries no library of the others."""
     top = argparse.ArgumentParser(prog="podgrace", description="Rolling updates of any Kubernetes workload without one lost request.")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
@@ -137,18 +136,23 @@ def parser() -> argparse.ArgumentParser:
     config_option(made)
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
-    made = command("demo", demo.run, "Serve once with throw-away certificates and show what happens to a sample Pod.")
-    config_option(made)
-    prove.add_parser(commands)
-    check.add_parser(commands)
     command("version", _version, "Print the version.")
-    add_certs_parser(commands)
+    if first != "serve":
+        from certs.cli import add_parser as add_certs_parser  # noqa: PLC0415 - 10 MB of cryptography
+        from webhook.cli import check, demo, prove  # noqa: PLC0415
+
+        made = command("demo", demo.run, "Serve once with throw-away certificates and show what happens to a sample Pod.")
+        config_option(made)
+        prove.add_parser(commands)
+        check.add_parser(commands)
+        add_certs_parser(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = parser(words[0] if words else "").parse_args(words)
     try:
         return int(args.func(args))
     except (ConfigError, manifests.ManifestError) as error:
