@@ -108,7 +108,12 @@ def installed(api: Api, values: Tree, prepare: Callable[[Release], None] = lambd
 
 def wait_serving(release: Release, namespace: str) -> None:
     """Wait until the API server's calls arrive: it trusts the certificate, and has seen the configuration."""
-    kube.wait("the first mutation", lambda: is_injected(try_pod(release.api, namespace, labels={"podgrace.io/inject": "enabled"}).body), 90)
+
+    def mutated() -> bool:
+        answer = try_pod(release.api, namespace, labels={"podgrace.io/inject": "enabled"})
+        return answer.status < 300 and is_injected(answer.body)  # under Fail it is refused until then
+
+    kube.wait("the first mutation", mutated, 90)
 
 
 def try_pod(api: Api, namespace: str, *, labels: "dict[str, str] | None" = None, **spec: Any) -> Answer:
