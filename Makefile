@@ -74,6 +74,10 @@ test-cluster: $(VENV)/.dev ## install into a cluster and lose no request there (
 	  test -z "$$PODGRACE_IMAGE_LOAD" || $$PODGRACE_IMAGE_LOAD $$2; done
 	$(BIN)/pytest tests/cluster -n 0 --durations=15
 
+.PHONY: bench
+bench: $(VENV)/.runtime ## how fast the webhook is, and the obvious way to write it beside it
+	$(BIN)/python tests/bench/speed.py
+
 .PHONY: lock
 lock: $(VENV)/.dev ## make the locks anew from pyproject.toml
 	$(LOCK) pyproject.toml -o requirements/runtime.txt

@@ -1,14 +1,17 @@
 """A load client: keep-alive TLS connections that each send the next call as soon as the last is answered.
 
-In: a port, a CA, a body, a number of connections, seconds. Out: calls a second and latencies, as JSON on standard output. A process of
-its own, to be pinned to another core than the server's; it checks the status and the length of every answer, and reads no more of it.
+In: a port, a CA, a body, a number of connections, seconds; whether every Pod shall be another. Out: calls a second and latencies, as JSON
+on standard output. A process of its own, to be pinned to another core than the server's; it checks the status and the length of every
+answer, and reads no more of it.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
@@ -17,7 +20,7 @@ import uvloop
 class Caller(asyncio.Protocol):
     """One connection: one call at a time."""
 
-    def __init__(self, request: bytes, latencies: list[float], done: asyncio.Future) -> None:
+    def __init__(self, request: Callable[[], bytes], latencies: list[float], done: asyncio.Future) -> None:
         self.request, self.latencies, self.done = request, latencies, done
         self.running = True
         self.buffer = b""
@@ -28,7 +31,7 @@ class Caller(asyncio.Protocol):
 
     def call(self) -> None:
         self.start = time.perf_counter()
-        self.transport.write(self.request)
+        self.transport.write(self.request())
 
     def data_received(self, data: bytes) -> None:
         self.buffer = data if not self.buffer else self.buffer + data
@@ -54,16 +57,28 @@ class Caller(asyncio.Protocol):
             self.done.set_exception(exc or RuntimeError("closed by the server"))
 
 
-async def load(port: int, ca: str, body: bytes, connections: int, seconds: float) -> dict[str, float]:
+def requests(port: int, body: bytes, *, different: bool) -> Callable[[], bytes]:
+    """Write requests as the API server does; `different`: with a hostname in each spec that was never there before."""
+    mark = b'"hostname":"h0000000",'
+    if different:
+        body = body.replace(b'"spec":{', b'"spec":{' + mark, 1)
+    whole = (
+        f"POST /mutate?timeout=10s HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: kube-apiserver-admission\r\n"
+        f"Content-Length: {len(body)}\r\nAccept: application/json, */*\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n"
+    ).encode() + body
+    if not different:
+        return lambda: whole
+    at = whole.index(mark) + mark.index(b"0")
+    before, after, numbers = whole[:at], whole[at + 7 :], itertools.count()
+    return lambda: b"%b%07d%b" % (before, next(numbers), after)
+
+
+async def load(port: int, ca: str, request: Callable[[], bytes], connections: int, seconds: float) -> dict[str, float]:
     """Warm up for a tenth, then measure."""
     loop = asyncio.get_running_loop()
     context = ssl.create_default_context(cafile=ca)
-    head = (
-        f"POST /mutate?timeout=10s HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: kube-apiserver-admission\r\n"
-        f"Content-Length: {len(body)}\r\nAccept: application/json, */*\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n"
-    )
     latencies: list[float] = []
-    callers = [Caller(head.encode() + body, latencies, loop.create_future()) for _ in range(connections)]
+    callers = [Caller(request, latencies, loop.create_future()) for _ in range(connections)]
     for caller in callers:
         await loop.create_connection(lambda caller=caller: caller, "localhost", port, ssl=context)
     await asyncio.sleep(seconds / 10)
@@ -90,8 +105,10 @@ def main() -> None:
     parser.add_argument("body", type=Path)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--different", action="store_true")
     args = parser.parse_args()
-    print(json.dumps(uvloop.run(load(args.port, args.ca, args.body.read_bytes(), args.connections, args.seconds))))
+    request = requests(args.port, args.body.read_bytes(), different=args.different)
+    print(json.dumps(uvloop.run(load(args.port, args.ca, request, args.connections, args.seconds))))
 
 
 if __name__ == "__main__":

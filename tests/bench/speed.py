@@ -1,0 +1,168 @@
+"""How fast the webhook is: `make bench` prints it.
+
+In: the recorded review of a Deployment's Pod with two containers. Out: where the time of a decision goes; calls a second over HTTPS,
+the whole server with every feature on, pinned to one core, its clients to another; and the same for the obvious way to write it.
+Ratios of one run say more than figures: both sides had the same machine, at the same time.
+"""
+
+import copy
+import gc
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonpatch
+import msgspec
+
+from certs.local import ephemeral
+from webhook import admission
+from webhook.admission import Review
+from webhook.config import load
+from webhook.core.patch import render
+from webhook.core.plan import decide
+from webhook.core.pod import Pod
+from webhook.policy import resolve
+from webhook.replicas import Replicas
+
+HERE = Path(__file__).parent
+SAMPLE = HERE.parent / "samples" / "deployment-nginx-and-django-create.json"
+SECONDS = float(os.environ.get("SECONDS", "5"))
+CONNECTIONS = 16
+
+
+def micros(function: Callable[[], Any], rounds: int = 60, calls: int = 200) -> float:
+    """Time a call: the best of many short rounds, since whatever else runs only ever adds."""
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        best = min(best, (time.perf_counter() - start) / calls)
+    return best * 1e6
+
+
+def row(name: str, value: float, unit: str, note: str = "") -> None:
+    print(f"  {name:44} {value:>10,.1f} {unit:6} {note}")
+
+
+def decision(body: bytes) -> None:
+    config, replicas = load(None), Replicas(load(None))
+    review_decoder, pod_decoder, encode = msgspec.json.Decoder(Review), msgspec.json.Decoder(Pod), msgspec.json.Encoder().encode
+    request = review_decoder.decode(body).request
+    assert request is not None
+    pod = pod_decoder.decode(request.object)
+    settings = resolve(pod, config)
+    plan = decide(pod, settings, config.operator, "samples")
+    ops = render(pod, plan, config.operator)
+    before = json.loads(body)["request"]["object"]
+    after = jsonpatch.apply_patch(copy.deepcopy(before), json.loads(encode(ops)))
+    print(f"A decision, without I/O ({SAMPLE.name}, {len(body)} bytes, {len(pod.spec.containers)} containers, {len(ops)} operations)")
+    gc.freeze()
+    row(
+        "decode: envelope, then what is read of the Pod",
+        micros(lambda: pod_decoder.decode(review_decoder.decode(body).request.object)),
+        "µs",
+    )
+    row("settings from annotations", micros(lambda: resolve(pod, config)), "µs")
+    row("decide, every reason recorded", micros(lambda: decide(pod, settings, config.operator, "samples")), "µs")
+    row("render the operations", micros(lambda: render(pod, plan, config.operator)), "µs")
+    row("encode the patch", micros(lambda: b64encode(encode(ops))), "µs")
+    whole = micros(lambda: admission.answer(body, config))
+    again = micros(lambda: admission.answer_by(body, replicas.judge))
+    row("the whole answer, first Pod of its kind", whole, "µs")
+    row("the whole answer, its replicas", again, "µs", f"{whole / again:.1f} x as fast")
+    diff = micros(lambda: jsonpatch.make_patch(before, after), 20, 20)
+    row("only to compare: jsonpatch.make_patch", diff, "µs", f"{diff / whole:.1f} x a whole answer of ours")
+
+
+def https(name: str, command: list[str], directory: Path, port: int, *options: str) -> dict[str, float]:
+    """Start a server on the first core, load it from the last, stop it."""
+    cores = sorted(os.sched_getaffinity(0))
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores[:1]))  # noqa: PLW1509
+    try:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        load_command = [sys.executable, str(HERE / "load.py"), str(port), str(directory / "ca.crt"), str(SAMPLE), *options]
+        spent = cpu(server.pid)
+        ran = subprocess.run(
+            [*load_command, "--connections", str(CONNECTIONS), "--seconds", str(SECONDS)],
+            check=True,
+            capture_output=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores[-1:]),
+        )
+        found = json.loads(ran.stdout)
+        # The load warms up for a tenth of its time; those calls are in the server's CPU time too.
+        found["cpu"] = (cpu(server.pid) - spent) / (found["calls"] * 1.1) * 1e6
+        found["rss"] = memory(server.pid)
+    finally:
+        server.terminate()
+        server.wait(30)
+    row(
+        name,
+        found["perSecond"],
+        "/s",
+        f"p50 {found['p50ms']:.2f} ms, p99 {found['p99ms']:.2f} ms, {found['cpu']:.0f} µs of CPU a call, {found['rss']:.0f} MiB",
+    )
+    return found
+
+
+def cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def main() -> None:
+    body = SAMPLE.read_bytes()
+    load_before = os.getloadavg()[0]
+    print(f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, load {load_before:.1f} before this began\n")
+    decision(body)
+    print(f"\nOver HTTPS: one core for the server, {CONNECTIONS} connections kept alive, {SECONDS:g} s each, every answer's status checked")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        ephemeral(directory, ["localhost"])
+
+        def serve() -> tuple[list[str], int]:
+            port = free_port()
+            listen = ["--host", "127.0.0.1", "--port", str(port), "--plain-port", "0"]
+            return [sys.executable, "-m", "webhook.cli", "serve", *listen, "--cert-dir", name, "--drain-seconds", "0"], port
+
+        command, port = serve()
+        replicas = https("podgrace, replicas of one workload", command, directory, port)
+        command, port = serve()
+        different = https("podgrace, every Pod another", command, directory, port, "--different")
+        port = free_port()
+        naive = https("the obvious way (naive.py)", [sys.executable, str(HERE / "naive.py"), str(port), name], directory, port)
+    for kind, found in (("replicas", replicas), ("every Pod another", different)):
+        faster, cheaper = found["perSecond"] / naive["perSecond"], naive["cpu"] / found["cpu"]
+        print(f"  {kind}: {faster:.1f} x the calls of the obvious way, at {1 / cheaper:.2f} of its CPU time a call")
+
+
+if __name__ == "__main__":
+    main()
