@@ -29,6 +29,7 @@ class Program:
     port: int = 8000
     files: tuple[tuple[str, str], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    user: int = 0
     own_signal: bool = True
     """Whether its official image has a stop signal of its own."""
 
@@ -79,8 +80,14 @@ def python(program: str) -> str:
     return str(VENV / "bin" / program)
 
 
-def _one(*command: str, files: tuple[tuple[str, str], ...] = (), env: tuple[tuple[str, str], ...] = ()) -> dict[str, Program]:
-    return {"web": Program(command, files=files, env=env)}
+def _one(
+    *command: str, files: tuple[tuple[str, str], ...] = (), env: tuple[tuple[str, str], ...] = (), user: int = 0
+) -> dict[str, Program]:
+    return {"web": Program(command, files=files, env=env, user=user)}
+
+
+def _package(name: str) -> tuple[str, ...]:
+    return (python("python"), "-c", f"import importlib.metadata as m; print(m.version('{name}'))")
 
 
 _PATH = (("PYTHONPATH", str(APPS)),)
@@ -109,14 +116,14 @@ SERVERS: Final = {
             "gunicorn-sync",
             _gunicorn("--workers=6"),
             "gunicorn",
-            (python("gunicorn"), "--version"),
+            _package("gunicorn"),
             {"TERM": KEPT},
         ),
         Server(
             "gunicorn-gthread",
             _gunicorn("--workers=2", "--threads=12"),
             "gunicorn",
-            (python("gunicorn"), "--version"),
+            _package("gunicorn"),
             {"TERM": KEPT},
             after=2.0,
             for_ever=2,
@@ -125,7 +132,7 @@ SERVERS: Final = {
             "gunicorn-uvicorn",
             _gunicorn("--workers=2", "--worker-class=uvicorn_worker.UvicornWorker", app="asgi:application"),
             "gunicorn",
-            (python("gunicorn"), "--version"),
+            _package("gunicorn"),
             {"TERM": KEPT},
             variant=True,
         ),
@@ -142,7 +149,7 @@ SERVERS: Final = {
                 env=_PATH,
             ),
             "uwsgi",
-            (python("uwsgi"), "--version"),
+            _package("uwsgi"),
             {"TERM": LOST},
             term_ends=False,
             after=2.0,
@@ -179,7 +186,7 @@ SERVERS: Final = {
         ),
         Server(
             "haproxy",
-            _one("/usr/sbin/haproxy", "-W", "-db", "-f", "@DIR@/haproxy.cfg", files=(("haproxy.cfg", "haproxy.cfg"),)),
+            _one("/usr/sbin/haproxy", "-W", "-db", "-f", "@DIR@/haproxy.cfg", files=(("haproxy.cfg", "haproxy.cfg"),), user=99),
             "haproxy",
             ("/usr/sbin/haproxy", "-v"),
             {"TERM": LOST, "USR1": KEPT},
@@ -189,7 +196,7 @@ SERVERS: Final = {
             "uvicorn",
             _one(python("uvicorn"), "--host=0.0.0.0", "--no-access-log", "asgi:application", env=_PATH),
             "uvicorn",
-            (python("uvicorn"), "--version"),
+            _package("uvicorn"),
             {"TERM": KEPT},
             codes=frozenset({0, 143}),
             for_ever=2,
@@ -198,7 +205,7 @@ SERVERS: Final = {
             "uvicorn-workers",
             _one(python("uvicorn"), "--host=0.0.0.0", "--no-access-log", "--workers=2", "asgi:application", env=_PATH),
             "uvicorn",
-            (python("uvicorn"), "--version"),
+            _package("uvicorn"),
             {"TERM": KEPT},
             after=1.0,
             variant=True,
@@ -207,14 +214,14 @@ SERVERS: Final = {
             "granian",
             _one(python("granian"), "--host=0.0.0.0", "--interface=asgi", "--workers=2", "asgi:application", env=_PATH),
             "granian",
-            (python("granian"), "--version"),
+            _package("granian"),
             {"TERM": KEPT},
         ),
         Server(
             "hypercorn-workers",
             _one(python("hypercorn"), "--bind=0.0.0.0:8000", "--workers=2", "asgi:application", env=_PATH),
             "hypercorn",
-            (python("hypercorn"), "--version"),
+            _package("hypercorn"),
             {"TERM": LOST},
             after=1.0,
         ),
@@ -222,7 +229,7 @@ SERVERS: Final = {
             "waitress",
             _one(python("waitress-serve"), "--listen=0.0.0.0:8000", "--threads=24", "wsgi:application", env=_PATH),
             "waitress",
-            (python("python"), "-c", "import importlib.metadata as m; print(m.version('waitress'))"),
+            _package("waitress"),
             {"TERM": KEPT},
             term_ends=False,
             tini=LOST,
@@ -232,7 +239,7 @@ SERVERS: Final = {
             "runserver",
             _one(python("python"), str(APPS / "manage.py"), "runserver", "0.0.0.0:8000", env=_PATH),
             "dev-server",
-            (python("django-admin"), "--version"),
+            _package("django"),
             {"TERM": LOST},
             fast_body=b"OK",
             slow_body=b"Sleep finished",
@@ -242,7 +249,7 @@ SERVERS: Final = {
             "runserver-noreload",
             _one(python("python"), str(APPS / "manage.py"), "runserver", "--noreload", "0.0.0.0:8000", env=_PATH),
             "dev-server",
-            (python("django-admin"), "--version"),
+            _package("django"),
             {"TERM": KEPT},
             fast_body=b"OK",
             slow_body=b"Sleep finished",
@@ -253,7 +260,7 @@ SERVERS: Final = {
         ),
         Server(
             "node",
-            _one("/usr/bin/node", str(APPS / "server.js")),
+            _one("/usr/bin/node", "@DIR@/server.js", files=(("server.js", "server.js"),), user=1000),
             "node",
             ("/usr/bin/node", "--version"),
             {"TERM": KEPT},
@@ -264,7 +271,7 @@ SERVERS: Final = {
         ),
         Server(
             "node-handler",
-            _one("/usr/bin/node", str(APPS / "server.js"), env=(("GRACEFUL", "1"),)),
+            _one("/usr/bin/node", "@DIR@/server.js", files=(("server.js", "server.js"),), env=(("GRACEFUL", "1"),), user=1000),
             "node",
             ("/usr/bin/node", "--version"),
             {"TERM": KEPT},
@@ -293,7 +300,7 @@ _DEMO: Final = {
     "slow_body": b"Sleep finished",
     "slow_seconds": 10.0,
     "grace": 15,
-    "annotations": {"drain-timeout": "20"},
+    "annotations": {"drain-timeout": "10"},
     "version": ("/usr/sbin/nginx", "-v"),
 }
 
@@ -353,7 +360,8 @@ def version(server: Server) -> str:
     """Ask the server itself."""
     done = subprocess.run(server.version, capture_output=True, text=True, check=False, timeout=60)
     words = (done.stdout + done.stderr).replace("/", " ").replace(",", " ").replace('"', " ").split()
-    return next((word.lstrip("v") for word in words if word.lstrip("v")[:1].isdigit()), "?")
+    found = next(word.lstrip("v") for word in words if word.lstrip("v")[:1].isdigit())
+    return found.partition("-")[0]
 
 
 def images(server: Server, stop_signal: str, init: tuple[str, ...], directory: Path) -> dict[str, Image]:

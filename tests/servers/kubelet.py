@@ -120,6 +120,7 @@ class Pod:
 
     def _open(self, path: Path) -> BinaryIO:
         log = path.open("ab", buffering=0)
+        path.chmod(0o666)  # a runtime gives the container's user its own output
         self._logs.append(log)
         return log
 

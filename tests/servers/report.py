@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.servers.catalog import DEMOS, ROOT, SERVERS, Server, version
+from tests.servers.catalog import DEMOS, LOST, ROOT, SERVERS, Server, version
 from tests.servers.scenario import RESULTS
 
 PAGE = ROOT / "docs" / "profiles.md"
@@ -44,8 +44,9 @@ def lost(result: dict[str, Any]) -> str:
     load = result["load"]
     total = sum(load["fresh"].values()) + sum(load["reused"].values())
     bad = total - load["fresh"].get("answered", 0) - load["reused"].get("answered", 0)
+    refused = load["fresh"].get("refused", 0) + load["reused"].get("refused", 0) + (result["slow"] == "refused")
     bad += result["slow"] != "answered"
-    return f"{bad} of {total + 1}"
+    return f"{bad} of {total + 1}" + (f" ({refused} refused)" if refused else "")
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -78,15 +79,17 @@ def measured() -> list[str]:
                 bare.append([title, signal, in_flight(result), later(result), over(result)])
         tried = {"hook": True, "hook-tini": bool(server.tini), "wrap": True, "run": server.name in SERVERS and not server.variant}
         stops = [need(server, way) if wanted else None for way, wanted in tried.items()]
-        with_it.append([title, server.profile, *(f"{in_flight(stop)}, {over(stop)}" if stop else "-" for stop in stops)])
+        wrapped = stops[2]
+        late = f"{(wrapped['hook_at'] - wrapped['slow_at']) * 1000:.0f} ms" if wrapped else "-"
+        with_it.append([title, server.profile, *(f"{in_flight(stop)}, {over(stop)}" if stop else "-" for stop in stops), late])
         if server.name in SERVERS:
             first = None if server.variant else need(server, "load-bare")
             second = need(server, "load-wrap")
+            sleep = need(server, "load-sleep") if server.bare["TERM"] == LOST and not server.variant else None
             third = None if server.for_ever is None else need(server, "load-wrap-forever")
             if second:
-                load.append(
-                    [title, lost(first) if first else "-", lost(second), f"{second['exit_at']:.1f} s", lost(third) if third else "-"]
-                )
+                counts = [lost(result) if result else "-" for result in (first, sleep, second)]
+                load.append([title, *counts, f"{second['exit_at']:.1f} s", lost(third) if third else "-"])
     if missing:
         sys.exit(f"not measured: {', '.join(missing)}; run: python tests/servers/report.py --run")
     machine = f"Linux {platform.release()}, {platform.machine()}, PID 1 of its own PID namespace, the default capabilities of a container."
@@ -99,11 +102,22 @@ def measured() -> list[str]:
         "",
         "### With podgrace",
         "",
-        *table(["server", "profile", "`hook`", "`hook` below tini", "`wrap`", "PID 1 alone (`prestop: disabled`)"], with_it),
+        *table(
+            [
+                "server",
+                "profile",
+                "`hook`",
+                "`hook` below tini",
+                "`wrap`",
+                "PID 1 alone (`prestop: disabled`)",
+                "`wrap`: hook returns after the last byte",
+            ],
+            with_it,
+        ),
         "",
-        "### Under load",
+        "### Under load: requests lost",
         "",
-        *table(["server", "bare: lost", "`wrap`: lost", "over after", "`wrap`, clients that never let go: lost"], load),
+        *table(["server", "bare", "`preStop: sleep`", "`wrap`", "over after", "`wrap`, clients that never let go"], load),
     ]
 
 

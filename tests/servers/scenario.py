@@ -74,6 +74,10 @@ RUN: Final = Way("run", labelled=True, command=True, annotations={"prestop": "di
 """PID 1 alone, with the image's own stop signal: nothing runs before it."""
 
 
+SLEEP: Final = Way("sleep", labelled=True, annotations={"mode": "sleep"})
+"""The native sleep alone, as everybody can write it."""
+
+
 @dataclass
 class Load:
     """What clients counted."""
@@ -127,6 +131,8 @@ def manifest(server: Server, way: Way, images: dict[str, Any], extra: dict[str, 
     containers = []
     for (name, program), (image, content) in zip(server.programs.items(), images.items(), strict=True):
         container: dict[str, Any] = {"name": name, "image": image, "ports": [{"containerPort": program.port}]}
+        if program.user:
+            container["securityContext"] = {"runAsUser": program.user}
         if way.command:
             container["command"] = list(content.entrypoint)
         containers.append(container)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.servers import scenario
-from tests.servers.catalog import SERVERS, Server
+from tests.servers.catalog import LOST, SERVERS, Server
 from tests.servers.conftest import require
-from tests.servers.scenario import BARE, WRAP
+from tests.servers.scenario import BARE, SLEEP, WRAP
 
 NAMED = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
 
@@ -19,6 +19,16 @@ def test_a_bare_stop_loses_requests_until_the_front_has_let_go(server: Server, d
     assert result.load is not None
     # Those that ignore their signal as PID 1 serve on until they are killed.
     assert (result.load.lost > 0) != bool(server.tini), result
+
+
+@pytest.mark.parametrize("server", [s for s in SERVERS.values() if s.bare["TERM"] == LOST and not s.variant], ids=lambda s: s.name)
+def test_a_sleep_alone_cuts_what_is_still_in_flight_then(server: Server, directory: Path):
+    """It keeps what arrives before the front has let go, if it is long enough; the signal that follows it is the wrong one all the same."""
+    require(server, helper=False)
+    result = scenario.stop_loaded(server, SLEEP, directory)
+    assert result.load is not None
+    assert result.load.fresh.keys() == {"answered"}, result
+    assert result.slow != "answered", result
 
 
 @NAMED
