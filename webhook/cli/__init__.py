@@ -27,7 +27,6 @@ import msgspec
 from webhook import __version__
 from webhook.cli import audit, manifests, show, workloads
 from webhook.config import Config, ConfigError, load
-from webhook.server import ServeOptions, serve
 
 OK, UNUSABLE, USAGE, DIFFERS, BUG = range(5)
 
@@ -228,6 +227,8 @@ def _file(run: Callable[[argparse.Namespace, str, str, Config], int]) -> Callabl
 
 
 def _serve(args: argparse.Namespace) -> int:
+    from webhook.server import ServeOptions, serve  # noqa: PLC0415 - 20 MB that `certs run`, beside it for months, does not need
+
     directory = Path(args.cert_dir)
     ca = directory / "ca.crt"
     options = ServeOptions(
