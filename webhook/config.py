@@ -136,7 +136,12 @@ class Config(msgspec.Struct, frozen=True):
 
 def load(path: Path | str | None) -> Config:
     """Read a file; None gives the defaults. Raises `ConfigError` with every problem, `OSError` if the file cannot be read."""
-    return parse("" if path is None else Path(path).read_text(encoding="utf-8"), str(path or "defaults"))
+    if path is None:
+        return parse("", "defaults")
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [f"not UTF-8 at byte {error.start}"]) from error
 
 
 def parse(text: str, where: str = "configuration") -> Config:

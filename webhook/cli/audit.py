@@ -63,9 +63,9 @@ class Finding(msgspec.Struct, rename="camel"):
 def run(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Judge every Pod in `text`."""
     pods, namespaces = _sorted_out(_items(text, where), where)
+    found = sorted(_judged(pods, namespaces, config, where), key=lambda f: (f.namespace, f.pod))
     if pods and not namespaces:
         print(f"podgrace: {where}: no namespaces in it, so only the Pods' own labels count", file=sys.stderr)
-    found = sorted(_judged(pods, namespaces, config, where), key=lambda f: (f.namespace, f.pod))
     if args.output == "json":
         whole = {"version": config.operator.version, "pods": len(pods), "findings": found}
         print(msgspec.json.format(msgspec.json.encode(whole), indent=2).decode())

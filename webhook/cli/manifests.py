@@ -21,7 +21,6 @@ import jsonpatch
 import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
-from ruamel.yaml.error import YAMLError
 
 from webhook.admission import Outcome, mutate
 from webhook.config import Config
@@ -47,6 +46,8 @@ _NODES: Final = 1_000_000
 
 _START = re.compile(r"^(?=---(?:[ \t\r\n]|\Z))", re.MULTILINE)
 _BARE_START = re.compile(r"---[ \t]*(?:#[^\n]*)?\r?\n")
+_ITEM = re.compile(r"- *(?=[^ ])")
+_END = re.compile(r"^\.\.\.(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 
 T = TypeVar("T")
@@ -74,11 +75,16 @@ class Piece:
         self.text, self.where = text, where
         found = _BARE_START.match(text)
         self._head = found[0] if found else ""
-        self._body = text[len(self._head) :]
+        body, mark, rest = _parted(text[len(self._head) :])
+        self._body, self._tail = body, mark + rest
         self._json = self._body.lstrip()[:1] in ("{", "[") and _is_json(self._body)
         self.documents = [json.loads(self._body)] if self._json else _load(self._body, where)
         sizes: dict[int, int] = {}
-        if sum(_size(document, sizes, where) for document in self.documents) > _NODES:
+        try:
+            size = sum(_size(document, sizes, where) for document in self.documents)
+        except RecursionError as error:
+            raise ManifestError(f"{where}: nested too deep") from error
+        if size > _NODES:
             raise ManifestError(f"{where}: its aliases make more than {_NODES} nodes of it")
         self._changed = False
 
@@ -106,10 +112,10 @@ class Piece:
         if not self._changed:
             return self.text
         if self._json:
-            return self._head + _dump_json(self.documents[0], self._body)
+            return self._head + _dump_json(self.documents[0], self._body) + self._tail
         ours = _dump(self.documents, self._body)
         body = _merged(self._body, _dump(_load(self._body, self.where), self._body), ours, self.documents)
-        return self._head + (body.replace("\n", "\r\n") if "\r\n" in self.text else body)
+        return self._head + (body.replace("\n", "\r\n") if "\r\n" in self.text else body) + self._tail
 
 
 def read(text: str, where: str) -> list[Piece]:
@@ -214,15 +220,15 @@ def _yaml() -> YAML:
 def _load(text: str, where: str) -> list[Any]:
     try:
         return list(_yaml().load_all(text))
-    except (YAMLError, ValueError, RecursionError, AttributeError, TypeError, IndexError) as error:
+    except Exception as error:  # the parser has a dozen ways to fail on a text that is none
         raise ManifestError(f"{where}: not YAML: {' '.join(str(error).split())[:300]}") from error
 
 
 def _dump(documents: list[Any], like: str) -> str:
-    """Print documents; `like` is the text that they came from, whose list indentation is kept."""
+    """Print documents; `like` is the text that they came from, whose indentation is kept."""
     yaml = _yaml()
-    offset = 2 if _indents_lists(like) else 0
-    yaml.indent(mapping=2, sequence=2 + offset, offset=offset)
+    mapping, sequence, offset = _indents(like)
+    yaml.indent(mapping=mapping, sequence=sequence, offset=offset)
     yaml.explicit_start = like.startswith("---")
     out = io.StringIO()
     yaml.dump_all(documents, out)
@@ -252,16 +258,32 @@ def _merged(user: str, before: str, after: str, documents: list[Any]) -> str:
     return text if same else after
 
 
-def _indents_lists(text: str) -> bool:
-    """Tell lists indented below their key from lists at its level, by the first list under a key."""
+def _indents(text: str) -> tuple[int, int, int]:
+    """Tell how far maps and lists are indented: by the first of each under a key."""
+    mapping, sequence, offset = 0, 0, 0
     last = ""
     for line in text.splitlines():
-        stripped = line.lstrip()
-        if stripped.startswith("- ") and last.rstrip().endswith(":"):
-            return len(line) - len(stripped) > len(last) - len(last.lstrip())
-        if stripped and not stripped.startswith("#"):
-            last = line
-    return True
+        stripped = line.lstrip(" ")
+        if not stripped.strip() or stripped.startswith("#"):
+            continue
+        if last.rstrip().endswith(":"):
+            step = len(line) - len(stripped) - (len(last) - len(last.lstrip(" -")))
+            item = _ITEM.match(stripped)
+            if item is None:
+                mapping = mapping or max(step, 0)
+            elif not sequence:
+                offset = max(step, 0)
+                sequence = offset + len(item[0])
+        last = line
+    return mapping or 2, sequence or 4, offset if sequence else 2
+
+
+def _parted(body: str) -> tuple[str, str, str]:
+    """Cut off an end mark (...) and what follows it, if that is nothing but comments."""
+    found = _END.search(body)
+    if found is None or _has_content(body[found.end() :]):
+        return body, "", ""
+    return body[: found.start()], found[0], body[found.end() :]
 
 
 def _has_content(piece: str) -> bool:

@@ -51,10 +51,7 @@ def diff(before: str, after: str, name: str, *, colour: bool) -> str:
 
 def explanation(outcome: Outcome) -> str:
     """Explain an outcome: what, why, and what would change it, a row a reason."""
-    rows = [
-        (d.container or "(Pod)", d.code, sentence(d), REASONS[d.code].hint.replace("<container>", d.container or "<container>"))
-        for d in _ordered(outcome)
-    ]
+    rows = [(d.container or "(Pod)", d.code, sentence(d), _hint(d)) for d in _ordered(outcome)]
     return table(("CONTAINER", "WHAT", "WHY", "CHANGED BY"), rows)
 
 
@@ -66,10 +63,14 @@ def records(outcome: Outcome) -> list[dict[str, Any]]:
             "code": d.code,
             "detail": d.detail or None,
             "why": REASONS[d.code].sentence,
-            "changedBy": REASONS[d.code].hint or None,
+            "changedBy": _hint(d) or None,
         }
         for d in _ordered(outcome)
     ]
+
+
+def _hint(decision: Decision) -> str:
+    return REASONS[decision.code].hint.replace("<container>", decision.container or "<container>")
 
 
 def _ordered(outcome: Outcome) -> list[Decision]:
