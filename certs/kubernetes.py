@@ -159,6 +159,7 @@ def call(server: Server, method: str, target: str, body: Json | None = None, *, 
     seconds = TIMEOUT if body is None else WRITE_TIMEOUT
     connection = _connection(server, seconds)
     deadline: threading.Timer | None = None
+    late = threading.Event()
     try:
         headers = {
             "Accept": "application/json",
@@ -170,18 +171,18 @@ def call(server: Server, method: str, target: str, body: Json | None = None, *, 
         base = urllib.parse.urlsplit(server.url).path.rstrip("/")
         connection.connect()
         # The library's timeout is for each read alone.
-        deadline = threading.Timer(seconds, _cut, (connection.sock,))
+        deadline = threading.Timer(seconds, _cut, (connection.sock, late))
         deadline.daemon = True
         deadline.start()
         connection.request(method, base + target, None if body is None else json.dumps(body).encode(), headers)
         response = connection.getresponse()
         content = response.read(BODY_LIMIT + 1)
         # Read with a limit, the library does not tell an end from a cut; ours looks like an end, too.
-        if len(content) <= BODY_LIMIT and (response.length or not deadline.is_alive()):
+        if len(content) <= BODY_LIMIT and (response.length or late.is_set()):
             raise http.client.IncompleteRead(content, response.length)
     except (OSError, http.client.HTTPException) as error:
-        late = f"no whole answer within {seconds:.0f} s: " if deadline and not deadline.is_alive() else ""
-        raise ApiError(f"{what}: {late}{error or type(error).__name__}") from error
+        told = f"no whole answer within {seconds:.0f} s: " if late.is_set() else ""
+        raise ApiError(f"{what}: {told}{error or type(error).__name__}") from error
     finally:
         if deadline is not None:
             deadline.cancel()
@@ -196,8 +197,9 @@ def call(server: Server, method: str, target: str, body: Json | None = None, *, 
     return Answer(response.status, parsed, warnings, _date(response.getheader("Date")))
 
 
-def _cut(sock: socket.socket) -> None:
+def _cut(sock: socket.socket, late: threading.Event) -> None:
     """End a connection from another thread: whoever reads from it gets the end of the stream at once."""
+    late.set()
     with contextlib.suppress(OSError):  # it ended by itself just now
         # Below TLS: its own method would take the state away from under the reader.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
