@@ -80,7 +80,7 @@ class Pod:
     containers: list[Running] = field(default_factory=list)
     sidecars: list[Running] = field(default_factory=list)
     began: float = 0.0
-    _logs: list[BinaryIO] = field(default_factory=list)
+    _open_files: list[BinaryIO] = field(default_factory=list)
     _stopping: bool = False
 
     # -- start ---------------------------------------------------------------------------------------------------------
@@ -107,6 +107,8 @@ class Pod:
         env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONUNBUFFERED": "1", **dict(image.env)}
         outer = self.network.spawn([*_ISOLATED, *_INSIDE, f"--user={user}", "--", *argv], self._open(log), self.directory, env)
         pid = self._first_child(outer)
+        # Held open until the end: the kernel gives a dead namespace's number to the next one.
+        self._open_files.append(Path(f"/proc/{pid}/ns/pid").open("rb", buffering=0))  # noqa: SIM115 - closed in close
         return Running(container["name"], container, image, user, log, outer, pid, _pid_namespace(pid))
 
     def _first_child(self, outer: "subprocess.Popen[bytes]") -> int:
@@ -121,7 +123,7 @@ class Pod:
     def _open(self, path: Path) -> BinaryIO:
         log = path.open("ab", buffering=0)
         path.chmod(0o666)  # a runtime gives the container's user its own output
-        self._logs.append(log)
+        self._open_files.append(log)
         return log
 
     @property
@@ -228,7 +230,7 @@ class Pod:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(running.pid, signal.SIGKILL)
                 running.outer.wait(30)
-        for log in self._logs:
+        for log in self._open_files:
             log.close()
 
     # -- what is left --------------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ class Result:
     idle_closed_at: float | None = None
     tries: dict[str, str] = field(default_factory=dict)
     hook_at: float | None = None
-    hook_code: int | None = None
+    hook_codes: list[int | None] = field(default_factory=list)
     signalled_at: float | None = None
     exit_at: float = 0.0
     codes: list[int | None] = field(default_factory=list)
@@ -218,7 +218,7 @@ class Run:
         hooks = [container.hook_returned for container in pod.containers if container.hook_returned]
         signals = [container.signalled for container in pod.containers if container.signalled]
         result.hook_at = self.since(max(hooks)) if hooks else None
-        result.hook_code = pod.containers[0].hook_code
+        result.hook_codes = [container.hook_code for container in pod.containers if container.hook_returned]
         result.signalled_at = self.since(min(signals)) if signals else None
         result.exit_at = self.since(max(container.exited for container in pod.containers))
         result.codes = [container.code for container in pod.containers]

@@ -68,6 +68,7 @@ def test_nothing_is_lost(server: Server, way: Way, directory: Path):
         assert not result.killed, story
         assert result.exit_at < result.slow_at + server.after + SLACK, story
         assert set(result.codes) <= server.codes, story
+    assert set(result.hook_codes) <= {0}, story  # else the kubelet reports a failed hook
     assert result.leftovers == 0, story
     assert result.sidecar_code == 0, story
     # The webhook knows the profile where the Pod names its command; else the helper finds it.
