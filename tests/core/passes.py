@@ -86,7 +86,7 @@ def _fits(original: Json, patched: Json) -> None:
                 option = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
                 waits = [int(option[f"--{name}"]) for name in ("delay-max", "drain-timeout")]
                 assert int(option["--delay-min"]) <= waits[0]
-                own = int(option.get("--hook-sleep", "0"))
+                own = int(option.get("--hook-sleep", option.get("--hook-timeout", "0")))
                 left = after - sum(waits) - own
                 assert left >= KILL_MARGIN
                 if "--no-stop" not in words:

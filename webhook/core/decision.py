@@ -76,6 +76,8 @@ class Choice(msgspec.Struct):
     command: Sequence[str] = ()
     user: Handler | None = None
     order: str = ""
+    hook_timeout: int = 0
+    probe_period: int = 0
     stop: bool = True
     mesh: bool = False
     need: Need | None = None

@@ -14,6 +14,11 @@ from webhook.core.names import HELPER
 from webhook.core.pod import Exec, Handler, HttpGet
 from webhook.core.profile import Profile
 
+MAX_PORTS: Final = 64
+MAX_HEADERS: Final = 32
+LONGEST: Final = 7 * 24 * 3600
+"""What the helper takes: ports, headers of a hook, seconds."""
+
 
 class Waits(msgspec.Struct, frozen=True):
     """The times of one container, in seconds, as they fit into the budget."""
@@ -30,7 +35,8 @@ def common(
 ) -> list[str]:
     """Build the options that `drain` and `run` share. `generic`: the helper finds the profile itself; `observe`: it waits for requests."""
     argv = [f"--container={container}"]
-    if ports:
+    # Without ports it looks at all that listen, which is as good where there are very many.
+    if ports and len(ports) <= MAX_PORTS:
         argv.append("--ports=" + ",".join(map(str, ports)))
     argv += (
         f"--delay-min={waits.delay_min}",
@@ -65,12 +71,17 @@ def run(options: Sequence[str], stop_on: Sequence[str], command: Sequence[str]) 
     return [HELPER, "run", *options, "--stop-on=" + ",".join(stop_on), "--", *command]
 
 
-def drain(options: Sequence[str], *, stop: bool, order: str, user: Handler | None) -> list[str]:
-    """Build the preStop exec. `order`: "before" or "after" ours for the user's own handler, which must be exec, http or sleep."""
+def drain(options: Sequence[str], *, stop: bool, order: str, user: Handler | None, timeout: int = 0) -> list[str]:
+    """Build the preStop exec. `order`: "before" or "after" ours for the user's own handler, which must be exec, http or sleep.
+
+    `timeout`: seconds after which the user's handler is ended, 0 for none.
+    """
     argv = [HELPER, "drain", *options]
     if not stop:
         argv.append("--no-stop")
     if user is not None:
+        if timeout:
+            argv.append(f"--hook-timeout={timeout}")
         argv += (_HOOK + order, *hook(user))
     return argv
 
@@ -86,8 +97,9 @@ def hook(user: Handler) -> list[str]:
 
 def drain_path(container: str, ports: Sequence[int], waits: Waits) -> str:
     """Build the same for the sidecar's HTTP port, as an httpGet path."""
+    listed = ",".join(map(str, ports)) if len(ports) <= MAX_PORTS else ""
     return (
-        f"/drain?container={container}&ports={','.join(map(str, ports))}&delay-min={waits.delay_min}&quiet={waits.quiet}"
+        f"/drain?container={container}&ports={listed}&delay-min={waits.delay_min}&quiet={waits.quiet}"
         f"&delay-max={waits.delay_max}&drain-timeout={waits.drain}"
     )
 
@@ -128,9 +140,7 @@ def unhook(words: Sequence[str]) -> dict[str, object] | None:
     found = _URL.fullmatch(head)
     if found is None:
         return None
-    get: dict[str, object] = {"path": found[3], "port": int(found[2]), "scheme": "HTTP"}
-    if found[1]:
-        get["host"] = found[1]
+    get: dict[str, object] = {"path": found[2], "port": int(found[1]), "scheme": "HTTP"}
     headers = [word[len(_HEADER) :].partition(":") for word in words[1:] if word.startswith(_HEADER)]
     if headers:
         get["httpHeaders"] = [{"name": name, "value": value} for name, _, value in headers]
@@ -140,7 +150,7 @@ def unhook(words: Sequence[str]) -> dict[str, object] | None:
 _HOOK: Final = "--hook="
 _SLEEP: Final = "--hook-sleep="
 _HEADER: Final = "--hook-header="
-_URL: Final = re.compile(r"--hook-url=http://([^/]*):([0-9]{1,5})(/.*)")
+_URL: Final = re.compile(r"--hook-url=http://:([0-9]{1,5})(/.*)")
 _DRAIN_PATH: Final = re.compile(r"/drain\?container=([^&]+)&ports=[0-9,]*&delay-min=\d+&quiet=\d+&delay-max=\d+&drain-timeout=\d+")
 
 STOP_WORDS: Final = ("kill", "pkill", "killall", "graceful-stop", " quit", " stop", "shutdown", "halt")
@@ -171,6 +181,6 @@ def literal_sleep(user: Handler) -> int | None:
 def _url(get: HttpGet) -> list[str]:
     path = get.path or "/"
     return [
-        f"--hook-url=http://{get.host or ''}:{get.port}{path if path.startswith('/') else '/' + path}",
+        f"--hook-url=http://:{get.port}{path if path.startswith('/') else '/' + path}",
         *(f"{_HEADER}{header.name}:{header.value}" for header in get.http_headers or ()),
     ]

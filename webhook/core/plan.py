@@ -313,19 +313,22 @@ class _Decider:
                 proxy.rung = ""
             return
         helped = [c for c in apps if c.rung != "sleep"]
+        for choice in helped:
+            choice.probe_period = _probe_period(choice.desired.readiness)
         fronts = [c for c in helped if c.observe]
         shared = sorted({port for c in fronts for port in c.ports}) if all(c.ports for c in fronts) else []
         drain = max((c.need.waits.drain for c in fronts if c.need), default=0)
+        period = min((c.probe_period for c in helped if c.probe_period), default=0)
         for choice in helped:
             need = choice.need
             if not shared:
                 continue
-            choice.ports = shared
+            choice.ports, choice.probe_period = shared, period
             if not choice.observe and need is not None:
                 choice.observe = True
                 choice.need = Need(msgspec.structs.replace(need.waits, drain=drain), need.hook)
         for proxy in (c for c in ours if c.mesh):
-            proxy.ports, proxy.record.mode = shared, proxy.rung
+            proxy.ports, proxy.record.mode, proxy.probe_period = shared, proxy.rung, period
             proxy.note("mesh-aligned", proxy.rung)
             waits = [c.need.waits for c in apps if c.need]
             delay = max(w.delay_max for w in waits)
@@ -360,7 +363,7 @@ class _Decider:
         if self.settings.grace:
             code = "grace-capped" if limit > self.grace else "grace-over-bound"
             self.say(code, name, f"wanted {wanted} s, bound {self.operator.grace_bound} s")
-        choice.need = need = Need(waits, need.hook)
+        choice.need, choice.hook_timeout = Need(waits, need.hook), 0
         return limit, f"{name}: bound"
 
     def _grace(self, wanted: tuple[int, str], limit: int) -> GraceStatus | None:
@@ -400,12 +403,13 @@ class _Decider:
             choice.profile,
             generic=choice.generic,
             observe=choice.observe,
-            probe_period=_probe_period(desired.readiness),
+            probe_period=choice.probe_period,
             report=port,
         )
         if choice.delivery == "exec":
             record.pre_stop = view.pre_stop or ABSENT
-            desired.pre_stop = {"exec": {"command": helper.drain(options, stop=choice.stop, order=choice.order, user=choice.user)}}
+            argv = helper.drain(options, stop=choice.stop, order=choice.order, user=choice.user, timeout=choice.hook_timeout)
+            desired.pre_stop = {"exec": {"command": argv}}
         if choice.rung == "wrap":
             stop_on = choice.profile.stop_on
             if (own := stop_signal(desired.container)) in SIGNALS and own not in stop_on:

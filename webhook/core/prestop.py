@@ -33,6 +33,8 @@ def compose(choice: Choice, grace: int, drain_bound: int) -> None:
                 return
         else:
             choice.user = user
+            # A hook that it cannot tell the length of had the whole grace period, and keeps it.
+            choice.hook_timeout = min(grace, helper.LONGEST) if own is None else 0
             after = settings.existing == "after" or (
                 settings.existing == "auto" and user.exec is not None and helper.stops_server(user.exec)
             )
@@ -70,13 +72,16 @@ def _why_kept(choice: Choice, user: Handler) -> tuple[str, str]:
     get = user.http_get
     if get is not None:
         port = port_number(get.port, choice.desired.container)
-        path, headers = get.path or "/", get.http_headers or ()
         if (get.scheme or "HTTP") != "HTTP":
             return "prestop-kept-http", "https"
+        if get.host:
+            return "prestop-kept-http", "it names a host, as the node sees it"
         if port is None:
             return "prestop-kept-http", "its port has no number here"
-        if not _PLAIN.fullmatch(path) or not _PLAIN.fullmatch(get.host or "") or any(set(h.name + h.value) & set("\r\n") for h in headers):
-            return "prestop-kept-http", "its path, host or a header holds what a request line cannot"
+        headers = get.http_headers or ()
+        odd = any(not h.name or ":" in h.name or set(h.name + h.value) & set("\r\n") for h in headers)
+        if odd or len(headers) > helper.MAX_HEADERS or not _PLAIN.fullmatch(get.path or "/"):
+            return "prestop-kept-http", "its path or headers are none that the helper can send"
         get.port = port
         return "", ""
     if user.sleep is None and (user.exec is None or not user.exec.command):
@@ -92,7 +97,7 @@ def _waits(choice: Choice, own: int | None, grace: int, drain_bound: int) -> Wai
     if choice.rung == "sleep":
         return Waits(settings.delay_max, 0, settings.delay_max, 0, by_kubelet)
     drain = settings.drain_timeout or min(profile.drain_timeout, drain_bound) or settings.default_drain
-    patience = settings.patience or profile.patience or before
+    patience = min(settings.patience or profile.patience or before, helper.LONGEST)
     if not choice.observe:
         drain, patience = 0, max(drain, patience)
     if not choice.stop:
