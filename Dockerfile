@@ -13,8 +13,12 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends make >/
 WORKDIR /src
 COPY requirements/build.txt requirements/
 RUN python3 -m venv /venv && /venv/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements/build.txt
+COPY pyproject.toml ./
+COPY webhook/profiles.toml webhook/
 COPY entrypoint entrypoint
-RUN make -C entrypoint PYTHON=/venv/bin/python
+# Where a build may open no more than 1024 files (buildah's chroot), compiling musl runs out of them; what was compiled stays, and the
+# next try goes on from there. Elsewhere the first one does it.
+RUN for try in 1 2 3 4; do make -C entrypoint PYTHON=/venv/bin/python && break; done; test -x entrypoint/build/podgrace-helper
 ARG TARGETARCH
 RUN case "${TARGETARCH:-$(dpkg --print-architecture)}" in amd64) cpu=x86_64 ;; arm64) cpu=aarch64 ;; *) exit 1 ;; esac \
     && mkdir /out && cp "entrypoint/build/podgrace-helper-$cpu" /out/podgrace-helper && chmod 755 /out/podgrace-helper
