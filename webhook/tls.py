@@ -196,7 +196,7 @@ def load(cert: Path, key: Path, ca: bytes, digest: bytes = b"", *, minimum: ssl.
         float(ssl.cert_time_to_seconds(facts["notAfter"])),
         float(max(expiries)) if expiries else None,
         names,
-        facts["serialNumber"],
+        facts["serialNumber"].lower(),  # as `podgrace certs` writes it
         leaf,
     )
 
