@@ -2,8 +2,11 @@
 
 /* The protocol rules; README.md has them as a table, tests/entrypoint/test_connections.py one test for each. */
 static enum verdict judge_open(const struct row *row, int64_t calm) {
+    if (row->inode == 0) {
+        return WAITING;
+    }
     if (row->unread > 0) {
-        return row->inode == 0 ? WAITING : UNREAD;
+        return UNREAD;
     }
     if (row->unsent > 0) {
         return UNSENT;

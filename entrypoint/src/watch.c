@@ -10,12 +10,13 @@
 
 struct seen {
     uint64_t key;
-    uint64_t received;
-    uint32_t turn; /* of the last look that saw it */
-    bool used, owing, probe;
+    uint64_t received, sent;
+    int64_t last_out; /* when it was last seen to send */
+    uint32_t turn;    /* of the last look that saw it */
+    bool used, owing, probe, several;
 };
 
-enum { FIRST_ROOM = 1024, MOST_ROOM = 1 << 20, TRIES = 5 };
+enum { FIRST_ROOM = 1024, MOST_ROOM = 1 << 20, TRIES = 5, PAUSE_MS = 300 };
 
 const char *method_name(enum method method) {
     static const char *const names[] = {"sock_diag", "proc", "time"};
@@ -136,6 +137,22 @@ static void came_in(struct watch *w) {
     w->connections++;
 }
 
+/* What two looks at one connection tell. Asked again while an answer was owed, or sending after a pause though nobody asked:
+ * it streams, or carries several requests at once as HTTP/2 does. Then one answer says nothing about the others, and it has
+ * to be calm for longer. (Two requests and an answer between two looks are not noticed: README.md, limits.) */
+static void compare(struct watch *w, struct seen *s, const struct row *row) {
+    bool in = row->received > s->received, out = row->sent > s->sent;
+    if (in && !s->owing && !s->probe) {
+        /* More bytes on one that owed nothing: the next request. On one that owes, it may be the rest of an upload. */
+        w->requests++;
+        w->anything_new = true;
+    }
+    s->several |= in ? !out && s->owing : out && !s->owing && w->now - s->last_out > PAUSE_MS;
+    if (out) {
+        s->last_out = w->now;
+    }
+}
+
 static void look_at_listener(struct watch *w, const struct row *row) {
     w->listening[row->port / 64] |= (uint64_t)1 << (row->port % 64);
     /* Without --ports: whatever listened when the drain began, but for our own sidecar. */
@@ -171,7 +188,16 @@ static void look_at(void *context, const struct row *row) {
     if (port < 0 || (row->loopback && !w->options->loopback)) {
         return;
     }
-    enum verdict v = judge(row, w->calm);
+    if (s != NULL && row->known) {
+        if (!fresh && w->began) {
+            compare(w, s, row);
+        } else {
+            s->last_out = w->now - row->sent_age;
+        }
+        s->received = row->received;
+        s->sent = row->sent;
+    }
+    enum verdict v = judge(row, s != NULL && s->several && w->calm > 0 ? TIE_MS : w->calm);
     w->by_verdict[v]++;
     w->open += v != OVER;
     w->waiting += v == WAITING;
@@ -184,12 +210,7 @@ static void look_at(void *context, const struct row *row) {
         if (!s->probe) {
             came_in(w);
         }
-    } else if (w->began && row->known && row->received > s->received && !s->owing && !s->probe) {
-        /* More bytes on one that owed nothing: the next request. On one that owes, it is the rest of an upload. */
-        w->requests++;
-        w->anything_new = true;
     }
-    s->received = row->known ? row->received : s->received;
     s->owing = v == OWED || v == UNREAD;
 }
 

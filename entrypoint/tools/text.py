@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - a script of the Makefile, no package
 """Write a text file as a C string, a line a line: `text.py manual.txt > manual.gen.h`."""
 
 import json
@@ -5,4 +6,5 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    print("\n".join(json.dumps(line) for line in Path(sys.argv[1]).read_text(encoding="ascii").splitlines(keepends=True)))
+    lines = Path(sys.argv[1]).read_text(encoding="ascii").splitlines(keepends=True)
+    sys.stdout.write("".join(json.dumps(line) + "\n" for line in lines))
