@@ -41,8 +41,8 @@ _IDLE, _HEAD, _BODY, _REFUSED = range(4)
 _SWEEP: Final = 0.5
 _LINGER: Final = 2.0
 """Seconds in which what a refused client still sends is read and dropped: closing at once would reset the answer away."""
-_GRACE: Final = 1.0
-"""Seconds in which a new connection is not the first to go."""
+_GRACE: Final = 2.0
+"""Seconds in which a new connection is not the first to go. An API server asks as soon as it has connected."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -338,8 +338,8 @@ class Door:
         try:
             await self.loop.connect_accepted_socket(lambda: Connection(self), accepted, ssl=self.context, **bounds)
         except (OSError, asyncio.CancelledError):  # SSLError, TimeoutError and resets are OSErrors
+            # The socket is the loop's by now. To close it here as well would close whatever has its number next.
             self.counts["handshake-failed"] += 1
-            accepted.close()
             self.left()
 
     def _evict(self) -> bool:

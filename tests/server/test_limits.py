@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,14 +29,28 @@ def alone(tmp_path: Path) -> Iterator[Served]:
         assert server.events("failed", "uvicorn") == []
 
 
-def send(secure: socket.socket, data: bytes, seconds: float = ENDURANCE) -> None:
+def send(secure: socket.socket, data: bytes) -> None:
     """Send until the other end has had enough."""
-    secure.settimeout(seconds)
+    secure.settimeout(60)
     try:
         for at in range(0, len(data), 65536):
             secure.sendall(data[at : at + 65536])
     except OSError:
         pass
+
+
+@contextmanager
+def flooding(server: Served, data: bytes) -> Iterator[ssl.SSLSocket]:
+    """Send from a thread, which has ended before the socket does: its descriptor will be another's at once."""
+    with server.raw() as secure:
+        sender = threading.Thread(target=send, args=(secure, data), daemon=True)
+        sender.start()
+        try:
+            yield secure
+        finally:
+            with suppress(OSError):
+                secure.shutdown(socket.SHUT_RDWR)
+            sender.join(ENDURANCE)
 
 
 def closed(secure: socket.socket) -> bool:
@@ -71,10 +85,8 @@ def test_413_reaches_a_client_that_sends_it_all(server: Served):
 
 
 def test_413_for_a_chunked_body_counted_as_it_comes(server: Served):
-    with server.raw() as secure:
-        secure.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-        chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-        threading.Thread(target=send, args=(secure, chunk * 60), daemon=True).start()
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    with flooding(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 60) as secure:
         assert receive(secure).status == 413
     expect_ordinary(server)
 
@@ -96,8 +108,7 @@ def test_3_mib_exactly_are_read(server: Served):
 )
 def test_431_for_a_flood_of_headers(server: Served, head: bytes):
     before = server.memory("VmHWM")
-    with server.raw() as secure:
-        threading.Thread(target=send, args=(secure, head), daemon=True).start()
+    with flooding(server, head) as secure:
         assert receive(secure).status == 431
         assert server.memory("VmHWM") - before < 4 * MIB
     expect_ordinary(server)
@@ -108,15 +119,13 @@ def test_headers_of_15_kib_are_read(server: Served):
 
 
 def test_431_for_endless_trailers(server: Served):
-    with server.raw() as secure:
-        head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
-        threading.Thread(target=send, args=(secure, head + b"X-A: aaaaaaaaaaaaaaaa\r\n" * 100_000), daemon=True).start()
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    with flooding(server, head + b"X-A: aaaaaaaaaaaaaaaa\r\n" * 100_000) as secure:
         assert receive(secure).status == 431
 
 
 def test_431_for_chunk_extensions_without_end(server: Served):
-    with server.raw() as secure:
-        threading.Thread(target=send, args=(secure, HEAD + b"Transfer-Encoding: chunked\r\n\r\n2;" + b"a" * MIB), daemon=True).start()
+    with flooding(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n2;" + b"a" * MIB) as secure:
         assert receive(secure).status == 431
 
 
@@ -199,9 +208,7 @@ def test_a_client_that_never_reads_its_answers_is_cut(alone: Served):
     )
     call = HEAD + b"Content-Length: %d\r\n\r\n" % len(wide) + wide
     before = alone.memory()
-    with alone.raw() as secure:
-        sender = threading.Thread(target=send, args=(secure, call * 200, 60), daemon=True)
-        sender.start()
+    with flooding(alone, call * 200):
         until(lambda: alone.metric("podgrace_connections_events_total", event="expired") > 0, "it is cut", 60)
         until(lambda: alone.metric("podgrace_connections") == 0, "it is gone")
     assert alone.memory("VmHWM") - before < 40 * MIB
@@ -229,9 +236,26 @@ def test_idle_connections_never_lock_an_api_server_out(tmp_path: Path):
 
 
 def test_more_callers_than_places_wait_and_are_all_answered(tmp_path: Path):
-    with served(tmp_path, "--max-connections", "8") as server, ThreadPoolExecutor(32) as pool:
+    with served(tmp_path, "--max-connections", "8") as server, ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: server.ask(REVIEW_BYTES).status, range(64)))
         assert answers == [200] * 64
+
+
+def test_handshakes_that_fail_never_cost_another_connection(alone: Served):
+    """Descriptors are reused at once: one that is closed twice closes a stranger's."""
+
+    def fail(_: int) -> None:
+        with socket.create_connection(("127.0.0.1", alone.port), timeout=ENDURANCE) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            closed(plain)
+
+    with ThreadPoolExecutor(8) as pool:
+        failing = [pool.submit(fail, number) for number in range(400)]
+        statuses = [alone.ask(REVIEW_BYTES).status for _ in range(100)]
+        for future in failing:
+            future.result()
+    assert statuses == [200] * 100
+    assert alone.metric("podgrace_connections_events_total", event="handshake-failed") == 400
 
 
 # -- overload ----------------------------------------------------------------------------------------------------------
