@@ -1,6 +1,7 @@
 """The loop against an API server over sockets: replicas that start, die, conflict, disagree about the time, and meet people's edits."""
 
 import base64
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certs import Authority, records, rotation, store
+from certs import Authority, manager, records, rotation, store
 from certs.authority import load_bundle
 from certs.manager import SKEW_LIMIT, SLOWEST
 from certs.records import read_authorities
@@ -533,6 +534,15 @@ def test_no_key_is_ever_told(api: ApiServer, started: list[Replica], clock: Cloc
         for name, content in data.items():
             if name.endswith(".key"):
                 assert base64.b64encode(content).decode() not in told
+
+
+def test_every_event_is_in_the_document() -> None:
+    source = "".join((Path(manager.__file__).parent / name).read_text() for name in ("manager.py", "cli.py"))
+    told = set(re.findall(r'_report\(\s*"([a-z_]+)"', source)) | set(re.findall(r'_tell\([^,\n]+, "([a-z_]+)"', source))
+    told |= {"authorities_written", "bundle_written", "serving_written", "files_failed", "rotation_failed"}
+    document = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text()
+    assert len(told) > 12
+    assert [name for name in sorted(told) if f"`{name}`" not in document] == []
 
 
 def test_the_clients_writes_are_counted(started: list[Replica]) -> None:

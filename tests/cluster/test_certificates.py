@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from certs import survey
 from certs.authority import load_bundle
 from certs.errors import ApiConflict, ApiError
 from certs.kubernetes import Client, Server, call
-from certs.records import read_authorities, read_serving
+from certs.records import read_authorities, read_serving, write_authorities
 from certs.store import read
 from tests.cluster import install, kube
 from tests.cluster.conftest import HELPER_IMAGE, IMAGE, made_namespace
@@ -386,6 +387,16 @@ def _certs(release: Release, *words: str) -> "subprocess.CompletedProcess[str]":
     return kube.run(*PODGRACE, "certs", *words, "--api", _proxied(release.api), "--namespace", release.namespace)
 
 
+def _loaded(release: Release, serial: str) -> bool:
+    """Tell whether every webhook has said that it serves this certificate."""
+    for pod in release.api.pods(release.namespace):
+        log = kube.run("kubectl", "logs", "-n", release.namespace, pod["metadata"]["name"], "-c", "webhook").stdout
+        lines = (json.loads(line) for line in log.splitlines() if line.startswith("{"))
+        if not any(line.get("event") == "certificate_loaded" and str(line.get("serial")).lower() == serial for line in lines):
+            return False
+    return True
+
+
 def _served(release: Release) -> list[str]:
     """Ask each replica for the fingerprint of the files that it serves."""
     found = []
@@ -434,16 +445,29 @@ def test_a_rotation_of_the_authority_under_a_stream_fails_and_misses_no_pod(rele
 
         kube.wait("the new signer, and two authorities in both entries", promoted, 180)
         kube.wait("its certificate in every replica", lambda: len(new := set(_served(made))) == 1 and new != old, 120)
-        # The webhook looks at its files every five seconds; then the API server opens new connections under the new certificate.
+        client = Client(Server.of(_proxied(made.api), None, None), made.namespace)
+        leaf = read_serving(client.secret("podgrace-tls").data).leaf
+        assert leaf is not None
+        kube.wait("it in use", lambda: _loaded(made, f"{leaf.certificate.raw.serial_number:032x}"), 60)
         seen = len(stream.answers)
-        kube.wait("the stream after it", lambda: len(stream.answers) > seen + 300, 120)
+        kube.wait("the stream after it", lambda: len(stream.answers) > seen + 200, 120)
+
+        # The old authority is trusted for two months more. Its time is brought forward; then it must go without harm, too.
+        assert "phase: retiring" in _certs(made, "check").stdout
+        secret = client.secret("podgrace-ca")
+        stored = read_authorities(secret.data)
+        past = tuple(replace(item, until=datetime.now(UTC) - timedelta(hours=1)) for item in stored.retired)
+        client.save_secret(secret, write_authorities(replace(stored, retired=past)))
+        kube.wait("the end of the old authority", lambda: "phase: steady" in _certs(made, "check", "--wait", "1m").stdout, 90)
+        assert {len(load_bundle(bundle)) for bundle in client.webhooks(made.configuration()["metadata"]["name"]).bundles.values()} == {1}
+        seen = len(stream.answers)
+        kube.wait("the stream after that", lambda: len(stream.answers) > seen + 200, 120)
     finally:
         stream.stopped = True
         thread.join()
     count, failed, missed = stream.verdict()
     assert (failed, missed) == (0, 0), f"of {count} Pods"
     assert count > 600
-    assert "phase: retiring" in _certs(made, "check").stdout
 
 
 def test_a_new_leaf_under_a_stream_fails_and_misses_no_pod(release: tuple[Release, str]) -> None:
