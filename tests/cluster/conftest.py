@@ -18,19 +18,20 @@ measure each other.
 
 import contextlib
 import hashlib
+import json
 import os
 import shlex
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import install, kube
+from tests.cluster import install, kube, mission
 from tests.cluster.install import Release
 from tests.cluster.kube import Api
-from tests.cluster.mission import Place, Prove
+from tests.cluster.mission import Place, Prove, Row
 
 HERE = Path(__file__).parent
 IMAGE = os.environ.get("PODGRACE_IMAGE", "podgrace.test/podgrace:dev")
@@ -140,15 +141,15 @@ def place(api: Api, namespace: str, servers_image: str, prove: Prove) -> Place:
 
 
 @pytest.fixture(scope="session")
-def tally() -> Iterator[Callable[[str, str], None]]:
-    """Keep measured tables: printed at the end, and written to a directory if one is named."""
-    tables: list[tuple[str, str]] = []
-    yield lambda name, table: tables.append((name, table))
-    for name, table in tables:
-        print(f"\n{name}\n\n{table}")
+def tally() -> Iterator[Callable[[str, Sequence[Row]], None]]:
+    """Keep what was measured: printed at the end, and written to a directory if one is named."""
+    measured: dict[str, Sequence[Row]] = {}
+    yield measured.__setitem__
+    for name, rows in measured.items():
+        print(f"\n{name}\n\n{mission.told(rows)}")
         if where := os.environ.get("PODGRACE_RESULTS"):
             Path(where).mkdir(parents=True, exist_ok=True)
-            (Path(where) / f"{name}.md").write_text(table + "\n", encoding="utf-8")
+            (Path(where) / f"{name}.json").write_text(json.dumps([row._asdict() for row in rows], indent=1), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

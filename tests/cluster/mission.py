@@ -20,7 +20,7 @@ class Pressure(NamedTuple):
 
     rate: float = 4
     connections: int = 4
-    slow_rate: float = 0.3
+    slow_rate: float = 0.5
     new: bool = True
 
 

