@@ -97,7 +97,7 @@ def test_a_bad_value_is_named_and_the_default_used(key: str, text: str) -> None:
     assert found.containers.get("web", found.default) == CONFIG.defaults
     ((code, container, detail),) = found.notes
     assert (code, container) == ("annotation-invalid", "web")
-    assert detail.startswith(f"podgrace.io/{key}.web='") or detail.startswith(f'podgrace.io/{key}.web="')
+    assert detail.startswith((f"podgrace.io/{key}.web='", f'podgrace.io/{key}.web="'))
     assert "accepted:" in detail
     assert len(detail) < 200
     assert REASONS[code].warn
