@@ -51,14 +51,14 @@ struct life {
     bool child_gone, all_gone;
     int code;
     bool by_hook;
-    bool family_known; /* `family` holds the server and what is below it, as they were at the signal */
+    bool hurried; /* the server has ended, what runs beside it has got its last second */
     struct phases phases;
     struct server server;
     struct stop stop;
     int64_t ready_at, flush_end;
 };
 
-static struct members left, family; /* 100 KB each, touched only in a stop */
+static struct members left; /* 100 KB, touched only in a stop */
 
 static void tell_hooks(struct life *l, char word) {
     for (int i = 0; i < MAX_HOOKS; i++) {
@@ -130,23 +130,19 @@ static void begin_stop(struct life *l, int64_t now) {
     l->state = STOPPING;
     find_server(l);
     stop_plan(&l->stop, l->o, &l->server);
-    l->family_known = tree_members(&family, l->server.pid, true) == 0 && family.n > 0;
     stop_begin(&l->stop, now);
 }
 
-/* The patience is for the server. When it has ended with all of its own, the rest (what a script started beside it, the script
- * itself) was never told anything: it gets a moment to follow, then TERM. */
+/* The patience is for the server. Once it has ended, the rest (what a script started beside it, the script itself) was never
+ * told anything: it gets a moment to follow, then TERM. */
 static void hurry_the_rest(struct life *l, int64_t now) {
-    if (!l->family_known || l->stop.stage != SIGNALLED || l->stop.command != 0) {
+    if (l->hurried || l->stop.stage != SIGNALLED || l->stop.command != 0 || kill(l->stop.server.pid, 0) == 0 || errno != ESRCH) {
         return;
     }
-    tree_refresh(&family);
-    if (family.n == 0) {
-        l->family_known = false;
-        l->stop.next_word = INT64_MAX;
-        l->stop.next_stage = now + LEFTOVER_MS < l->stop.next_stage ? now + LEFTOVER_MS : l->stop.next_stage;
-        say("the server has ended; a second for what runs beside it", NULL);
-    }
+    l->hurried = true;
+    say("the server has ended; a second for what runs beside it", NULL);
+    l->stop.next_word = INT64_MAX;
+    l->stop.next_stage = now + LEFTOVER_MS < l->stop.next_stage ? now + LEFTOVER_MS : l->stop.next_stage;
 }
 
 /* A step of draining; when it is over, stop, or tell the hook and wait for the signal that follows it. */
@@ -366,8 +362,10 @@ static int64_t step(struct life *l, bool *over, int64_t now) {
     case WAITING_DRAINED:
         return step_drain(l, now);
     case STOPPING:
-    case SWEEPING:
         hurry_the_rest(l, now);
+        find_left(l);
+        return stop_step(&l->stop, &left, now);
+    case SWEEPING:
         find_left(l);
         return stop_step(&l->stop, &left, now);
     case FLUSHING:
