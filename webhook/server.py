@@ -43,7 +43,7 @@ from starlette.exceptions import HTTPException
 
 from webhook import admission
 from webhook.config import Config
-from webhook.protocol import Door, Limits
+from webhook.protocol import WHOLE, Door, Limits
 from webhook.replicas import Replicas
 from webhook.shutdown import Shutdown
 from webhook.telemetry import Log, Metrics
@@ -124,17 +124,20 @@ class Mutate:
             answer = self._overloaded(body, cause) if cause else admission.answer_by(body, self._replicas.judge)
             status, out = answer.status, answer.body
             metrics.call(answer, len(body), perf_counter() - start)
-            headers = [_HEADERS, (b"content-length", b"%d" % len(out))]
+            headers = [_HEADERS]
         except Refused as why:
             status, out = why.status, msgspec.json.encode({"error": str(why)})
             metrics.refused(status)
-            headers = [_HEADERS, (b"content-length", b"%d" % len(out)), *why.headers]
+            headers = [_HEADERS, *why.headers]
         except Gone:
             return
         finally:
             metrics.in_flight -= 1
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": out})
+        whole = scope["extensions"].get(WHOLE) if "extensions" in scope else None
+        if whole is None or not whole(status, headers, out):
+            headers.append((b"content-length", b"%d" % len(out)))
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": out})
 
     async def _read(self, receive: Receive) -> tuple[bytes | bytearray, str]:
         """Give the body, and why it must not be decided about, or "". What is over the budget is read to its end, but not kept."""

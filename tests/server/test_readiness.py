@@ -30,7 +30,7 @@ def test_the_serving_port_tells_nothing_else(server: Served):
 
 
 def test_readiness_looks_at_the_serving_port_itself(tmp_path: Path):
-    """Another certificate behind the port than the one that is loaded, and nobody behind it: both are found out."""
+    """A constant would prove nothing: each look, but for those within two seconds, is a handshake with the port."""
     with served(tmp_path) as server:
         assert server.plain("/readyz").status == 200
         seen = server.metric("podgrace_connections_events_total", event="accepted")
