@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certs import Authority, Certificate, Leaf
+from certs import Authority, Certificate, Leaf, checks, store
 from certs.authority import BACKDATE, CA_LIFE, LEAF_LIFE, dump_bundle, load_bundle, service_names
 from certs.errors import BadMaterial, BadName
 from tests.certs.judges import HOST, accepts, shakes_hands, validates
@@ -249,3 +249,30 @@ def test_the_openssl_command_verifies_it_strictly(tmp_path: Path) -> None:
     assert done.returncode == 0 and done.stdout == "tls.crt: OK\n", done.stdout + done.stderr
     command[command.index(HOST)] = "other.svc"
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode != 0
+
+
+def test_a_certificate_with_broken_extensions_covers_nothing_and_is_no_authority() -> None:
+    """A person's file: it must be told, not tripped over."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "odd")])
+    broken = [x509.UnrecognizedExtension(kind.oid, b"\x04\x01") for kind in (x509.SubjectAlternativeName, x509.BasicConstraints)]
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, NOW, NOW + DAY)
+    made = builder.add_extension(broken[0], critical=False).add_extension(broken[1], critical=False).sign(key, hashes.SHA256())
+    certificate = Certificate.of(made)
+    assert certificate.names == frozenset()
+    assert certificate.uncovered(["localhost"]) == ["localhost"]
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    with pytest.raises(BadMaterial, match="none of our authorities"):
+        Authority.load(certificate.pem, pem)
+
+
+def test_a_certificate_with_a_key_that_nobody_knows_fits_no_key(authority: Authority, leaf: Leaf) -> None:
+    der = leaf.certificate.raw.public_bytes(serialization.Encoding.DER)
+    curve = bytes.fromhex("06082a8648ce3d030107")
+    assert der.count(curve) == 1
+    odd = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der.replace(curve, curve[:-1] + b"\x7f")) + b"-----END CERTIFICATE-----\n"
+    with pytest.raises(BadMaterial, match="does not belong"):
+        Leaf.load(odd, leaf.key_pem)
+    assert not Certificate.load(odd).signed_by(authority.certificate)
+    files = {store.CERT_FILE: odd, store.KEY_FILE: leaf.key_pem}
+    assert checks.findings(files, now=NOW, within=DAY)[0].text == "tls.key does not belong to tls.crt"

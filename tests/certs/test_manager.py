@@ -231,6 +231,35 @@ def test_a_conflict_for_ever_ends_the_turn_and_is_told(api: ApiServer, tmp_path:
     assert not replica.files
 
 
+def test_who_loses_the_turn_in_the_middle_stops_writing(api: ApiServer, tmp_path: Path) -> None:
+    """It slept; another holds the Lease now. Its write conflicts, and it does not try again."""
+
+    def overtake(_method: str, path: str) -> None:
+        if path == CA:
+            api.put(path, {**api.objects[path]})
+            api.put(LEASE, {**api.objects[LEASE], "spec": {**api.objects[LEASE]["spec"], "holderIdentity": "another"}})
+
+    api.before_write = overtake
+    replica = Replica(api, tmp_path / "a")
+    replica.turn()
+    assert not replica.leader and len(replica.told("conflict")) == 1
+    assert api.requests.count(f"PUT {CA}") == 1
+
+
+def test_a_lease_that_can_not_be_given_back_is_told_and_ends_by_itself(api: ApiServer, tmp_path: Path) -> None:
+    replica = Replica(api, tmp_path / "a", poll=0.01)
+    stop = threading.Event()
+    thread = threading.Thread(target=replica.manager.run, args=(stop,))
+    thread.start()
+    end = time.monotonic() + 30
+    while not replica.files and time.monotonic() < end:
+        time.sleep(0.01)
+    api.refused[f"PUT {LEASE}"] = 403
+    stop.set()
+    thread.join(30)
+    assert len(replica.told("lease_not_released")) == 1
+
+
 # The time.
 
 

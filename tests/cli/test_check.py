@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -258,6 +259,14 @@ def test_what_waiting_does_not_change_is_told_at_once(api: Api) -> None:
     api.answers[f"GET {NAMESPACE}"] = (200, {"metadata": {"labels": {"podgrace.io/inject": "disabled"}}})
     check(api, "--wait", "10m", status=3)
     assert sum(call.startswith("POST") for call, _ in api.seen) == 1
+
+
+def test_every_word_is_in_the_document() -> None:
+    root = Path(__file__).parents[2]
+    words = set(re.findall(r'Found\(\s*"([a-z-]+)"', (root / "webhook" / "cli" / "check.py").read_text()))
+    document = (root / "docs" / "certificates.md").read_text()
+    assert len(words) == 10
+    assert [word for word in sorted(words) if f"`{word}`" not in document] == []
 
 
 def test_wrong_arguments(api: Api) -> None:
