@@ -61,6 +61,8 @@ test-cluster: export PATH := $(PATH):$(dir $(shell dirname $$($(CLUSTER) kubecon
 test-cluster: export PODGRACE_CLIENT = $(CLUSTER) exec $(abspath $(BIN))/podgrace
 test-cluster: export PODGRACE_IMAGE_BUILD = $(CLUSTER) build
 test-cluster: export PODGRACE_BASE_IMAGE = localhost/python:3.11
+# Its builds may open no more than 1024 files otherwise, and the compiler that the helper is built with opens more.
+test-cluster: export PODGRACE_IMAGE_OPTIONS = --ulimit nofile=20000:20000
 endif
 PODGRACE_IMAGE ?= podgrace.test/podgrace:dev
 PODGRACE_HELPER_IMAGE ?= podgrace.test/podgrace-helper:dev
@@ -70,7 +72,8 @@ export PODGRACE_IMAGE PODGRACE_HELPER_IMAGE
 test-cluster: $(VENV)/.dev ## install into a cluster and lose no request there (KUBECONFIG; PODGRACE_FULL=1 for the long measurement)
 	@test -z "$(CLUSTER)" || $(CLUSTER) up >/dev/null
 	@test -z "$$PODGRACE_IMAGE_BUILD" || for it in "webhook $$PODGRACE_IMAGE" "helper $$PODGRACE_HELPER_IMAGE"; do set -e -- $$it; \
-	  echo "building $$2"; $$PODGRACE_IMAGE_BUILD $$2 . --target $$1 --build-arg PYTHON_IMAGE=$${PODGRACE_BASE_IMAGE:-python:3.11-slim-bookworm} >/dev/null; \
+	  echo "building $$2"; $$PODGRACE_IMAGE_BUILD $$2 . --target $$1 $$PODGRACE_IMAGE_OPTIONS \
+	    --build-arg PYTHON_IMAGE=$${PODGRACE_BASE_IMAGE:-python:3.11-slim-bookworm} >/dev/null; \
 	  test -z "$$PODGRACE_IMAGE_LOAD" || $$PODGRACE_IMAGE_LOAD $$2; done
 	$(BIN)/pytest tests/cluster -n 0 --durations=15
 
