@@ -1,0 +1,349 @@
+"""`sidecar`: real HTTP against it, friendly and not; and what the other helpers tell it."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.entrypoint.conftest import Container, ended, get, read, until, victim, waits
+
+PORT = 15990
+LINE = b'{"podgrace":"drain","container":"app","drain_end":"timeout","in_flight_end":3}'
+
+
+@pytest.fixture
+def box(helper: str, container: Callable[..., Container]) -> Container:
+    made = container(helper, "sidecar", f"--port={PORT}")
+    made.listening(PORT)
+    return made
+
+
+def ask(box: Container, path: str, method: str = "GET", body: bytes | None = None, host: str = "127.0.0.1") -> tuple[int, str]:
+    with box.inside():
+        connection = http.client.HTTPConnection(host, PORT, timeout=60)
+        connection.connect()
+    connection.request(method, path, body)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def status(box: Container) -> dict[str, object]:
+    code, text = ask(box, "/status")
+    assert code == 200
+    decoded: dict[str, object] = json.loads(text)
+    return decoded
+
+
+def test_it_answers(box: Container) -> None:
+    assert ask(box, "/healthz") == (200, "ok\n")
+    assert ask(box, "/healthz", host="::1") == (200, "ok\n")
+    assert ask(box, "/healthz", "HEAD") == (200, "")
+    assert status(box)["state"] == "serving"
+    assert ask(box, "/nothing")[0] == 404
+    assert ask(box, "/healthz", "POST", b"")[0] == 405
+    assert ask(box, "/report")[0] == 405
+    assert ask(box, "/healthz", "DELETE")[0] == 400
+
+
+def test_metrics_parse(box: Container) -> None:
+    """As Prometheus' own parser reads them."""
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415
+
+    ask(box, "/report", "POST", LINE)
+    families = {f.name: f for f in text_string_to_metric_families(ask(box, "/metrics")[1])}
+    samples = {(s.name, *s.labels.values()): s.value for f in families.values() for s in f.samples}
+    assert samples["podgrace_helper_drains_total", "timeout"] == 1
+    assert samples["podgrace_helper_in_flight_at_end_total",] == 3
+    assert all(f.documentation for f in families.values())
+
+
+def test_records_are_kept_counted_and_printed(box: Container) -> None:
+    """The last sixteen; each on the sidecar's own log, once."""
+    for number in range(20):
+        line = json.dumps({"podgrace": "drain", "container": f"c{number}", "drain_end": "idle"}, separators=(",", ":"))
+        assert ask(box, "/report", "POST", line.encode() + b"\n") == (200, "kept\n")
+    assert [r["container"] for r in status(box)["records"]] == [f"c{n}" for n in range(4, 20)]  # type: ignore[attr-defined]
+    assert [r["container"] for r in box.records("drain")] == [f"c{n}" for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"text",
+        b'{"podgrace":"drain"}\n{"podgrace":"drain"}',
+        b'{"podgrace":"\x1b[31m"}',
+        b'{"podgrace":"' + b"x" * 1100 + b'"}',
+        b'{"other":1}',
+    ],
+)
+def test_what_is_no_record_is_not_kept(box: Container, body: bytes) -> None:
+    assert ask(box, "/report", "POST", body) == (400, "not a record\n")
+    assert status(box)["records"] == []
+    assert box.log == ""
+
+
+def test_status_and_reports_are_for_the_pod_only(box: Container, container: Callable[..., Container]) -> None:
+    """From another address: /drain, /healthz and /metrics answer, the others do not."""
+    client = container(
+        "sleep", "600", prepare="ip link add eth0 type veth peer name peer; ip addr add 10.9.9.1/24 dev eth0; ip link set eth0 up"
+    )
+    until(
+        lambda: b"eth0" in subprocess.run(["nsenter", "-t", str(client.pid), "-n", "ip", "addr"], check=True, capture_output=True).stdout,
+        "eth0",
+    )
+    until(
+        lambda: (
+            subprocess.run(
+                ["nsenter", "-t", str(client.pid), "-n", "ip", "link", "set", "peer", "netns", str(box.pid)], check=False
+            ).returncode
+            == 0
+        ),
+        "peer",
+    )
+    subprocess.run(["nsenter", "-t", str(box.pid), "-n", "sh", "-c", "ip addr add 10.9.9.2/24 dev peer; ip link set peer up"], check=True)
+    assert ask(client, "/healthz", host="10.9.9.2")[0] == 200
+    assert ask(client, "/metrics", host="10.9.9.2")[0] == 200
+    assert ask(client, "/drain?container=a&ports=1&delay-min=0&quiet=0&delay-max=0&drain-timeout=1", host="10.9.9.2")[0] == 200
+    assert ask(client, "/status", host="10.9.9.2")[0] == 403
+    assert ask(client, "/report", "POST", LINE, host="10.9.9.2")[0] == 403
+
+
+# -- /drain ------------------------------------------------------------------------------------------------------------------
+
+QUERY = "container=app&ports=8000&delay-min={min}&quiet=0&delay-max={max}&drain-timeout={drain}"
+
+
+def path(delay: float = 0, most: float = 1, drain: float = 20) -> str:
+    return "/drain?" + QUERY.format(min=delay, max=most, drain=drain)
+
+
+@pytest.fixture
+def served(box: Container) -> Container:
+    """Put an application beside the sidecar, in the same network."""
+    box.exec(*victim("--port=8000", "--on=ALL=print"))
+    box.listening(8000)
+    return box
+
+
+def test_drain_blocks_until_the_answer_is_out(served: Container) -> None:
+    with served.connect(8000) as connection:
+        get(connection, "/close/3")
+        began = time.monotonic()
+        code, text = ask(served, path())
+        assert code == 200
+        assert time.monotonic() - began >= 2.5
+        record = json.loads(text)
+        assert (record["by"], record["drain_end"], record["stop"]) == ("sidecar", "idle", "left to the kubelet")
+        read(connection)
+    assert status(served)["state"] == "drained"
+    assert served.records("drain") == [record]
+
+
+def test_drain_stops_nothing(served: Container) -> None:
+    """A healthy pod that is asked to drain, by whomever, serves on."""
+    assert ask(served, path())[0] == 200
+    with served.connect(8000) as connection:
+        get(connection)
+        read(connection)
+    assert served.running
+
+
+def test_a_client_that_hangs_up_ends_its_drain(served: Container) -> None:
+    """The state clears itself: nothing is left behind of a hook that was cut."""
+    with served.connect(PORT) as connection:
+        connection.sendall(f"GET {path(60, 60)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        until(lambda: status(served)["state"] == "draining", "draining")
+        assert status(served)["draining"] == ["app"]
+    until(lambda: status(served)["state"] == "serving", "serving again")
+    assert served.records("drain") == []
+
+
+def test_a_repeated_drain_shares_the_first(served: Container) -> None:
+    """And one that comes just after it is answered at once."""
+    with served.connect(PORT) as one, served.connect(PORT) as two:
+        for connection in (one, two):
+            connection.sendall(f"GET {path(3, 4)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answers = [read(connection, b"}\n") for connection in (one, two)]
+    assert answers[0] == answers[1]
+    assert len(served.records("drain")) == 1
+    assert ask(served, path(60, 60)) == (200, "drained already\n")
+
+
+@pytest.mark.parametrize(
+    "query", ["", "container=a/b", "ports=0", "signal=KILL", "container=app&no-stop", "delay-min=x", "hook-url=http://x/", "ports=1%002"]
+)
+def test_a_drain_that_is_not_understood(box: Container, query: str) -> None:
+    code, text = ask(box, f"/drain?{query}&delay-min=0&quiet=0&delay-max=0&drain-timeout=0&ports=1" if query == "" else f"/drain?{query}")
+    assert code == (200 if query == "" else 400), text
+
+
+def test_eight_containers_at_a_time(box: Container) -> None:
+    """Bounded; the ninth is told so, and the eight go on."""
+    box.exec(*victim("--port=8000"))
+    box.listening(8000)
+    held = [box.connect(PORT) for _ in range(8)]
+    for number, connection in enumerate(held):
+        connection.sendall(f"GET /drain?container=c{number}&ports=8000&delay-min=20&delay-max=20 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    until(lambda: len(status(box)["draining"]) == 8, "eight are drained")  # type: ignore[arg-type]
+    assert ask(box, "/drain?container=ninth&ports=8000")[0] == 503
+    for connection in held:
+        connection.close()
+    until(lambda: status(box)["state"] == "serving", "serving")
+
+
+# -- clients that mean no good -------------------------------------------------------------------------------------------------
+
+
+def test_clients_that_say_nothing_lock_nobody_out(box: Container) -> None:
+    """A hundred of them; a real one is still answered, and they are hung up on."""
+    held = [box.connect(PORT) for _ in range(100)]
+    assert ask(box, "/healthz")[0] == 200
+    for connection in held:
+        connection.settimeout(30)
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(10) == b""
+        connection.close()
+
+
+def test_a_client_that_speaks_a_byte_at_a_time(box: Container) -> None:
+    """Has a few seconds for all of it, not for each."""
+    began = time.monotonic()
+    with box.connect(PORT) as connection:
+        try:
+            for byte in b"GET /healthz HTTP/1.1\r\nX-Slow: " + b"y" * 200:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.1)
+        except OSError:
+            pass
+        else:
+            pytest.fail("was not hung up on")
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET http://x/ HTTP/1.1\r\n\r\n",
+        b"GET /" + b"a" * 3000,
+        b"GET /" + b"a" * 100 + b" HTTP/1.1\r\n\r\n",
+        b"POST /report HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST /report HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST /report HTTP/1.1\r\nContent-Length: 4000\r\n\r\n",
+        b"POST /report HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /drain?%zz HTTP/1.1\r\n\r\n",
+        b"\0" * 2048,
+    ],
+)
+def test_what_is_no_request(box: Container, data: bytes) -> None:
+    """Gets a 4xx, or nothing; and the next one is served."""
+    with box.connect(PORT) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while more := connection.recv(4096):
+                answer += more
+        except ConnectionResetError:
+            pass
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer
+    assert ask(box, "/healthz")[0] == 200
+
+
+# -- its own life ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_it_ends_at_once(box: Container, number: int) -> None:
+    """Even while somebody waits: sidecars are signalled last."""
+    with box.connect(PORT) as connection:
+        connection.sendall(b"GET /drain?container=a&delay-min=60&delay-max=60 HTTP/1.1\r\n\r\n")
+        until(lambda: status(box)["state"] == "draining", "draining")
+        box.kill(number)
+        assert box.wait() == 0
+
+
+def test_other_signals_are_nothing_to_it(box: Container) -> None:
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGWINCH, signal.SIGPIPE):
+        box.kill(number)
+    assert ask(box, "/healthz")[0] == 200
+
+
+def test_without_a_port_it_only_installs(helper: str, container: Callable[..., Container], tmp_path: Path) -> None:
+    """In a pod on the host's network: no port of the node is taken."""
+    box = container(helper, "sidecar", f"--install={tmp_path}", "--port=0")
+    until((tmp_path / "podgrace-helper").exists, "installed")
+    until(lambda: "podgrace-helper" in (Path(f"/proc/{box.pid}/cmdline").read_text()), "it is itself")
+    assert not [line for line in Path(f"/proc/{box.pid}/net/tcp6").read_text().splitlines()[1:] if " 0A " in line]
+    until(lambda: "SigBlk:\tffff" in Path(f"/proc/{box.pid}/status").read_text(), "signals are blocked")
+    box.kill(signal.SIGTERM)
+    assert box.wait() == 0
+
+
+def test_it_neither_polls_nor_ticks_while_idle(released: str, container: Callable[..., Container]) -> None:
+    """Not one switch of context in three seconds, after it has served and been hung up on."""
+    box = container(released, "sidecar", f"--port={PORT}")
+    box.listening(PORT)
+    assert ask(box, "/healthz")[0] == 200
+
+    def switches() -> list[str]:
+        return [line for line in Path(f"/proc/{box.pid}/status").read_text().splitlines() if "ctxt_switches" in line]
+
+    last: list[str] = []
+
+    def settled() -> bool:
+        nonlocal last
+        now, last = last, switches()
+        return now == last
+
+    until(settled, "idle")
+    before = switches()
+    time.sleep(3)
+    assert switches() == before
+
+
+def test_its_memory(released: str, container: Callable[..., Container]) -> None:
+    """At most 300 KB resident, after having served."""
+    box = container(released, "sidecar", f"--port={PORT}")
+    box.listening(PORT)
+    for name in ("/healthz", "/metrics", "/status", "/drain?container=a&ports=1&delay-max=0&delay-min=0&quiet=0"):
+        assert ask(box, name)[0] == 200
+    resident = next(line for line in Path(f"/proc/{box.pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    assert int(resident.split()[1]) <= 300, resident
+
+
+def test_helpers_report_to_it(helper: str, container: Callable[..., Container]) -> None:
+    """The record is in both logs: the container's own, and the sidecar's, which outlives it."""
+    options = waits("--ports=8000", f"--report=127.0.0.1:{PORT}")
+    box = container(helper, "run", *options, "--", *victim("--port=8000", "--on=TERM=exit"))
+    sidecar = box.exec(helper, "sidecar", f"--port={PORT}")
+    box.listening(8000)
+    box.listening(PORT)
+    assert ended(box.exec(helper, "drain", *options, "--hook=before", "--hook-sleep=0"))[0] == 0
+    kept = status(box)["records"]
+    assert [r["podgrace"] for r in kept] == ["hook", "drain"]  # type: ignore[attr-defined]
+    assert kept == [*box.records("hook"), *box.records("drain")]
+    assert "podgrace_helper_hooks_total 1\n" in ask(box, "/metrics")[1]
+    assert sidecar.poll() is None
+
+
+def test_a_sidecar_that_does_not_answer_costs_half_a_second(helper: str, container: Callable[..., Container]) -> None:
+    options = waits("--ports=8000", f"--report=127.0.0.1:{PORT}")
+    box = container(*victim("--port=8000"))
+    box.listening(8000)
+    box.exec(*victim(f"--port={PORT}", "--no-accept"))
+    until(lambda: "0A" in Path(f"/proc/{box.pid}/net/tcp6").read_text(), "it listens")
+    assert ended(box.exec(helper, "drain", *options))[0] == 0
+    assert os.path.exists(f"/proc/{box.pid}")  # noqa: PTH110
