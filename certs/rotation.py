@@ -23,6 +23,8 @@ from typing import Final
 from certs.authority import BACKDATE, CA_LIFE, LEAF_LIFE, Authority, Certificate, dump_bundle, load_bundle
 from certs.records import Authorities, Retired, Serving
 
+HURRY: Final = timedelta(seconds=15)
+"""Instead of the whole wait, where no leaf is stored that replicas could serve, and others may yet serve what somebody else signed."""
 RETIRED_LIMIT: Final = 16
 """Bounds what strangers can make us keep: a Secret holds 1 MiB, and each API server parses the bundle."""
 
@@ -117,7 +119,8 @@ def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]
 
     # A signer.
     protect = served is not None and any(served.signed_by(item) for bundle in bundles for item in bundle)
-    if signer is None and not protect:
+    others = bool(foreign) or any(not _gone(item, served, now) for item in stored.retired)
+    if signer is None and not protect and not others:
         # Nobody is served under anything trusted: nothing can break, so nothing needs to wait.
         fresh = following or Authority.create(now=now, life=policy.ca_life)
         yield SaveAuthorities(replace(stored, signer=fresh, next=None, next_trusted_since=None), "there is no authority")
@@ -138,7 +141,8 @@ def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]
 
     # Use later.
     since = stored.next_trusted_since
-    if following and since and everywhere(following.certificate) and now >= since + policy.trust_wait:
+    wait = policy.trust_wait if signer or protect else min(policy.trust_wait, HURRY)
+    if following and since and everywhere(following.certificate) and now >= since + wait:
         old = (Retired(signer.certificate, outlived()),) if signer else ()
         promoted = replace(stored, signer=following, next=None, next_trusted_since=None, retired=(*stored.retired, *old))
         yield SaveAuthorities(promoted, "the next authority is trusted long enough")
@@ -161,7 +165,7 @@ def _alive(authority: Authority | None, now: datetime) -> Authority | None:
 
 def _signer_due(signer: Authority | None, stored: Authorities, now: datetime) -> str | None:
     if signer is None:
-        return "the authority is lost or expired, and a leaf of it is served"
+        return "the authority is lost or expired, and leaves of others are served"
     if now >= signer.certificate.renew_at:
         return "a third of the authority's life is left"
     if _asked(signer.certificate, stored.renew_authority_before, now):

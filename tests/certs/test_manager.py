@@ -344,6 +344,20 @@ def test_a_secret_is_emptied_or_spoilt(api: ApiServer, started: list[Replica], c
     assert accepts(started[0].leaf, bundle, clock.now, "podgrace.system.svc")
 
 
+def test_both_secrets_are_emptied_at_once(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+    """`helm upgrade --force` does. Replicas serve on; a new authority is trusted first, though nobody could say who is served."""
+    before = started[0].files
+    api.edit(CA, {})
+    api.edit(TLS, {})
+    let(started, clock, 10 * SECOND)
+    assert all(replica.files == before and trusts(bundle, replica.leaf) for replica in started for bundle in api.bundles())
+    assert all(len(load_bundle(bundle)) == 2 for bundle in api.bundles())
+    let(started, clock, MINUTE)
+    assert all(replica.files == api.data(TLS) != before for replica in started)
+    assert len(signers(api)) == 2
+    judge_past(api, trust_wait=10 * SECOND)
+
+
 def test_a_key_of_another_pair_in_the_serving_secret(api: ApiServer, started: list[Replica], clock: Clock) -> None:
     stranger = Authority.create(now=START).issue("podgrace.system.svc", now=START)
     before = started[1].files
