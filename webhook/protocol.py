@@ -273,12 +273,14 @@ class Door:
         return len(self.connections) + len(self._shaking)
 
     def listen(self, host: str, port: int, backlog: int = 2048) -> int:
-        """Bind and serve; returns the port."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        """Bind and serve; returns the port. Host "" is every address, of IPv4 and IPv6: a Pod may have the one, the other, or both."""
+        both = not host and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
         try:
-            self._listener = listener = socket.create_server((host, port), family=family, backlog=backlog)
+            listener = socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=both)
         except OSError as error:
-            raise OSError(error.errno, os.strerror(error.errno or 0), f"{host}:{port}") from error
+            raise OSError(error.errno, os.strerror(error.errno or 0), f"{host or '*'}:{port}") from error
+        self._listener = listener
         listener.setblocking(False)
         self._tick()
         self._tasks = [self.loop.create_task(self._accept(listener)), self.loop.create_task(self._sweep())]
@@ -289,7 +291,10 @@ class Door:
         if self._listener is None:
             raise OSError(errno.ENOTCONN, "not listening")
         host, port = self._listener.getsockname()[:2]
-        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - compared, not bound
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            only_v6 = self._listener.family == socket.AF_INET6 and self._listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            host = "::1" if only_v6 else "127.0.0.1"
+        return host, port
 
     def drain(self) -> None:
         """Say `Connection: close` on every response from now on; go on accepting."""

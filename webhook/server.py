@@ -73,12 +73,13 @@ _DURATION = re.compile(rb"(?:^|&)timeout=(?:([0-9]{1,3})m)?(?:([0-9]{1,4}(?:\.[0
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What `podgrace serve` is told by flags and environment."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - in a Pod
+    host: str = ""
+    """Every address."""
     port: int = 8443
     cert: str
     key: str
     ca: str | None = None
-    plain_host: str = "0.0.0.0"  # noqa: S104 - in a Pod
+    plain_host: str = ""
     plain_port: int = 9090
     drain_seconds: float = 15.0
     failure_policy: Literal["Ignore", "Fail"] = "Ignore"

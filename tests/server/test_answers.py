@@ -5,6 +5,7 @@ Two things hold for every row: the answer is JSON, and the next ordinary call is
 
 import base64
 import json
+import random
 from typing import Any
 
 import jsonpatch
@@ -228,6 +229,24 @@ def test_pipelined_calls_are_answered_in_order(server: Served):
                 b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
             )
         assert [receive(secure).json()["response"]["uid"] for _ in range(3)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_calls_are_answered_however_their_bytes_come(server: Served, seed: int):
+    """Three calls in pieces of any size: the parser, the bounds and the pipeline meet in every place."""
+    cut = random.Random(seed)  # noqa: S311 - to be repeatable
+    bodies = [encode(review(uid=f"{seed}-{number}")) for number in range(3)]
+    data = b"".join(
+        b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        for body in bodies
+    )
+    with server.raw() as secure:
+        while data:
+            size = cut.choice((1, 2, 7, 50, 300, 2000, 20_000))
+            secure.sendall(data[:size])
+            data = data[size:]
+        for number in range(3):
+            assert receive(secure).json()["response"]["uid"] == f"{seed}-{number}"
 
 
 def test_nothing_of_a_pod_is_logged(server: Served):

@@ -109,6 +109,29 @@ def test_tls_1_3_can_be_the_minimum(tmp_path: Path, how: str):
         assert spoken(server, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize(
+    ("host", "reached", "silent"), [("", ["127.0.0.1", "::1"], []), ("::1", ["::1"], ["127.0.0.1"]), ("127.0.0.1", ["127.0.0.1"], ["::1"])]
+)
+def test_both_families_are_served_unless_one_address_is_named(tmp_path: Path, host: str, reached: list[str], silent: list[str]):
+    """A cluster may have IPv4, IPv6 or both, and its Pods do not know."""
+    with served(tmp_path, "--host", host) as server:
+        for address in reached:
+            with (
+                socket.create_connection((address, server.port), timeout=ENDURANCE) as plain,
+                server.context.wrap_socket(plain, server_hostname="localhost") as secure,
+            ):
+                secure.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert receive(secure).status == 404
+            connection = http.client.HTTPConnection(address, server.plain_port, timeout=ENDURANCE)
+            connection.request("GET", "/readyz")
+            assert connection.getresponse().status == 200, "readiness reaches its own port"
+            connection.close()
+        for address in silent:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((address, server.port), timeout=ENDURANCE)
+
+
 # -- client certificates -------------------------------------------------------------------------------------------------
 
 

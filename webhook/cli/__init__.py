@@ -52,7 +52,7 @@ def parser(first: str = "") -> argparse.ArgumentParser:
     run = command("serve", _serve, "Serve the webhook until stopped.")
     config_option(run)
     env = os.environ.get
-    run.add_argument("--host", default=env("PODGRACE_HOST", "0.0.0.0"), help="address of both listeners (env PODGRACE_HOST)")  # noqa: S104 - in a Pod
+    run.add_argument("--host", default=env("PODGRACE_HOST", ""), help="address of both listeners; default: all (env PODGRACE_HOST)")
     run.add_argument("--port", type=_port, default=env("PODGRACE_PORT", "8443"), help="HTTPS port of POST /mutate (env PODGRACE_PORT)")
     run.add_argument(
         "--plain-port",
