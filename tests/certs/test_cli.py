@@ -336,3 +336,19 @@ def test_main_takes_argv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["init", "--dir", str(tmp_path), "--name", "localhost"]) == 0
     assert main(["check", "--dir", str(tmp_path)]) == 0
     assert "fine" in capsys.readouterr().out
+
+
+def test_the_programs_own_name_leads_here_too(tmp_path: Path) -> None:
+    """`podgrace certs` and `python -m certs` are one; only the second loads nothing of the webhook."""
+    certs("init", "--dir", tmp_path, "--name", "localhost")
+    whole = subprocess.run(
+        [sys.executable, "-m", "webhook.cli", "certs", "show", "--dir", str(tmp_path), "-o", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(whole.stdout) == json.loads(certs("show", "--dir", tmp_path, "-o", "json").stdout)
+    script = "import sys, certs.cli; print([name for name in sys.modules if name.split('.')[0] in ('webhook', 'fastapi', 'msgspec')])"
+    alone = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert alone.stdout == "[]\n"
