@@ -300,7 +300,7 @@ _DEMO: Final = {
     "slow_body": b"Sleep finished",
     "slow_seconds": 10.0,
     "grace": 15,
-    "annotations": {"drain-timeout": "10"},
+    "annotations": {"drain-timeout": "10", "patience": "12"},
     "version": ("/usr/sbin/nginx", "-v"),
 }
 

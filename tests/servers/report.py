@@ -81,6 +81,8 @@ def measured() -> list[str]:
         stops = [need(server, way) if wanted else None for way, wanted in tried.items()]
         wrapped = stops[2]
         late = f"{(wrapped['hook_at'] - wrapped['slow_at']) * 1000:.0f} ms" if wrapped else "-"
+        if pooled := read(server.name, "wrap-pooled"):
+            late += f" ({(pooled['hook_at'] - pooled['slow_at']) * 1000:.0f} ms where the client keeps the connection)"
         with_it.append([title, server.profile, *(f"{in_flight(stop)}, {over(stop)}" if stop else "-" for stop in stops), late])
         if server.name in SERVERS:
             first = None if server.variant else need(server, "load-bare")
@@ -92,7 +94,8 @@ def measured() -> list[str]:
                 load.append([title, *counts, f"{second['exit_at']:.1f} s", lost(third) if third else "-"])
     if missing:
         sys.exit(f"not measured: {', '.join(missing)}; run: python tests/servers/report.py --run")
-    machine = f"Linux {platform.release()}, {platform.machine()}, PID 1 of its own PID namespace, the default capabilities of a container."
+    kernel = platform.release().partition("-")[0]
+    machine = f"Linux {kernel}, {platform.machine()}, PID 1 of its own PID namespace, the default capabilities of a container."
     return [
         machine,
         "",

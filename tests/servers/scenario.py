@@ -271,11 +271,12 @@ def running(server: Server, way: Way, directory: Path, **extra: str) -> Iterator
         network.close()
 
 
-def stop(server: Server, way: Way, directory: Path) -> Result:
-    """Stop it with one request in flight and one idle connection."""
+def stop(server: Server, way: Way, directory: Path, *, pooled: bool = False) -> Result:
+    """Stop it with one request in flight and one idle connection. `pooled`: the client keeps its connection after the answer."""
     with running(server, way, directory) as run:
         idle = run.idle()
-        slow = run.get(server.slow, server.slow_body)
+        pool = Connection(server.port)
+        slow = run.network.start(pool.get(server.slow, server.slow_body)) if pooled else run.get(server.slow, server.slow_body)
         time.sleep(1.0)  # the request is to be one second old: a stop in the same instant as its arrival is another question
         run.stop()
         result = run.finish()
@@ -283,6 +284,9 @@ def stop(server: Server, way: Way, directory: Path) -> Result:
         result.slow, result.slow_at = last.outcome, run.since(last.ended)
         closed = idle.result(60)
         result.idle_closed_at = None if closed is None else run.since(closed)
+        run.network.start(pool.end()).result(10)
+        if pooled:
+            result.way += "-pooled"
         result.write()
         return result
 

@@ -75,6 +75,17 @@ def test_nothing_is_lost(server: Server, way: Way, directory: Path):
     assert server.profile in result.profile.split(",") or way is HOOK, story
 
 
+@pytest.mark.parametrize("server", [SERVERS[name] for name in ("nginx", "gunicorn-gthread")], ids=lambda s: s.name)
+def test_a_connection_that_stays_open_after_its_answer_is_idle_a_moment_later(server: Server, directory: Path):
+    """As in a balancer's pool. It may be a stream between two parts, so it has to be quiet for two seconds; not until the drain's limit."""
+    require(server, helper=True)
+    result = scenario.stop(server, WRAP, directory, pooled=True)
+    story = f"{result}\n{result.logs}"
+    assert result.slow == "answered", story
+    assert [record["drain_end"] for record in result.records if record["podgrace"] == "drain"] == ["idle"], story
+    assert result.exit_at < result.slow_at + 2 + SLACK, story
+
+
 @pytest.mark.parametrize("server", [s for s in SERVERS.values() if s.tini], ids=lambda s: s.name)
 def test_the_server_below_an_init_is_found_and_ended(server: Server, directory: Path):
     require(server, helper=True, also=TINI.init[:1])
