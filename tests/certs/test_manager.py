@@ -345,7 +345,7 @@ def test_a_secret_is_emptied_or_spoilt(api: ApiServer, started: list[Replica], c
 
 
 def test_both_secrets_are_emptied_at_once(api: ApiServer, started: list[Replica], clock: Clock) -> None:
-    """`helm upgrade --force` does. Replicas serve on; a new authority is trusted first, though nobody could say who is served."""
+    """Replicas serve on; a new authority is trusted first, though nobody could say who is served."""
     before = started[0].files
     api.edit(CA, {})
     api.edit(TLS, {})
