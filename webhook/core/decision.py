@@ -81,6 +81,7 @@ class Choice(msgspec.Struct):
     stop: bool = True
     mesh: bool = False
     need: Need | None = None
+    capped: bool = False
 
     def note(self, code: str, detail: str = "") -> None:
         """Give a reason for this container."""

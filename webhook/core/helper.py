@@ -4,6 +4,7 @@ In: settings of one container. Out: argv of the preStop hook and of PID 1, and b
 of an option belongs to the helper's manual (`podgrace-helper --help`); tests run what is written here against the built binary.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -153,14 +154,13 @@ _HEADER: Final = "--hook-header="
 _URL: Final = re.compile(r"--hook-url=http://:([0-9]{1,5})(/.*)")
 _DRAIN_PATH: Final = re.compile(r"/drain\?container=([^&]+)&ports=[0-9,]*&delay-min=\d+&quiet=\d+&delay-max=\d+&drain-timeout=\d+")
 
-STOP_WORDS: Final = ("kill", "pkill", "killall", "graceful-stop", " quit", " stop", "shutdown", "halt")
+_STOPS: Final = re.compile("kill|graceful-stop| quit| stop|shutdown|halt")
 """What tells a hook that stops the server: it must run after the drain, or it cuts what the drain waits for."""
 
 
 def stops_server(hook: Exec) -> bool:
     """Whether the user's exec hook looks as if it stops the server by itself."""
-    text = " ".join(hook.command or ())
-    return any(word in text for word in STOP_WORDS)
+    return _STOPS.search(" ".join(hook.command or ())) is not None
 
 
 def literal_sleep(user: Handler) -> int | None:
@@ -169,13 +169,11 @@ def literal_sleep(user: Handler) -> int | None:
         return user.sleep.seconds
     if user.exec is None:
         return None
-    words = " ".join(user.exec.command or ()).split()
-    if words[:1] and words[0].rsplit("/", 1)[-1] in ("sh", "bash", "ash", "dash") and words[1:2] == ["-c"]:
-        words = words[2:]
-    if len(words) == 2 and words[0].rsplit("/", 1)[-1] == "sleep":
-        number = words[1].removesuffix("s")
-        return -(-int(float(number) * 1000) // 1000) if number.replace(".", "", 1).isdigit() else None
-    return None
+    found = _SLEEPS.fullmatch(" ".join(user.exec.command or ()))
+    return None if found is None else math.ceil(float(found[1]))
+
+
+_SLEEPS: Final = re.compile(r"(?:(?:\S*/)?(?:sh|bash|ash|dash)\s+-c\s+)?(?:\S*/)?sleep\s+([0-9]{1,6}(?:\.[0-9]{0,6})?)s?\s*")
 
 
 def _url(get: HttpGet) -> list[str]:

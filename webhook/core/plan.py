@@ -31,7 +31,7 @@ from webhook.core.status import (
     empty_before,
     encode,
     grace_before,
-    probe_name,
+    made_name,
     read,
     sidecar_index,
 )
@@ -101,7 +101,7 @@ class _Decider:
         proxies = [c.name in MESH_PROXIES for c in spec.containers]
         # A Pod of nothing but proxies is a gateway: the proxy is its server.
         self.gateway = all(proxies)
-        self.mesh = any(proxies) or any(c.name in MESH_PROXIES for c in spec.init_containers or ())
+        self.mesh = any(proxies) or any([c.name in MESH_PROXIES for c in spec.init_containers or ()])  # noqa: C419
         self.helper_fall = self._why_no_helper()
 
     def say(self, code: str, container: str = "", detail: str = "") -> None:
@@ -117,8 +117,8 @@ class _Decider:
             return "unsupported-version"
         if self.sidecar_at is None:
             spec = self.pod.spec
-            taken = any(c.name == SIDECAR for c in spec.containers) or any(c.name == SIDECAR for c in spec.init_containers or ())
-            if taken or any(v.name == VOLUME for v in spec.volumes or ()):
+            taken = SIDECAR in [c.name for c in spec.containers] or SIDECAR in [c.name for c in spec.init_containers or ()]
+            if taken or VOLUME in [v.name for v in spec.volumes or ()]:
                 return "name-collision"
             if not fits(self.pod, self.operator.sidecar_resources):
                 return "pod-resources"
@@ -135,6 +135,7 @@ class _Decider:
         self._align(ours)
         limit = self._limit()
         wanted = [self._fit(choice, limit) for choice in ours]
+        grace = self._grace(ours, wanted)
         plan = Plan(self.decisions, containers=[c.desired for c in choices], empty=empty_before(self.pod, self.status))
         ours = [c for c in ours if c.rung]
         self._sidecar(plan, ours)
@@ -143,7 +144,6 @@ class _Decider:
         plan.idle = not ours and not any(c.record.readiness for c in choices)
         if plan.idle:
             self.say("nothing-to-do")
-        grace = self._grace(max(wanted, default=(0, "")), limit)
         plan.grace = self.grace_was if grace is None else grace.now
         return self._sign(plan, choices, grace)
 
@@ -165,8 +165,8 @@ class _Decider:
         containers = {c.desired.container.name: c.record for c in choices if c.record.codes}
         plan.status = encode(Status(self.operator.version, grace, containers, plan.empty))
         annotations = (self.pod.metadata or EMPTY).annotations or {}
-        size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items() if key != STATUS_ANNOTATION)
-        if size + len(STATUS_ANNOTATION) + len(plan.status.encode()) > ANNOTATIONS_LIMIT:
+        others = "".join([key + value for key, value in annotations.items() if key != STATUS_ANNOTATION])
+        if len(others.encode()) + len(STATUS_ANNOTATION) + len(plan.status.encode()) > ANNOTATIONS_LIMIT:
             return Plan([Decision("annotations-full")], skip=True)
         return plan
 
@@ -194,7 +194,7 @@ class _Decider:
             code, probe = readiness.choose(container, settings, choice.ports, probes, mesh=self.mesh)
             if probe is not None:
                 desired.readiness = probe
-                choice.record.readiness = probe_name(Raw(msgspec.json.encode(probe)))
+                choice.record.readiness = made_name(probe)
             choice.note(code, choice.record.readiness)
         if self.grace == 0:
             if not any(d.code == "grace-zero" for d in self.decisions):
@@ -308,32 +308,37 @@ class _Decider:
         for the others' ports, if there are any. A mesh proxy waits as long as the longest of them.
         """
         apps = [c for c in ours if not c.mesh]
-        if not apps:
-            for proxy in ours:
-                proxy.rung = ""
-            return
         helped = [c for c in apps if c.rung != "sleep"]
         for choice in helped:
             choice.probe_period = _probe_period(choice.desired.readiness)
         fronts = [c for c in helped if c.observe]
-        shared = sorted({port for c in fronts for port in c.ports}) if all(c.ports for c in fronts) else []
-        drain = max((c.need.waits.drain for c in fronts if c.need), default=0)
-        period = min((c.probe_period for c in helped if c.probe_period), default=0)
+        if fronts and len(helped) > 1 and all([c.ports for c in fronts]):  # noqa: C419 - a list is quicker
+            self._share(helped, fronts)
+        if len(apps) < len(ours):
+            self._hold([c for c in ours if c.mesh], apps)
+
+    def _share(self, helped: list[Choice], fronts: list[Choice]) -> None:
+        shared = sorted({port for c in fronts for port in c.ports})
+        drain = max([c.need.waits.drain for c in fronts if c.need], default=0)
+        period = min([c.probe_period for c in helped if c.probe_period], default=0)
         for choice in helped:
-            need = choice.need
-            if not shared:
-                continue
             choice.ports, choice.probe_period = shared, period
-            if not choice.observe and need is not None:
+            if not choice.observe and choice.need is not None:
                 choice.observe = True
-                choice.need = Need(msgspec.structs.replace(need.waits, drain=drain), need.hook)
-        for proxy in (c for c in ours if c.mesh):
-            proxy.ports, proxy.record.mode, proxy.probe_period = shared, proxy.rung, period
+                choice.need = Need(msgspec.structs.replace(choice.need.waits, drain=drain), choice.need.hook)
+
+    def _hold(self, proxies: list[Choice], apps: list[Choice]) -> None:
+        waits = [c.need.waits for c in apps if c.need]
+        tail = max(0, self.grace - KILL_MARGIN)
+        for proxy in proxies:
+            if not waits:
+                proxy.rung = ""
+                continue
+            helped = next((c for c in apps if c.rung != "sleep" and c.observe), None)
+            proxy.ports, proxy.probe_period = (helped.ports, helped.probe_period) if helped is not None else ((), 0)
+            proxy.record.mode = proxy.rung
             proxy.note("mesh-aligned", proxy.rung)
-            waits = [c.need.waits for c in apps if c.need]
-            delay = max(w.delay_max for w in waits)
-            drain = max((w.drain for w in waits), default=0)
-            tail = max(0, self.grace - KILL_MARGIN)
+            delay, drain = max(w.delay_max for w in waits), max(w.drain for w in waits)
             if proxy.rung == "sleep":
                 whole = delay + (drain or proxy.settings.default_drain)
                 proxy.need = Need(Waits(whole, 0, whole, 0, tail), 0)
@@ -346,29 +351,28 @@ class _Decider:
         """Seconds that the grace period may reach."""
         return max(self.operator.grace_bound, self.grace) if self.settings.grace else self.grace
 
-    def _fit(self, choice: Choice, limit: int) -> tuple[int, str]:
-        """Bring a container's waits below the limit; returns the seconds of grace that it wants, and their sum in words."""
+    def _fit(self, choice: Choice, limit: int) -> int:
+        """Bring a container's waits below the limit; returns the seconds of grace that it wants."""
         need = choice.need
         if need is None or not choice.rung:
-            return 0, ""
-        name = choice.desired.container.name
+            return 0
         wanted = budget.total(need, self.grace)
         if wanted <= limit:
-            return wanted, f"{name}: {budget.words(need, self.grace)}"
+            return wanted
         waits = budget.fit(need, self.grace, limit)
         if waits is None:
             choice.note("grace-no-room", f"{limit} s")
             choice.rung, choice.record.mode = "", ""
-            return 0, ""
+            return 0
         if self.settings.grace:
             code = "grace-capped" if limit > self.grace else "grace-over-bound"
-            self.say(code, name, f"wanted {wanted} s, bound {self.operator.grace_bound} s")
-        choice.need, choice.hook_timeout = Need(waits, need.hook), 0
-        return limit, f"{name}: bound"
+            self.say(code, choice.desired.container.name, f"wanted {wanted} s, bound {self.operator.grace_bound} s")
+        choice.need, choice.capped = Need(waits, need.hook), True
+        return limit
 
-    def _grace(self, wanted: tuple[int, str], limit: int) -> GraceStatus | None:
+    def _grace(self, ours: list[Choice], wanted: list[int]) -> GraceStatus | None:
         """Settle the grace period: never lowered."""
-        seconds, words = wanted
+        seconds = max(wanted, default=0)
         if not seconds:
             return None
         if not self.settings.grace:
@@ -377,7 +381,10 @@ class _Decider:
         if seconds <= self.grace:
             self.say("grace-enough", "", f"{self.grace} s")
             return None
-        self.say("grace-raised", "", f"{self.grace} -> {seconds} s = {words}" + (f" of {limit}" if words.endswith("bound") else ""))
+        longest = ours[wanted.index(seconds)]
+        words = f"bound {seconds}" if longest.capped or longest.need is None else budget.words(longest.need, self.grace)
+        words = f"{longest.desired.container.name}: {words}"
+        self.say("grace-raised", "", f"{self.grace} -> {seconds} s = {words}")
         return GraceStatus(seconds, self.grace_was, words)
 
     # -- writing it down -----------------------------------------------------------------------------------------------
@@ -408,7 +415,9 @@ class _Decider:
         )
         if choice.delivery == "exec":
             record.pre_stop = view.pre_stop or ABSENT
-            argv = helper.drain(options, stop=choice.stop, order=choice.order, user=choice.user, timeout=choice.hook_timeout)
+            argv = helper.drain(
+                options, stop=choice.stop, order=choice.order, user=choice.user, timeout=0 if choice.capped else choice.hook_timeout
+            )
             desired.pre_stop = {"exec": {"command": argv}}
         if choice.rung == "wrap":
             stop_on = choice.profile.stop_on
@@ -424,7 +433,7 @@ def _is_oversized(pod: Pod) -> bool:
     inits = pod.spec.init_containers or ()
     if len(pod.spec.containers) + len(inits) > MOST_CONTAINERS:
         return True
-    return any(len(container.ports or ()) > MOST_PORTS for container in (*pod.spec.containers, *inits))
+    return any([len(container.ports or ()) > MOST_PORTS for container in (*pod.spec.containers, *inits)])  # noqa: C419 - a list is quicker
 
 
 def _is_windows(pod: Pod) -> bool:

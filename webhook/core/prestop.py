@@ -93,7 +93,7 @@ def _waits(choice: Choice, own: int | None, grace: int, drain_bound: int) -> Wai
     settings, profile = choice.settings, choice.profile
     before = budget.patience(grace, own)
     # Where the kubelet sends the signal it also ends the patience: no margin of ours on top.
-    by_kubelet = max(0, before - KILL_MARGIN)
+    by_kubelet = before - KILL_MARGIN if before > KILL_MARGIN else 0
     if choice.rung == "sleep":
         return Waits(settings.delay_max, 0, settings.delay_max, 0, by_kubelet)
     drain = settings.drain_timeout or min(profile.drain_timeout, drain_bound) or settings.default_drain

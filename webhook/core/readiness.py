@@ -44,8 +44,8 @@ def choose(
 
 def _on_loopback(container: Container, port: int) -> bool:
     """Whether the command says that the server listens where the kubelet cannot reach it."""
-    addresses = (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}")
-    return any(address in word for words in (container.command, container.args) for word in words or () for address in addresses)
+    line = " ".join([*(container.command or ()), *(container.args or ())])
+    return f"127.0.0.1:{port}" in line or f"localhost:{port}" in line or f"[::1]:{port}" in line
 
 
 def _annotated(container: Container, settings: Settings, ports: Sequence[int]) -> tuple[str, Probe | None]:

@@ -10,7 +10,7 @@ it; the annotation's copy is taken where it means the same. A grace period is un
 sleep away, and gets ours.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -161,6 +161,14 @@ def probe_name(raw: Raw) -> str:
     if probe.tcp_socket is not None:
         return f"tcp:{probe.tcp_socket.port}"
     return f"grpc:{probe.grpc.port}" if probe.grpc is not None else ""
+
+
+def made_name(probe: dict[str, Any]) -> str:
+    """Name a probe that we made, as `probe_name` will name it when it comes back."""
+    if (get := probe.get("httpGet")) is not None:
+        return f"http:{get['port']}{get['path']}"
+    kind = "tcp" if "tcpSocket" in probe else "grpc"
+    return f"{kind}:{(probe.get('tcpSocket') or probe['grpc'])['port']}"
 
 
 def _pre_stop(container: Container, raw: Raw, record: ContainerStatus | None) -> Raw | None:
