@@ -8,6 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.chart.rendering import CHART, CI_FILES, Object, Objects, ci, hook, objects, refusal, run, text
+from webhook.cli import parser
 from webhook.config import parse
 from webhook.core import names
 
@@ -35,6 +36,13 @@ def test_helm_3_and_4_render_the_same(file: Path) -> None:
         return {(item["kind"], item["metadata"]["name"]): item for item in found}
 
     assert rendered("helm") == rendered("helm3")
+
+
+@pytest.mark.parametrize("file", CI_FILES, ids=names_of(CI_FILES))
+@pytest.mark.parametrize("helm", ["helm", "helm3"])
+def test_helm_lint_finds_nothing(file: Path, helm: str) -> None:
+    done = run("lint", "--strict", str(CHART), "--kube-version", "1.36.0", "--values", str(file), helm=helm)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_template_generates_or_asks_the_cluster() -> None:
@@ -377,6 +385,24 @@ def test_image_names(sets: dict[str, str], image: str) -> None:
     rendered = objects(sets=sets)
     assert {container["image"] for container in rendered.pod()["containers"]} == {image}
     assert [item["spec"]["containers"][0]["image"] for item in rendered.hooks() if item["kind"] == "Pod"] == [image]
+
+
+def test_the_arguments_are_ones_that_the_program_knows() -> None:
+    """Judged by its own parser, for each mode."""
+    for file in CI_FILES:
+        rendered = objects(file)
+        pods = [*rendered.of("Deployment"), *(item for item in rendered.hooks() if item["kind"] == "Pod")]
+        for item in pods:
+            for container in item["spec"].get("template", item)["spec"]["containers"]:
+                assert parser().parse_args(container["args"]).func, (file.name, container["name"])
+
+
+def test_only_api_servers_with_a_certificate_are_served_where_asked_for() -> None:
+    rendered = objects(ci("restricted"))
+    assert "--client-ca=/etc/podgrace/client-ca.crt" in rendered.container()["args"]
+    assert "--client-names=kube-apiserver" in rendered.container()["args"]
+    assert rendered.one("ConfigMap")["data"]["client-ca.crt"].startswith("-----BEGIN CERTIFICATE-----")
+    assert not [argument for argument in objects().container()["args"] if argument.startswith("--client")]
 
 
 def test_openshift_chooses_the_ids() -> None:
