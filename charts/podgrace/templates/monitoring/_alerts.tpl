@@ -20,7 +20,7 @@
   summary: The webhook takes more than half of its time limit
   description: As the API servers measure it, one call in a hundred takes longer than half of the {{ .Values.webhook.timeoutSeconds }} s that they wait.
 - alert: PodgraceBug
-  expr: sum(increase(podgrace_requests_total{ {{- $ns }},result="bug"}[15m])) > 0
+  expr: sum(increase(podgrace_requests_total{ {{- $ns }},result="bug"}[15m])) + sum(increase(podgrace_failures_total{ {{- $ns }}}[15m])) > 0
   severity: warning
   summary: The webhook met a bug of its own
   description: The Pods were allowed without a patch. The webhook's log names the place; please report it.
