@@ -157,6 +157,16 @@ static int connect_to(const char *host, uint16_t port, int64_t end, int gone) {
     return fd >= 0 ? fd : connect_numeric("::1", port, end, gone);
 }
 
+/* A Pod's path may hold anything; on the wire it is printable ASCII. */
+static void add_path(struct text *t, const char *path) {
+    static const char digits[] = "0123456789ABCDEF";
+    for (; *path != '\0'; path++) {
+        unsigned char c = (unsigned char)*path;
+        char escaped[3] = {'%', digits[c >> 4], digits[c & 15]};
+        text_bytes(t, c <= ' ' || c > '~' ? escaped : path, c <= ' ' || c > '~' ? 3 : 1);
+    }
+}
+
 /* As the kubelet does: a GET, wait for the whole answer, whatever its status is. */
 static const char *get(const struct options *o, int64_t end, int gone) {
     static char data[8192];
@@ -174,7 +184,7 @@ static const char *get(const struct options *o, int64_t end, int gone) {
         own_agent |= strncasecmp(o->hook_headers[i], "user-agent:", 11) == 0;
     }
     text_add(&t, "GET ");
-    text_add(&t, path);
+    add_path(&t, path);
     text_add(&t, " HTTP/1.1\r\nConnection: close\r\nAccept: */*\r\n");
     if (!own_host) {
         text_add(&t, "Host: ");

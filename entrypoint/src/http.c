@@ -89,6 +89,9 @@ enum http_state http_parse(const char *data, size_t size, struct request *r) {
     }
     int64_t length = -1;
     for (const char *line = line_end; line < end;) {
+        if (line[1] != '\n') {
+            return HTTP_BAD;
+        }
         line += 2; /* behind the last line's end */
         const char *next = memchr(line, '\r', (size_t)(end - line) + 1);
         size_t n = (size_t)(next - line);
@@ -106,9 +109,6 @@ enum http_state http_parse(const char *data, size_t size, struct request *r) {
             return HTTP_BAD;
         }
         line = next;
-        if (next < end && next[1] != '\n') {
-            return HTTP_BAD;
-        }
     }
     r->body = end + 4;
     r->body_size = length > 0 ? (size_t)length : 0;

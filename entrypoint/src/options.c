@@ -342,15 +342,16 @@ bool options_query(struct options *o, const char *query, char *why, size_t size)
     return settle(o, why, size);
 }
 
-static void print(const char *name, const char *value) {
-    char buffer[1024];
-    struct text t = TEXT(buffer);
-    text_add(&t, name);
-    text_add(&t, " ");
-    text_add(&t, value);
-    text_add(&t, "\n");
-    ssize_t ignored = write(STDOUT_FILENO, t.at, t.len);
+static void put(const char *s) {
+    ssize_t ignored = write(STDOUT_FILENO, s, strlen(s));
     (void)ignored;
+}
+
+static void print(const char *name, const char *value) {
+    put(name);
+    put(" ");
+    put(value);
+    put("\n");
 }
 
 static void print_num(const char *name, int64_t value) {

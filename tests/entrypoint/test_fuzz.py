@@ -1,0 +1,23 @@
+"""The parsers of options, queries, HTTP, netlink and /proc/net/tcp under broken input, with sanitizers: a minute of it on CI."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.entrypoint.conftest import BUILD, _make
+
+
+def test_broken_input_breaks_nothing() -> None:
+    """Always the same seed; the corpus is kept in entrypoint/fuzz/corpus, what was found once is in it."""
+    if shutil.which("cc") is None and not os.environ.get("CI"):
+        pytest.skip("the fuzzer needs a C compiler with libasan")
+    _make("build/fuzz")
+    seconds = "60" if os.environ.get("CI") else "5"
+    corpus = BUILD.parent / "fuzz" / "corpus"
+    done = subprocess.run([BUILD / "fuzz", seconds, corpus], check=False, capture_output=True, text=True, cwd=BUILD, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    inputs, runs = (int(word) for word in done.stdout.replace(",", "").split() if word.isdigit())
+    assert inputs == len(list(corpus.iterdir()))
+    assert runs > 10_000
