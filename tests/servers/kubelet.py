@@ -104,7 +104,7 @@ class Pod:
         image = self.images.get(container["image"], Image())
         argv = self._argv([*(container.get("command") or image.entrypoint), *container.get("args", ())])
         log = self.directory / f"{container['name']}.log"
-        env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONUNBUFFERED": "1", **dict(image.env)}
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "PYTHONUNBUFFERED": "1", **dict(image.env)}
         outer = self.network.spawn([*_ISOLATED, *_INSIDE, f"--user={user}", "--", *argv], self._open(log), self.directory, env)
         pid = self._first_child(outer)
         # Held open until the end: the kernel gives a dead namespace's number to the next one.

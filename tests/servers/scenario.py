@@ -116,6 +116,12 @@ class Result:
     load: Load | None = None
     logs: str = field(default="", repr=False)
 
+    @property
+    def drained(self) -> bool:
+        """Whether the helper says, for every container, that nothing was in flight when it let the stop begin."""
+        ends = [record["drain_end"] for record in self.records if record["podgrace"] == "drain"]
+        return len(ends) == len(self.codes) and set(ends) == {"idle"}
+
     def write(self) -> None:
         RESULTS.mkdir(parents=True, exist_ok=True)
         fields = {name: value for name, value in asdict(self).items() if name != "logs"}
@@ -227,7 +233,7 @@ class Run:
             result.sidecar_at, result.sidecar_code = self.since(sidecar.exited), sidecar.code
         result.leftovers = len(pod.leftovers())
         result.logs = pod.logs()
-        result.records = [record for container in pod.containers for record in records(container.log)]
+        result.records = [record for sidecar in pod.sidecars for record in records(sidecar.log)]
         status = pod.manifest["metadata"].get("annotations", {}).get(PREFIX + "status")
         if status:
             result.profile = ",".join(c.get("profile", "") for c in json.loads(status)["containers"].values())
@@ -235,7 +241,7 @@ class Run:
 
 
 def records(log: Path) -> Iterator[dict[str, Any]]:
-    """Read the helper's own lines from a container's log."""
+    """Read what the helper has reported to the sidecar. It is in the container's log, too, unless the server closed its output."""
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError):
             record = json.loads(line)
