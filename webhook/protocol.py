@@ -34,11 +34,11 @@ from typing import Any, Final
 
 import msgspec
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 WHOLE: Final = "podgrace.whole"
-"""ASGI extension: a function that takes status, headers and body. Two messages would be two TLS records, and a fifth of a call."""
+"""ASGI extension: a function that takes scope, status, headers and body. Two messages would be two TLS records, and a fifth of a call."""
 
 _IDLE, _HEAD, _BODY, _REFUSED = range(4)
 _SWEEP: Final = 0.5
@@ -136,11 +136,10 @@ class Connection(HttpToolsProtocol):
                 return
         self._phase = _BODY
         super().on_headers_complete()
-        cycle = self.cycle
-        extensions: dict[str, Any] = {WHOLE: lambda status, headers, body: self._answer(cycle, status, headers, body)}
-        cycle.scope["extensions"] = extensions
+        extensions: dict[str, Any] = {WHOLE: self._answer}
+        self.scope["extensions"] = extensions
         if self.door.draining:
-            cycle.keep_alive = False
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Count the body."""
@@ -175,8 +174,11 @@ class Connection(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
 
-    def _answer(self, cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    def _answer(self, scope: Any, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         """Write a whole answer in one piece. False: not now, send it as ASGI does."""
+        cycle = self.cycle
+        if cycle.scope is not scope:
+            return False  # another request has been read behind this one
         if cycle.disconnected:
             return True
         if cycle.response_started or self.flow.write_paused:

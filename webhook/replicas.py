@@ -18,8 +18,8 @@ from webhook.admission import Request, Verdict, judge, name_of
 from webhook.config import Config
 from webhook.core.pod import ABSENT, EMPTY, Metadata, Raw
 
-MOST: Final = 512
-"""Verdicts. With `LARGEST`, and patches of the Pod's own order of size, some 3 MiB with ordinary Pods, 30 MiB at the very worst."""
+MOST: Final = 256
+"""Verdicts: some 3 MiB with ordinary Pods. With `LARGEST`, and patches of the order of their Pods, 15 MiB at the very worst."""
 LARGEST: Final = 16 << 10
 """Bytes of a spec; larger ones are rare."""
 

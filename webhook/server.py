@@ -135,7 +135,7 @@ class Mutate:
         finally:
             metrics.in_flight -= 1
         whole = scope["extensions"].get(WHOLE) if "extensions" in scope else None
-        if whole is None or not whole(status, headers, out):
+        if whole is None or not whole(scope, status, headers, out):
             headers.append((b"content-length", b"%d" % len(out)))
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": out})
