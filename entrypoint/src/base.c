@@ -142,12 +142,17 @@ void log_line(const char *line, size_t len) {
 }
 
 /* Opening the link makes a description of our own, so O_NONBLOCK does not reach the application. Refused for a socket, for
- * another user's pipe and without /proc: then our own streams serve (the kubelet shows them if the hook fails). */
+ * another user's pipe and without /proc: then our own streams serve (the kubelet shows them if the hook fails). php-fpm points
+ * its output at /dev/null and keeps its errors: then the records go there, too. */
 void log_to_container(void) {
+    char to[16];
+    ssize_t n = readlink("/proc/1/fd/1", to, sizeof to);
+    bool nowhere = n == 9 && memcmp(to, "/dev/null", 9) == 0;
     int fd = open("/proc/1/fd/1", O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     out_fd = fd >= 0 ? fd : STDERR_FILENO;
     fd = open("/proc/1/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd >= 0) {
         err_fd = fd;
+        out_fd = nowhere ? fd : out_fd;
     }
 }
