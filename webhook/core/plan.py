@@ -22,7 +22,7 @@ from webhook.core.names import DISABLED, INITS, INJECT_LABEL, MESH_PROXIES, MIRR
 from webhook.core.pod import ABSENT, EMPTY, Container, Pod, Raw, handler, present, stop_signal
 from webhook.core.profile import GENERIC, SIGNALS, basename
 from webhook.core.resources import fits
-from webhook.core.settings import KILL_MARGIN, Operator, PodSettings
+from webhook.core.settings import BEHIND, KILL_MARGIN, Operator, PodSettings
 from webhook.core.status import (
     ContainerStatus,
     GraceStatus,
@@ -319,13 +319,23 @@ class _Decider:
 
     def _share(self, helped: list[Choice], fronts: list[Choice]) -> None:
         shared = sorted({port for c in fronts for port in c.ports})
+        distances = [ports.distance(c.desired.container, c.ports, c.profile.name) for c in helped]
+        nearest = min(distances)
         drain = max([c.need.waits.drain for c in fronts if c.need], default=0)
         period = min([c.probe_period for c in helped if c.probe_period], default=0)
-        for choice in helped:
+        for choice, far in zip(helped, distances, strict=True):
             choice.ports, choice.probe_period = shared, period
-            if not choice.observe and choice.need is not None:
+            need = choice.need
+            if need is None:
+                continue
+            waits = need.waits
+            if not choice.observe:
                 choice.observe = True
-                choice.need = Need(msgspec.structs.replace(choice.need.waits, drain=drain), choice.need.hook)
+                waits = msgspec.structs.replace(waits, drain=drain)
+            if far > nearest:
+                # Where drains meet their cap the front must be gone first; what is behind it then has nothing in flight, and ends at once.
+                waits = msgspec.structs.replace(waits, drain=waits.drain + BEHIND)
+            choice.need = Need(waits, need.hook)
 
     def _hold(self, proxies: list[Choice], apps: list[Choice]) -> None:
         waits = [c.need.waits for c in apps if c.need]

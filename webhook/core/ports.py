@@ -13,6 +13,8 @@ from webhook.core.status import Before
 
 _SERVING_NUMBERS: Final = frozenset({80, 443, 3000, 5000, 8000, 8080, 8443})
 _SERVING_NAMES: Final = ("http", "https", "web", "grpc", "h2c", "www")
+_FRONT_NUMBERS: Final = frozenset({80, 443, 8080, 8443})
+_FRONT_SERVERS: Final = frozenset({"nginx", "apache", "haproxy", "caddy", "traefik", "envoy", "lighttpd"})
 _SIDE_NAMES: Final = re.compile("metrics|prom|admin|debug|health|pprof|jmx|probe|status")
 _SIDE_NUMBERS: Final = frozenset({*range(9090, 9130), 15020, 15021, 15090, 4191, 2019, 6060, 5005, 9229})
 """Ports that exporters, debuggers and meshes use by convention: not where users' requests arrive."""
@@ -62,6 +64,14 @@ def plausible(container: Container, ports: Sequence[int]) -> Sequence[int]:
         if len(narrowed) == 1:
             return narrowed
     return ports
+
+
+def distance(container: Container, ports: Sequence[int], profile: str) -> int:
+    """Tell how far from the users a container stands among those of its Pod: 0 for what is usually put in front."""
+    if profile in _FRONT_SERVERS:
+        return 0
+    named = [port for port in container.ports or () if port.name and port.name.split("-")[0] in _SERVING_NAMES]
+    return 1 if named or not _FRONT_NUMBERS.isdisjoint(ports) else 2
 
 
 def _is_side(name: str, number: int) -> bool:

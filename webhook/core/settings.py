@@ -17,6 +17,9 @@ Readiness = Literal["auto", "off", "http", "tcp", "grpc"]
 KILL_MARGIN: Final = 5
 """Seconds kept for TERM, KILL, and the sidecar's own end. The kubelet needs 2 (its minimum after the grace period); 5 is advised."""
 
+BEHIND: Final = 10
+"""Seconds that a server behind another one of its Pod drains longer: as long as nginx and its like get after their signal."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """How one container is to be treated."""
