@@ -67,7 +67,7 @@ def free_port() -> int:
 
 def answered(port: int) -> None:
     """Ask the sidecar on every path."""
-    for path in ("healthz", "metrics", "status", "drain?container=a&ports=1&delay-min=0&quiet=0&delay-max=0", "nothing"):
+    for path in ("healthz", "metrics", "status", "drain?container=a&ports=1&delay-min=0&quiet=0&delay-max=0&drain-timeout=0", "nothing"):
         while True:
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(f"GET /{path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())

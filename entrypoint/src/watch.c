@@ -87,6 +87,7 @@ void watch_open(struct watch *w, const struct options *options, int64_t calm) {
     w->options = options;
     w->calm = calm;
     w->n_ports = options->n_ports;
+    w->wide = options->n_ports == 0;
     memcpy(w->ports, options->ports, sizeof w->ports);
     w->opens = -1;
     w->fd = diag_open();
@@ -155,8 +156,8 @@ static void compare(struct watch *w, struct seen *s, const struct row *row) {
 
 static void look_at_listener(struct watch *w, const struct row *row) {
     w->listening[row->port / 64] |= (uint64_t)1 << (row->port % 64);
-    /* Without --ports: whatever listened when the drain began, but for our own sidecar. */
-    if (w->options->n_ports == 0 && !w->began && port_index(w, row->port) < 0 && w->n_ports < MAX_PORTS && row->port != w->options->report_port) {
+    /* Whatever listened when the drain began, but for our own sidecar. */
+    if (w->wide && !w->began && port_index(w, row->port) < 0 && w->n_ports < MAX_PORTS && row->port != w->options->report_port) {
         w->ports[w->n_ports++] = row->port;
     }
     if (port_index(w, row->port) < 0) {
@@ -247,6 +248,11 @@ void watch_look(struct watch *w, int64_t now) {
     for (;;) {
         forget_last(w);
         int failed = w->method == BY_DIAG ? diag_dump(w->fd, look_at, w) : w->method == BY_TABLE ? nettable_dump(look_at, w) : 0;
+        if (failed == 0 && w->listeners == 0 && !w->began && !w->wide && w->method != BY_TIME) {
+            /* A Pod may declare any port; what it listens on is what counts, and to look at too much costs only time. */
+            w->wide = true;
+            continue;
+        }
         if (failed == 0) {
             w->failures = 0;
             break;

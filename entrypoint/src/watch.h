@@ -14,6 +14,7 @@ struct watch {
     int fd;
     unsigned failures;
     bool began;
+    bool wide; /* every port that listens, not just those that were named */
     uint32_t turn;
     int64_t calm;
 

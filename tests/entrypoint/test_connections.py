@@ -222,6 +222,51 @@ def test_a_stream_that_begins_while_another_is_owed(helper: str, container: Call
         in_time(box, hook)
 
 
+HANDSHAKE = """
+import socket, threading, time
+def serve(c):
+    c.recv(10)
+    c.sendall(b".")
+    time.sleep(6)
+    try:
+        c.sendall(b"answer")
+    except OSError:
+        pass
+    c.close()
+s = socket.create_server(("127.0.0.1", 8000))
+print("ready", flush=True)
+while True:
+    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"""
+
+
+def test_in_and_out_within_one_tick_of_the_clock(helper: str, container: Callable[..., Container]) -> None:
+    """As TLS does it: the request and the handshake's last bytes tie, and the answer is still owed."""
+    box = container(PYTHON, "-c", HANDSHAKE)
+    box.listening(8000)
+
+    def tie() -> socket.socket | None:
+        connection = box.connect(8000)
+        connection.sendall(b"hello")
+        assert connection.recv(10) == b"."
+        port = connection.getsockname()[1]
+        command = ["nsenter", "-t", str(box.pid), "--net", "--", "ss", "-tinH", f"sport = :8000 and dport = :{port}"]
+        words = dict(
+            w.split(":", 1) for w in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() if ":" in w
+        )
+        # ss leaves out an age of 0.
+        if words.get("lastsnd", "0") == words.get("lastrcv", "0"):
+            return connection
+        connection.close()
+        return None
+
+    with until(tie, "a tie") as connection:
+        hook = drain(box, helper)
+        assert connection.recv(10) == b"answer"
+        record = in_time(box, hook)
+        assert int(str(record["waited_ms"])) > 3000
+
+
 # -- what never ends: the cap ------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +375,15 @@ def test_a_port_where_nobody_listens_needs_no_delay(helper: str, container: Call
     for ports in (["--ports=8000"], []):
         hook = box.exec(helper, "drain", *waits(*ports, "--no-stop", delay="20", most="30"))
         assert result(box, hook)["delay_end"] == "not-listening"
+
+
+def test_ports_that_were_declared_wrong(helper: str, box: Container) -> None:
+    """The Pod says 80, the server listens on 8000: no reason to stop it in the middle of a request."""
+    with box.connect(8000) as connection:
+        get(connection, "/close/3")
+        hook = box.exec(helper, "drain", *waits("--ports=80", "--no-stop"))
+        read(connection)
+        assert int(str(in_time(box, hook)["in_flight_start"])) >= 1
 
 
 def test_without_ports_all_that_listen_count(helper: str, box: Container) -> None:

@@ -420,6 +420,20 @@ def test_any_usual_stop_signal_after_the_hook_is_the_stop(helper: str, container
         assert f"got {int(number)}" not in box.log
 
 
+def test_a_verdict_grows_old(released: str, container: Callable[..., Container]) -> None:
+    """No stop follows the hook: half a minute later (that is the promise) all is as before, and a stop drains anew."""
+    box = container(released, "run", *waits("--ports=8000"), "--", *victim("--port=8000"))
+    box.listening(8000)
+    assert ended(box.exec(released, "drain", *waits("--ports=8000")))[0] == 0
+    time.sleep(31)
+    with box.connect(8000) as connection:
+        get(connection, "/close/2")
+        box.kill(signal.SIGTERM)
+        read(connection)
+    assert box.wait() == 143
+    assert [r["by"] for r in box.records("drain")] == ["hook", "signal"]
+
+
 def test_any_user_and_a_read_only_root(released: str, container: Callable[..., Container]) -> None:
     box = container(
         released,
