@@ -123,7 +123,7 @@ def test_while_the_webhook_is_down_pods_start_and_are_found(life: Life) -> None:
     api.create(simple_pod("seen"), life.namespace)
     listed = kube.run("kubectl", "get", "namespaces,pods", "--all-namespaces", "-o", "json").stdout
     audit = kube.run(*install.PODGRACE, "audit", "-f", "-", "-o", "json", check=False, input=listed)
-    found = [row["pod"] for row in json.loads(audit.stdout) if row["namespace"] == life.namespace]
+    found = [row["pod"] for row in json.loads(audit.stdout)["findings"] if row["namespace"] == life.namespace]
     assert (audit.returncode, found) == (3, ["missed"]), audit.stderr
 
 
