@@ -115,6 +115,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start the clock of a request."""
+        if self._phase == _REFUSED:
+            return  # behind one that was refused, in the same piece
         super().on_message_begin()
         self._phase, self._head, self._length, self._raw = _HEAD, 0, 0, 0
         self.since = self.door.now
@@ -127,6 +129,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Refuse what need not be read, else let the application begin."""
+        if self._phase == _REFUSED:
+            return
         if self.problem:
             self.refuse(403, self.problem)
             return
@@ -358,7 +362,8 @@ class Door:
 
     def _admit(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # it may be gone by now
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.counts["accepted"] += 1
         task = self.loop.create_task(self._shake(accepted))
         self._shaking[task] = self.now
@@ -406,7 +411,11 @@ class Door:
             self._tick()
             self._lag = max(self._lag, self.now - expected)
             for connection in [c for c in self.connections if c.deadline <= self.now]:
-                connection.expire()
+                try:
+                    connection.expire()
+                except Exception as error:  # noqa: BLE001 - one connection must not end the watch over all others
+                    self.loop.call_exception_handler({"message": "sweep", "exception": error})
+                    connection.transport.abort()
 
     def _tick(self) -> None:
         self.now = self.loop.time()

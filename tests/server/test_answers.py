@@ -186,6 +186,43 @@ def test_other_paths_methods_and_types(server: Served, status: int, method: str,
     expect_ordinary(server)
 
 
+@pytest.mark.parametrize(
+    ("request_line", "headers", "status"),
+    [
+        (b"OPTIONS * HTTP/1.1", b"", 404),
+        (b"CONNECT x:443 HTTP/1.1", b"", 400),
+        (b"PRI * HTTP/2.0", b"", 400),
+        (b"HEAD /mutate HTTP/1.1", b"", 405),
+        (b"GET /mutate HTTP/1.1", b"Connection: Upgrade\r\nUpgrade: websocket\r\n", 405),
+        (b"POST /mutate HTTP/1.1", b"Content-Length: 99999999999999999999\r\n", 400),
+        (b"POST /mutate HTTP/1.1", b"Content-Length: 2\r\nContent-Length: 3\r\n", 400),
+        (b"POST /mutate HTTP/1.1", b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", 400),
+        (b"POST /mutate HTTP/1.1", b"Transfer-Encoding: gzip, chunked\r\nContent-Type: text/x\r\n", 415),
+        (b"POST http://elsewhere/mutate HTTP/1.1", b"Content-Length: 0\r\n", 415),
+        (b"POST /\xff HTTP/1.1", b"", 400),
+        (b"POST /%ff%00%0d HTTP/1.1", b"Content-Length: 0\r\n", 404),
+    ],
+)
+def test_what_http_allows_and_nobody_sends(server: Served, request_line: bytes, headers: bytes, status: int):
+    with server.raw() as secure:
+        secure.sendall(request_line + b"\r\nHost: x\r\n" + headers + b"\r\n")
+        line = secure.recv(65536).split(b"\r\n")[0]
+    assert line.startswith(b"HTTP/1.1 %d " % status)
+    expect_ordinary(server)
+
+
+def test_nothing_behind_a_refused_request_is_looked_at(server: Served):
+    call = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(REVIEW_BYTES),
+        REVIEW_BYTES,
+    )
+    with server.raw() as secure:
+        trailers = b"POST /mutate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+        secure.sendall(trailers + call)
+        assert receive(secure).status == 400
+        assert secure.recv(1000) == b"", "one answer, and the end"
+
+
 def test_415_for_no_content_type_at_all(server: Served):
     with server.raw() as secure:
         secure.sendall(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")

@@ -325,3 +325,23 @@ def test_memory_is_bounded_whatever_is_sent_at_once(alone: Served):
     print(f"{at_rest / MIB:.0f} -> {peak / MIB:.0f} MiB")
     assert peak < at_rest + 140 * MIB
     expect_ordinary(alone)
+
+
+def test_memory_is_flat_over_thousands_of_different_pods(alone: Served):
+    """What is remembered has an end, and nothing else is kept."""
+    connection = alone.connect()
+    text = encode(review()).replace(b'"spec": {', b'"spec": {"hostname": "h0000000", ', 1)
+    assert b"h0000000" in text
+
+    def call(numbers: range) -> None:
+        for number in numbers:
+            body = text.replace(b"h0000000", b"h%07d" % number)
+            connection.request("POST", "/mutate", body, {"Content-Type": "application/json"})
+            assert connection.getresponse().read()
+
+    call(range(1000))
+    before = alone.memory()
+    call(range(1000, 4000))
+    connection.close()
+    assert alone.metric("podgrace_decisions_total", how="decided") == 4000
+    assert alone.memory() - before < 3 * MIB
