@@ -121,16 +121,10 @@ def prove(api: Api) -> Iterator[Prove]:
         yield lambda *words: [*shlex.split(prefix), "prove", *words]
         return
     with made_namespace(api) as name:
-        client = kube.container("client", IMAGE, command=["python3", "-c", "import signal; signal.pause()"])
-        api.create(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": "client", "labels": {"app": "client"}},
-                "spec": {"containers": [client]},
-            },
-            name,
-        )
+        # The image has no shell and no sleep: a command that reads standard input, which stays open, waits as well.
+        client = kube.container("client", IMAGE, command=["podgrace", "inject", "-f", "-"], stdin=True)
+        metadata = {"name": "client", "labels": {"app": "client", "podgrace.io/inject": "disabled"}}
+        api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [client]}}, name)
         kube.wait_ready(api, name, "client", 1)
         yield lambda *words: ["kubectl", "exec", "--namespace", name, "--stdin", "client", "--", "podgrace", "prove", *words]
 
