@@ -96,7 +96,8 @@ def measured() -> list[str]:
     if missing:
         sys.exit(f"not measured: {', '.join(missing)}; run: python tests/servers/report.py --run")
     kernel = platform.release().partition("-")[0]
-    machine = f"Linux {kernel}, {platform.machine()}, {os.cpu_count()} cores, four stops at a time; each server PID 1 of its own PID namespace, the default capabilities of a container."
+    machine = f"Linux {kernel}, {platform.machine()}, {os.cpu_count()} cores, four stops at a time"
+    machine += "; each server PID 1 of its own PID namespace, the default capabilities of a container."
     return [
         machine,
         "",
