@@ -158,12 +158,10 @@ def run(
     addresses = deploy(api, namespace, servers, variant, image)
     started: dict[str, float] = {}
     phases: dict[str, list[Phase]] = {server: [] for server in servers}
-    processes = {server: _load(prove, address, pressure) for server, address in addresses.items()}
+    processes: dict[str, subprocess.Popen[str]] = {}
     try:
-        for server, process in processes.items():
-            assert process.stderr
-            line = process.stderr.readline()
-            assert line.startswith("loading"), f"{server}: {line}{process.stderr.read()}"
+        for server, address in addresses.items():
+            processes[server] = kube.wait(f"the load on {server}", lambda address=address: _load(prove, address, pressure))  # type: ignore[misc]
             started[server] = time.monotonic()
         time.sleep(4)  # of load on what nobody disturbs, as the measure of the rest
         for name in disturbances:
@@ -179,14 +177,21 @@ def run(
     return rows, reports
 
 
-def _load(prove: Prove, address: str, pressure: Pressure) -> "subprocess.Popen[str]":
+def _load(prove: Prove, address: str, pressure: Pressure) -> "subprocess.Popen[str] | str":
+    """Start a load. An address may be in the EndpointSlice before every node routes to it: then there is no load yet."""
     options = ["--rate", str(pressure.rate), "--connections", str(pressure.connections), "--timeout", "15", "--until-eof", "-o", "json"]
     if pressure.slow_rate:
         options += ["--slow-url", f"http://{address}/sleep", "--slow-rate", str(pressure.slow_rate), "--slow-timeout", "45"]
     if not pressure.new:
         options.append("--no-new")
     pipe = subprocess.PIPE
-    return subprocess.Popen(prove(f"http://{address}/", *options), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(prove(f"http://{address}/", *options), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stderr
+    line = process.stderr.readline()
+    if line.startswith("loading"):
+        return process
+    _, more = process.communicate("")
+    return f"not yet: {line}{more}"
 
 
 def _report(server: str, process: "subprocess.Popen[str]") -> Tree:
