@@ -78,8 +78,15 @@ test-cluster: $(VENV)/.dev ## install into a cluster and lose no request there (
 	$(BIN)/pytest tests/cluster -n 0 --durations=15
 
 .PHONY: bench
-bench: $(VENV)/.runtime ## how fast the webhook is, and the obvious way to write it beside it
+bench: $(VENV)/.runtime helper ## how fast the webhook is, beside the obvious way to write it; and the helper, beside tini and dumb-init
 	$(BIN)/python tests/bench/speed.py
+	$(MAKE) -C entrypoint bench PYTHON=$(CURDIR)/$(BIN)/python
+
+.PHONY: docs
+docs: $(VENV)/.dev ## write those parts of the documentation anew that tests hold to the code
+	$(BIN)/python -m tests.cli.readme
+	$(BIN)/python -m tests.core.docs
+	$(BIN)/python charts/readme.py
 
 .PHONY: lock
 lock: $(VENV)/.dev ## make the locks anew from pyproject.toml
