@@ -29,7 +29,7 @@
 #include "signals.h"
 #include "stop.h"
 
-enum { POLL_MS = 100, QUICK_MS = 5, QUICK_FOR_MS = 300, FLUSH_MS = 2000, RESERVE_MS = 4000, SLACK_MS = 10000, ASIDE_MS = 200 };
+enum { POLL_MS = 100, QUICK_MS = 5, QUICK_FOR_MS = 300, FLUSH_MS = 2000, RESERVE_MS = 4000, SLACK_MS = 10000, ASIDE_MS = 1000 };
 
 static struct phases phases;
 static struct members left;
@@ -204,7 +204,7 @@ static int drain_here(const struct options *o, int64_t end) {
     bool here = o->stop && server.pid > 0;
     bool init = server.pid == 1 && !stop.group;
     bool is_term = stop.signal == SIGTERM && (server.profile != NULL ? server.profile->stop_command : o->stop_command) == NULL;
-    bool taken = tree_handles(1, SIGTERM);
+    bool taken = tree_handles(1, SIGTERM) || tree_passes_on(1);
     if (init && is_term && !taken) {
         say("PID 1 has no handler for TERM: the kernel does not deliver it; mode wrap would", NULL);
     }

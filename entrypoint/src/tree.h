@@ -39,5 +39,5 @@ int tree_members(struct members *m, pid_t root, bool include_root);
 void tree_refresh(struct members *m);
 /* Whether a process handles or at least does not block and ignore a signal: PID 1 never gets one that it does not handle. */
 bool tree_handles(pid_t pid, int signal);
-/* Whether a process is this program, as PID 1 of its container. */
-bool tree_is_ours(pid_t pid);
+/* Whether it is an init that hands the signals which it gets to its child. */
+bool tree_passes_on(pid_t pid);
