@@ -47,9 +47,10 @@ contracts: $(VENV)/.dev ## who may import whom
 helper: $(VENV)/.dev ## build the in-pod helper for both architectures
 	$(MAKE) -C entrypoint PYTHON=$(CURDIR)/$(BIN)/python
 
+FAILED := --last-failed --last-failed-no-failures=none
 .PHONY: unit test
-unit: $(VENV)/.dev helper ## every test that needs no cluster
-	$(BIN)/pytest -n 4 --dist worksteal -m "not cluster" --ignore=tests/cluster
+unit: $(VENV)/.dev helper ## every test that needs no cluster (AGAIN=1: those that failed, one after another)
+	$(BIN)/pytest -n 4 --dist worksteal -m "not cluster" --ignore=tests/cluster $(if $(AGAIN),$(FAILED) -n 0)
 
 test: lint types contracts unit ## all that CI runs, but for the cluster
 
@@ -75,7 +76,7 @@ test-cluster: $(VENV)/.dev ## install into a cluster and lose no request there (
 	  echo "building $$2"; $$PODGRACE_IMAGE_BUILD $$2 . --target $$1 $$PODGRACE_IMAGE_OPTIONS \
 	    --build-arg PYTHON_IMAGE=$${PODGRACE_BASE_IMAGE:-python:3.11-slim-bookworm} >/dev/null; \
 	  test -z "$$PODGRACE_IMAGE_LOAD" || $$PODGRACE_IMAGE_LOAD $$2; done
-	$(BIN)/pytest tests/chart/test_cluster.py tests/cluster -n 0 --durations=15
+	$(BIN)/pytest tests/chart/test_cluster.py tests/cluster -n 0 --durations=15 $(if $(AGAIN),$(FAILED))
 
 .PHONY: bench
 bench: $(VENV)/.runtime helper ## how fast the webhook is, beside the obvious way to write it; and the helper, beside tini and dumb-init
