@@ -3,11 +3,13 @@
 In: requests, and who judges them. Out: the same verdicts; those on Pods that differ in nothing that is read are remembered. A rollout
 or the restart of a node sends the same Pod many times, and that is when speed counts. What is decided belongs to `admission`.
 
-The key is exact: the bytes of `spec`, and of the metadata all that is decoded but the names. One thing differs between replicas: the
-API server mounts the token of the service account under a name with five random characters. Those are replaced in the key by bytes that
-no UTF-8 text holds, and a verdict in whose patch they occur is not remembered; so a name can never pass from one Pod to another.
+The key is a SHA-256 over the bytes of `spec`, and over all that is decoded of the metadata but the names: nothing of a Pod stays in memory
+for it. One thing differs between replicas: the API server mounts the token of the service account under a name with five random
+characters. Those are replaced in the key by bytes that no UTF-8 text holds, and a verdict in whose patch they occur is not remembered;
+so a name can never pass from one Pod to another.
 """
 
+import hashlib
 import re
 from base64 import b64decode
 from typing import Final
@@ -19,7 +21,7 @@ from webhook.config import Config
 from webhook.core.pod import ABSENT, EMPTY, Metadata, Raw
 
 MOST: Final = 256
-"""Verdicts: some 3 MiB with ordinary Pods. With `LARGEST`, and patches of the order of their Pods, 15 MiB at the very worst."""
+"""Verdicts: some 2 MiB with ordinary Pods. With `LARGEST`, and patches of the order of their Pods, 8 MiB at the very worst."""
 LARGEST: Final = 16 << 10
 """Bytes of a spec; larger ones are rare."""
 
@@ -44,7 +46,7 @@ class Replicas:
     def __init__(self, config: Config) -> None:
         self.counts = {"decided": 0, "remembered": 0}
         self._config = config
-        self._known: dict[tuple[bytes, bytes], Verdict] = {}
+        self._known: dict[bytes, Verdict] = {}
 
     def judge(self, request: Request) -> tuple[Verdict, str]:
         """Judge the Pod of a request; gives its name too. Raises what `admission.judge` raises."""
@@ -57,7 +59,8 @@ class Replicas:
         parts = (request.namespace, pod.metadata is None, metadata.namespace, metadata.labels, metadata.annotations)
         found = _TOKEN.search(spec)
         token = found[1] if found else b""
-        key = (spec.replace(token, _MASK) if token else spec, _encode(parts))
+        # No JSON text holds a NUL: the two parts cannot run into each other.
+        key = hashlib.sha256(b"\0".join((spec.replace(token, _MASK) if token else spec, _encode(parts)))).digest()
         verdict = self._known.get(key)
         if verdict is not None:
             self.counts["remembered"] += 1
