@@ -32,20 +32,43 @@ EXTRA = ("libgcc_s.so.1",)
 def main(application: Path, root: Path) -> None:
     """Fill *root*."""
     interpreter = Path(os.path.realpath(sys.executable))
-    stdlib = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix}))
+    stdlib = Path(
+        sysconfig.get_path(
+            "stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix}
+        )
+    )
     copy(interpreter, root)
-    shutil.copytree(stdlib, root / stdlib.relative_to("/"), ignore=shutil.ignore_patterns(*UNUSED), symlinks=False)
-    shutil.copytree(application, root / "app", ignore=shutil.ignore_patterns("*.c", "*.h", "*.pxd", "*.pyx"))
-    compiled = compileall.compile_dir(root, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH, stripdir=str(root))
+    shutil.copytree(
+        stdlib,
+        root / stdlib.relative_to("/"),
+        ignore=shutil.ignore_patterns(*UNUSED),
+        symlinks=False,
+    )
+    shutil.copytree(
+        application, root / "app", ignore=shutil.ignore_patterns("*.c", "*.h", "*.pxd", "*.pyx")
+    )
+    compiled = compileall.compile_dir(
+        root,
+        quiet=1,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        stripdir=str(root),
+    )
     if not compiled:
         sys.exit("image_root: something could not be compiled")
-    packages = owners([copy(library, root) for library in libraries([interpreter, *root.rglob("*.so"), *root.rglob("*.so.*")])])
+    packages = owners(
+        [
+            copy(library, root)
+            for library in libraries([interpreter, *root.rglob("*.so"), *root.rglob("*.so.*")])
+        ]
+    )
     records(packages, root)
     write(root / "etc/passwd", "podgrace:x:65532:65532::/:/nonexistent\n")
     write(root / "etc/group", "podgrace:x:65532:\n")
     (root / "tmp").mkdir(mode=0o1777)
     command = root / "usr/bin/podgrace"
-    write(command, f"#!{interpreter} -P\nfrom webhook.cli import main\n\nraise SystemExit(main())\n")
+    write(
+        command, f"#!{interpreter} -P\nfrom webhook.cli import main\n\nraise SystemExit(main())\n"
+    )
     command.chmod(0o755)
 
 
@@ -67,10 +90,16 @@ def libraries(programs: list[Path]) -> list[Path]:
     """List the shared libraries, the loader among them, that the loader would open for these."""
     found: set[str] = set()
     for program in programs:
-        told = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
+        told = subprocess.run(
+            ["ldd", str(program)], capture_output=True, text=True, check=False
+        ).stdout
         found |= set(re.findall(r"(?:=>\s+|^\s+)(/\S+)", told, re.MULTILINE))
-    cache = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
-    found |= {path for name in EXTRA for path in re.findall(rf"{re.escape(name)} .*=> (/\S+)", cache)[:1]}
+    cache = subprocess.run(
+        ["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True
+    ).stdout
+    found |= {
+        path for name in EXTRA for path in re.findall(rf"{re.escape(name)} .*=> (/\S+)", cache)[:1]
+    }
     return [Path(path) for path in sorted(found) if not path.startswith(str(Path(sys.argv[2])))]
 
 
@@ -79,7 +108,9 @@ def owners(files: list[Path]) -> set[str]:
     packages = set()
     for file in files:
         for spelling in {str(file), str(file).removeprefix("/usr")}:
-            told = subprocess.run(["dpkg-query", "--search", spelling], capture_output=True, text=True, check=False).stdout
+            told = subprocess.run(
+                ["dpkg-query", "--search", spelling], capture_output=True, text=True, check=False
+            ).stdout
             packages |= {line.split(": ")[0].split(":")[0] for line in told.splitlines()}
     return packages
 
@@ -88,7 +119,9 @@ def records(packages: set[str], root: Path) -> None:
     """Write one record a package, where scanners of images without a package manager look for them."""
     write(root / "etc/os-release", Path("/etc/os-release").read_text(encoding="utf-8"))
     for package in sorted(packages):
-        told = subprocess.run(["dpkg-query", "--status", package], capture_output=True, text=True, check=True).stdout
+        told = subprocess.run(
+            ["dpkg-query", "--status", package], capture_output=True, text=True, check=True
+        ).stdout
         write(root / f"var/lib/dpkg/status.d/{package}", told)
 
 

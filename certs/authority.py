@@ -30,7 +30,12 @@ LEAF_LIFE = timedelta(days=60)
 # Renew with a third of the life left: time enough for a person to look when renewing fails.
 RENEW_SHARE = 3
 
-_UNREADABLE = (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNREADABLE = (
+    ValueError,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 """What the library raises for extensions that are missing or broken; broken ones are only found when they are read."""
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
@@ -91,7 +96,11 @@ class Certificate:
         """Give those of *names* that a client would not accept it for. `*.x` stands for one label, as everywhere."""
         covered = self.names
         asked = {_canonical(name) for name in names}
-        return sorted(name for name in asked if name not in covered and f"*.{name.partition('.')[2]}" not in covered)
+        return sorted(
+            name
+            for name in asked
+            if name not in covered and f"*.{name.partition('.')[2]}" not in covered
+        )
 
     def valid(self, now: datetime) -> bool:
         """Tell whether *now* is within its validity."""
@@ -166,7 +175,10 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
             .add_extension(key_id, critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id),
+                critical=False,
+            )
             .sign(key, hashes.SHA256())
         )
         loaded = Certificate.of(certificate)
@@ -178,14 +190,18 @@ class Authority:
         certificate, key = Certificate.load(cert_pem), _load_key(key_pem)
         _check_pair(certificate, key)
         try:
-            constraints = certificate.raw.extensions.get_extension_for_class(x509.BasicConstraints).value
+            constraints = certificate.raw.extensions.get_extension_for_class(
+                x509.BasicConstraints
+            ).value
             certificate.raw.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         except _UNREADABLE as error:
             raise BadMaterial(
                 f"the certificate with serial {certificate.raw.serial_number:032x} is none of our authorities: {error}"
             ) from None
         if not constraints.ca:
-            raise BadMaterial(f"the certificate with serial {certificate.raw.serial_number:032x} is not a CA certificate")
+            raise BadMaterial(
+                f"the certificate with serial {certificate.raw.serial_number:032x} is not a CA certificate"
+            )
         return cls(cert_pem, key_pem, certificate, key)
 
     def issue(self, *names: str, now: datetime, life: timedelta = LEAF_LIFE) -> Leaf:
@@ -195,7 +211,9 @@ class Authority:
         """
         san = x509.SubjectAlternativeName(general_names(names))
         key = ec.generate_private_key(ec.SECP256R1())
-        issuer_id = self.certificate.raw.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        issuer_id = self.certificate.raw.extensions.get_extension_for_class(
+            x509.SubjectKeyIdentifier
+        ).value
         certificate = (
             x509.CertificateBuilder()
             # Verifiers read the alternative names only; a common name is for people, and is limited to 64 characters.
@@ -209,15 +227,22 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(digital_signature=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id), critical=False)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id),
+                critical=False,
+            )
             .sign(self._key, hashes.SHA256())
         )
         loaded = Certificate.of(certificate)
         return Leaf(loaded.pem, _key_pem(key), loaded)
 
 
-def service_names(service: str, namespace: str, cluster_domain: str = "cluster.local") -> tuple[str, ...]:
+def service_names(
+    service: str, namespace: str, cluster_domain: str = "cluster.local"
+) -> tuple[str, ...]:
     """Return every name under which the inside of a cluster can call a Service.
 
     The API server verifies `<service>.<namespace>.svc`; the others serve people and tests.
@@ -229,7 +254,9 @@ def service_names(service: str, namespace: str, cluster_domain: str = "cluster.l
 def general_names(names: Sequence[str]) -> list[x509.GeneralName]:
     """Turn texts into names for a certificate: IP addresses as such, the rest as DNS names without wildcard."""
     if not names:
-        raise BadName("a serving certificate needs at least one name, such as localhost or podgrace.podgrace.svc")
+        raise BadName(
+            "a serving certificate needs at least one name, such as localhost or podgrace.podgrace.svc"
+        )
     return [_general_name(name) for name in dict.fromkeys(names)]
 
 
@@ -266,12 +293,19 @@ def _general_name(name: str) -> x509.GeneralName:
         pass
     host = name.lower()
     if len(host) > 253 or not all(_LABEL.match(label) for label in host.split(".")):
-        raise BadName(f"{name!r} is neither an IP address nor a DNS name (letters, digits and '-' in labels of at most 63, joined by dots)")
+        raise BadName(
+            f"{name!r} is neither an IP address nor a DNS name (letters, digits and '-' in labels of at most 63, joined by dots)"
+        )
     return x509.DNSName(host)
 
 
 def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "podgrace"), x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "podgrace"),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+        ]
+    )
 
 
 def _serial() -> int:
@@ -279,7 +313,9 @@ def _serial() -> int:
     return secrets.randbits(127) | 1 << 127
 
 
-def _key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False) -> x509.KeyUsage:
+def _key_usage(
+    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
+) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=digital_signature,  # the leaf signs handshakes
         key_cert_sign=key_cert_sign,  # the authority signs leaves
@@ -294,16 +330,22 @@ def _key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False, 
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BadMaterial(f"not a PEM private key without password ({len(pem)} bytes): {error}") from None
+        raise BadMaterial(
+            f"not a PEM private key without password ({len(pem)} bytes): {error}"
+        ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise BadMaterial(f"a private key of type {type(key).__name__}: only elliptic curve keys are ours")
+        raise BadMaterial(
+            f"a private key of type {type(key).__name__}: only elliptic curve keys are ours"
+        )
     return key
 
 
@@ -313,4 +355,6 @@ def _check_pair(certificate: Certificate, key: ec.EllipticCurvePrivateKey) -> No
     except (ValueError, UnsupportedAlgorithm):
         fits = False
     if not fits:
-        raise BadMaterial(f"the private key does not belong to the certificate with serial {certificate.raw.serial_number:032x}")
+        raise BadMaterial(
+            f"the private key does not belong to the certificate with serial {certificate.raw.serial_number:032x}"
+        )

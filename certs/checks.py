@@ -35,31 +35,49 @@ class Entry:
 def entries(files: Mapping[str, bytes]) -> list[Entry]:
     """List the certificates: the leaf, the intermediates after it, the trusted ones."""
     chain = load_bundle(files.get(store.CERT_FILE, b""))
-    found = [Entry(store.CERT_FILE, "intermediate" if number else "serving", item) for number, item in enumerate(chain)]
-    return found + [Entry(store.CA_FILE, "trusted", item) for item in load_bundle(files.get(store.CA_FILE, b""))]
+    found = [
+        Entry(store.CERT_FILE, "intermediate" if number else "serving", item)
+        for number, item in enumerate(chain)
+    ]
+    return found + [
+        Entry(store.CA_FILE, "trusted", item) for item in load_bundle(files.get(store.CA_FILE, b""))
+    ]
 
 
-def findings(files: Mapping[str, bytes], *, now: datetime, within: timedelta, names: Iterable[str] = ()) -> list[Finding]:
+def findings(
+    files: Mapping[str, bytes], *, now: datetime, within: timedelta, names: Iterable[str] = ()
+) -> list[Finding]:
     """Say all that is wrong, or will be within that time."""
     missing = [name for name in (store.CERT_FILE, store.KEY_FILE) if name not in files]
     if missing:
         return [Finding(True, f"{name} is not there") for name in missing]
     chain = load_bundle(files[store.CERT_FILE])
     if not chain:
-        return [Finding(True, f"{store.CERT_FILE} ({len(files[store.CERT_FILE])} bytes) holds no PEM certificate")]
+        return [
+            Finding(
+                True,
+                f"{store.CERT_FILE} ({len(files[store.CERT_FILE])} bytes) holds no PEM certificate",
+            )
+        ]
     leaf = chain[0]
     found = [*_key(leaf, files[store.KEY_FILE]), *_validity(store.CERT_FILE, leaf, now, within)]
     if uncovered := leaf.uncovered(names):
         found.append(
             Finding(
-                True, f"{store.CERT_FILE} does not cover {', '.join(uncovered)}; it covers {', '.join(sorted(leaf.names)) or 'nothing'}"
+                True,
+                f"{store.CERT_FILE} does not cover {', '.join(uncovered)}; it covers {', '.join(sorted(leaf.names)) or 'nothing'}",
             )
         )
     if store.CA_FILE in files:
         trusted = load_bundle(files[store.CA_FILE])
         nearest = anchor(leaf, chain[1:], trusted)
         if nearest is None:
-            found.append(Finding(True, f"{store.CERT_FILE} was signed by none of the {len(trusted)} certificates in {store.CA_FILE}"))
+            found.append(
+                Finding(
+                    True,
+                    f"{store.CERT_FILE} was signed by none of the {len(trusted)} certificates in {store.CA_FILE}",
+                )
+            )
         else:
             found += _validity(store.CA_FILE, nearest, now, within)
     return found
@@ -69,7 +87,12 @@ def _key(leaf: Certificate, pem: bytes) -> list[Finding]:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        return [Finding(True, f"{store.KEY_FILE} ({len(pem)} bytes) is not a PEM private key without password")]
+        return [
+            Finding(
+                True,
+                f"{store.KEY_FILE} ({len(pem)} bytes) is not a PEM private key without password",
+            )
+        ]
     try:
         fits = key.public_key() == leaf.raw.public_key()
     except (ValueError, UnsupportedAlgorithm):
@@ -79,18 +102,30 @@ def _key(leaf: Certificate, pem: bytes) -> list[Finding]:
     return []
 
 
-def _validity(file: str, certificate: Certificate, now: datetime, within: timedelta) -> list[Finding]:
+def _validity(
+    file: str, certificate: Certificate, now: datetime, within: timedelta
+) -> list[Finding]:
     subject = f"{file}: {certificate.raw.subject.rfc4514_string() or 'the certificate'}"
     if now >= certificate.not_after:
-        return [Finding(True, f"{subject} expired at {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC")]
+        return [
+            Finding(True, f"{subject} expired at {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC")
+        ]
     if now < certificate.not_before:
-        return [Finding(True, f"{subject} is valid only from {certificate.not_before:%Y-%m-%d %H:%M:%S} UTC")]
+        return [
+            Finding(
+                True, f"{subject} is valid only from {certificate.not_before:%Y-%m-%d %H:%M:%S} UTC"
+            )
+        ]
     if now + within >= certificate.not_after:
-        return [Finding(False, f"{subject} expires at {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC")]
+        return [
+            Finding(False, f"{subject} expires at {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC")
+        ]
     return []
 
 
-def anchor(leaf: Certificate, intermediates: Iterable[Certificate], trusted: Iterable[Certificate]) -> Certificate | None:
+def anchor(
+    leaf: Certificate, intermediates: Iterable[Certificate], trusted: Iterable[Certificate]
+) -> Certificate | None:
     """Walk from the leaf to a trusted certificate. Each intermediate is used once at most, so that a loop among them ends."""
     below, left, anchors = leaf, list(intermediates), list(trusted)
     while True:

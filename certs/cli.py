@@ -49,17 +49,29 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def add_parser(subparsers: Any) -> None:
     """Add `certs` and what is below it; each sets `func`, which takes the arguments and returns the exit code."""
     text = "Make, look at and rotate the certificates of the webhook."
-    commands = subparsers.add_parser("certs", help=text, description=text, allow_abbrev=False).add_subparsers(
-        metavar="COMMAND", required=True
-    )
+    commands = subparsers.add_parser(
+        "certs", help=text, description=text, allow_abbrev=False
+    ).add_subparsers(metavar="COMMAND", required=True)
 
-    made = _command(commands, "init", _init, "Write a throw-away authority's certificates into a directory, for use on one machine.")
+    made = _command(
+        commands,
+        "init",
+        _init,
+        "Write a throw-away authority's certificates into a directory, for use on one machine.",
+    )
     _directory(made)
     made.add_argument(
-        "--name", action="append", required=True, type=_name, metavar="NAME", help="DNS name or IP address to serve; may be repeated"
+        "--name",
+        action="append",
+        required=True,
+        type=_name,
+        metavar="NAME",
+        help="DNS name or IP address to serve; may be repeated",
     )
 
-    made = _command(commands, "show", _show, "List the certificates of a directory (--dir), or of the cluster.")
+    made = _command(
+        commands, "show", _show, "List the certificates of a directory (--dir), or of the cluster."
+    )
     _directory(made, required=False)
     _cluster(made)
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
@@ -69,46 +81,127 @@ def add_parser(subparsers: Any) -> None:
     _directory(made, required=False)
     _cluster(made)
     made.add_argument(
-        "--within", type=duration, default=timedelta(days=7), metavar="TIME", help="how soon is soon, such as 12h or 7d (default: 7d)"
+        "--within",
+        type=duration,
+        default=timedelta(days=7),
+        metavar="TIME",
+        help="how soon is soon, such as 12h or 7d (default: 7d)",
     )
     covered = "name that must be covered; may be repeated (default: in the cluster, the Service's)"
-    made.add_argument("--name", action="append", default=[], type=_name, metavar="NAME", help=covered)
     made.add_argument(
-        "--wait", type=duration, default=timedelta(), metavar="TIME", help="look again until nothing is wrong, at most for this time"
+        "--name", action="append", default=[], type=_name, metavar="NAME", help=covered
+    )
+    made.add_argument(
+        "--wait",
+        type=duration,
+        default=timedelta(),
+        metavar="TIME",
+        help="look again until nothing is wrong, at most for this time",
     )
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
     made = _command(
-        commands, "run", _run, "Keep the certificates of a Deployment right until stopped: beside the webhook, in each of its Pods."
+        commands,
+        "run",
+        _run,
+        "Keep the certificates of a Deployment right until stopped: beside the webhook, in each of its Pods.",
     )
     _directory(made)
     made.add_argument("--namespace", required=True, metavar="NAME", help="namespace of the webhook")
-    made.add_argument("--ca-secret", required=True, metavar="NAME", help="Secret of the authority; must exist, may be empty")
-    _api(made)
-    made.add_argument("--service", required=True, metavar="NAME", help="Service by which the API server calls the webhook")
     made.add_argument(
-        "--webhook-configuration", required=True, metavar="NAME", help="MutatingWebhookConfiguration whose caBundle fields are kept"
+        "--ca-secret",
+        required=True,
+        metavar="NAME",
+        help="Secret of the authority; must exist, may be empty",
     )
-    made.add_argument("--secret", required=True, metavar="NAME", help="Secret of the serving certificate; must exist, may be empty")
-    made.add_argument("--lease", required=True, metavar="NAME", help="Lease that says whose turn it is; must exist, may be empty")
+    _api(made)
+    made.add_argument(
+        "--service",
+        required=True,
+        metavar="NAME",
+        help="Service by which the API server calls the webhook",
+    )
+    made.add_argument(
+        "--webhook-configuration",
+        required=True,
+        metavar="NAME",
+        help="MutatingWebhookConfiguration whose caBundle fields are kept",
+    )
+    made.add_argument(
+        "--secret",
+        required=True,
+        metavar="NAME",
+        help="Secret of the serving certificate; must exist, may be empty",
+    )
+    made.add_argument(
+        "--lease",
+        required=True,
+        metavar="NAME",
+        help="Lease that says whose turn it is; must exist, may be empty",
+    )
     further = "further name to serve, such as a webhook url's; may be repeated"
-    made.add_argument("--name", action="append", default=[], type=_name, metavar="NAME", help=further)
-    made.add_argument("--cluster-domain", default="cluster.local", metavar="DOMAIN", help="domain of Services (default: cluster.local)")
-    made.add_argument("--leaf-life", type=duration, default=LEAF_LIFE, metavar="TIME", help="life of a serving certificate (default: 60d)")
-    made.add_argument("--ca-life", type=duration, default=CA_LIFE, metavar="TIME", help="life of an authority (default: 1825d)")
-    trust_wait = "how long a new authority is published before it signs what is served (default: 5m)"
-    made.add_argument("--trust-wait", type=duration, default=timedelta(minutes=5), metavar="TIME", help=trust_wait)
-    made.add_argument("--poll", type=duration, default=timedelta(seconds=10), metavar="TIME", help="time between two looks (default: 10s)")
-    made.add_argument("--metrics-port", type=_port, default=0, metavar="PORT", help="HTTP port of /metrics and /healthz (default: 0, none)")
+    made.add_argument(
+        "--name", action="append", default=[], type=_name, metavar="NAME", help=further
+    )
+    made.add_argument(
+        "--cluster-domain",
+        default="cluster.local",
+        metavar="DOMAIN",
+        help="domain of Services (default: cluster.local)",
+    )
+    made.add_argument(
+        "--leaf-life",
+        type=duration,
+        default=LEAF_LIFE,
+        metavar="TIME",
+        help="life of a serving certificate (default: 60d)",
+    )
+    made.add_argument(
+        "--ca-life",
+        type=duration,
+        default=CA_LIFE,
+        metavar="TIME",
+        help="life of an authority (default: 1825d)",
+    )
+    trust_wait = (
+        "how long a new authority is published before it signs what is served (default: 5m)"
+    )
+    made.add_argument(
+        "--trust-wait", type=duration, default=timedelta(minutes=5), metavar="TIME", help=trust_wait
+    )
+    made.add_argument(
+        "--poll",
+        type=duration,
+        default=timedelta(seconds=10),
+        metavar="TIME",
+        help="time between two looks (default: 10s)",
+    )
+    made.add_argument(
+        "--metrics-port",
+        type=_port,
+        default=0,
+        metavar="PORT",
+        help="HTTP port of /metrics and /healthz (default: 0, none)",
+    )
 
     made = _command(
-        commands, "renew", _renew, "Ask for a new serving certificate, or a new authority, without waiting for the time to come."
+        commands,
+        "renew",
+        _renew,
+        "Ask for a new serving certificate, or a new authority, without waiting for the time to come.",
     )
     _namespace(made)
-    made.add_argument("--ca-secret", default=CA_SECRET, metavar="NAME", help=f"Secret of the authority (default: {CA_SECRET})")
+    made.add_argument(
+        "--ca-secret",
+        default=CA_SECRET,
+        metavar="NAME",
+        help=f"Secret of the authority (default: {CA_SECRET})",
+    )
     _api(made)
     made.add_argument(
-        "--authority", action="store_true", help="renew the authority as well; its serving certificates follow within minutes"
+        "--authority",
+        action="store_true",
+        help="renew the authority as well; its serving certificates follow within minutes",
     )
 
 
@@ -130,45 +223,87 @@ def duration(text: str) -> timedelta:
     """Read a time such as 90s, 15m, 12h or 60d."""
     if match := re.fullmatch(r"(\d{1,6})([smhd])", text, re.ASCII):
         return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-    raise argparse.ArgumentTypeError(f"{text!r}: accepted: a whole number and s, m, h or d, such as 90s or 60d")
+    raise argparse.ArgumentTypeError(
+        f"{text!r}: accepted: a whole number and s, m, h or d, such as 90s or 60d"
+    )
 
 
-def _command(commands: Any, name: str, func: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+def _command(
+    commands: Any, name: str, func: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, allow_abbrev=False
+    )
     made.set_defaults(func=_told(func))
     return made
 
 
 def _directory(made: argparse.ArgumentParser, *, required: bool = True) -> None:
     made.add_argument(
-        "--dir", required=required, type=Path, metavar="DIR", help=f"holds {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE}"
+        "--dir",
+        required=required,
+        type=Path,
+        metavar="DIR",
+        help=f"holds {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE}",
     )
 
 
 def _namespace(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--namespace", default=RELEASE, metavar="NAME", help=f"namespace of the webhook (default: {RELEASE})")
+    made.add_argument(
+        "--namespace",
+        default=RELEASE,
+        metavar="NAME",
+        help=f"namespace of the webhook (default: {RELEASE})",
+    )
 
 
 def _cluster(made: argparse.ArgumentParser) -> None:
     """Take the objects by name; the defaults are the names that the chart gives."""
     _namespace(made)
-    made.add_argument("--tls", choices=TLS_TYPES, default=TLS_TYPES[0], help=f"the chart's tls.type (default: {TLS_TYPES[0]})")
     made.add_argument(
-        "--release", default=RELEASE, metavar="NAME", help=f"full name of the release; begins the others (default: {RELEASE})"
+        "--tls",
+        choices=TLS_TYPES,
+        default=TLS_TYPES[0],
+        help=f"the chart's tls.type (default: {TLS_TYPES[0]})",
+    )
+    made.add_argument(
+        "--release",
+        default=RELEASE,
+        metavar="NAME",
+        help=f"full name of the release; begins the others (default: {RELEASE})",
     )
     made.add_argument("--service", metavar="NAME", help="Service of the webhook (default: RELEASE)")
-    made.add_argument("--secret", metavar="NAME", help="Secret of the serving certificate (default: RELEASE-tls)")
-    made.add_argument("--ca-secret", metavar="NAME", help="Secret of the authority (default: RELEASE-ca)")
-    made.add_argument("--lease", metavar="NAME", help="Lease of whoever renews (default: RELEASE-certs)")
-    configuration = "MutatingWebhookConfiguration (default: RELEASE, or RELEASE-NAMESPACE where the two differ)"
+    made.add_argument(
+        "--secret", metavar="NAME", help="Secret of the serving certificate (default: RELEASE-tls)"
+    )
+    made.add_argument(
+        "--ca-secret", metavar="NAME", help="Secret of the authority (default: RELEASE-ca)"
+    )
+    made.add_argument(
+        "--lease", metavar="NAME", help="Lease of whoever renews (default: RELEASE-certs)"
+    )
+    configuration = (
+        "MutatingWebhookConfiguration (default: RELEASE, or RELEASE-NAMESPACE where the two differ)"
+    )
     made.add_argument("--webhook-configuration", metavar="NAME", help=configuration)
     _api(made)
 
 
 def _api(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--api", metavar="URL", help="API server (default: the cluster's own); http://127.0.0.1:8001 beside `kubectl proxy`")
-    made.add_argument("--api-token", type=Path, metavar="FILE", help="token for it (default: the Pod's)")
-    made.add_argument("--api-ca", type=Path, metavar="FILE", help="authority of its certificate (default: the Pod's)")
+    made.add_argument(
+        "--api",
+        metavar="URL",
+        help="API server (default: the cluster's own); http://127.0.0.1:8001 beside `kubectl proxy`",
+    )
+    made.add_argument(
+        "--api-token", type=Path, metavar="FILE", help="token for it (default: the Pod's)"
+    )
+    made.add_argument(
+        "--api-ca",
+        type=Path,
+        metavar="FILE",
+        help="authority of its certificate (default: the Pod's)",
+    )
 
 
 def _client(args: argparse.Namespace) -> Client:
@@ -204,7 +339,9 @@ def _name(text: str) -> str:
 
 def _init(args: argparse.Namespace) -> int:
     ephemeral(args.dir, args.name)
-    print(f"wrote {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE} for {', '.join(args.name)} to {args.dir}")
+    print(
+        f"wrote {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE} for {', '.join(args.name)} to {args.dir}"
+    )
     print(f"Clients that shall trust them: curl --cacert {args.dir / store.CA_FILE} ...")
     return OK
 
@@ -236,11 +373,22 @@ def _run(args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        server = metrics.listen(manager.figures, "", args.metrics_port) if args.metrics_port else None
+        server = (
+            metrics.listen(manager.figures, "", args.metrics_port) if args.metrics_port else None
+        )
     except OSError as error:
-        print(f"podgrace: can't listen on --metrics-port {args.metrics_port}: {error.strerror}", file=sys.stderr)
+        print(
+            f"podgrace: can't listen on --metrics-port {args.metrics_port}: {error.strerror}",
+            file=sys.stderr,
+        )
         return WRONG
-    _report("started", identity=settings.identity, names=policy.names, leafLife=_span(policy.leaf_life), caLife=_span(policy.ca_life))
+    _report(
+        "started",
+        identity=settings.identity,
+        names=policy.names,
+        leafLife=_span(policy.leaf_life),
+        caLife=_span(policy.ca_life),
+    )
     manager.run(stop)
     if server is not None:
         server.shutdown()
@@ -270,20 +418,38 @@ def _renew(args: argparse.Namespace) -> int:
         now = (datetime.now(UTC) + client.skew).replace(microsecond=0)
         stored = records.read_authorities(secret.data)
         if stored.signer is None:
-            raise BadMaterial(f"Secret {args.ca_secret} in {args.namespace} holds no authority yet: is `podgrace certs run` running?")
-        wish = replace(stored, renew_leaf_before=now, renew_authority_before=now if args.authority else stored.renew_authority_before)
+            raise BadMaterial(
+                f"Secret {args.ca_secret} in {args.namespace} holds no authority yet: is `podgrace certs run` running?"
+            )
+        wish = replace(
+            stored,
+            renew_leaf_before=now,
+            renew_authority_before=now if args.authority else stored.renew_authority_before,
+        )
         try:
             client.save_secret(secret, records.write_authorities(wish))
         except ApiConflict:
             continue
-        what = "the authority and then the serving certificate" if args.authority else "the serving certificate"
-        print(f"asked for; `podgrace certs run` renews {what} at its next look, and tells it in its log")
+        what = (
+            "the authority and then the serving certificate"
+            if args.authority
+            else "the serving certificate"
+        )
+        print(
+            f"asked for; `podgrace certs run` renews {what} at its next look, and tells it in its log"
+        )
         return OK
-    raise ApiConflict(f"Secret {args.ca_secret} in {args.namespace} changed {CONFLICTS} times while we tried to write it")
+    raise ApiConflict(
+        f"Secret {args.ca_secret} in {args.namespace} changed {CONFLICTS} times while we tried to write it"
+    )
 
 
 def _report(event: str, /, **fields: object) -> None:
-    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"), "event": event, **fields}
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "event": event,
+        **fields,
+    }
     print(json.dumps(line, default=str), flush=True)
 
 
@@ -340,7 +506,9 @@ def _print(found: list[checks.Entry]) -> None:
         print(f"    issuer   {certificate.raw.issuer.rfc4514_string()}")
         if certificate.names:
             print(f"    names    {', '.join(sorted(certificate.names))}")
-        print(f"    valid    {certificate.not_before:%Y-%m-%d %H:%M} to {certificate.not_after:%Y-%m-%d %H:%M} UTC: {state}")
+        print(
+            f"    valid    {certificate.not_before:%Y-%m-%d %H:%M} to {certificate.not_after:%Y-%m-%d %H:%M} UTC: {state}"
+        )
         print(f"    sha256   {certificate.fingerprint}")
     if not found:
         print("no certificate")
@@ -355,10 +523,18 @@ def _check(args: argparse.Namespace) -> int:
             break
         time.sleep(1)
     if args.output == "json":
-        print(json.dumps([{"level": line.level, "about": line.about, "text": line.text} for line in lines], indent=2))
+        print(
+            json.dumps(
+                [{"level": line.level, "about": line.about, "text": line.text} for line in lines],
+                indent=2,
+            )
+        )
         return WRONG if wrong else OK
     for line in lines:
-        print(f"{line.level}: {line.about}: {line.text}", file=sys.stdout if line.level == "ok" else sys.stderr)
+        print(
+            f"{line.level}: {line.about}: {line.text}",
+            file=sys.stdout if line.level == "ok" else sys.stderr,
+        )
     return WRONG if wrong else OK
 
 
@@ -370,7 +546,9 @@ def _lines(args: argparse.Namespace) -> list[survey.Line]:
         return survey.judge(survey.look(_client(args), names), within=args.within, covered=covered)
     about = str(args.dir)
     try:
-        found = checks.findings(_files(args.dir), now=datetime.now(UTC), within=args.within, names=args.name)
+        found = checks.findings(
+            _files(args.dir), now=datetime.now(UTC), within=args.within, names=args.name
+        )
     except StoreError as error:
         return [survey.Line("error", about, str(error))]
     lines = [survey.Line("error" if item.fatal else "warning", about, item.text) for item in found]
@@ -383,7 +561,9 @@ def _files(directory: Path) -> dict[str, bytes]:
     except OSError as error:
         raise StoreError(f"can't read {error.filename or directory}: {error.strerror}") from error
     if not files:
-        raise StoreError(f"{directory} holds no certificates; expected {store.CERT_FILE}, {store.KEY_FILE} and perhaps {store.CA_FILE}")
+        raise StoreError(
+            f"{directory} holds no certificates; expected {store.CERT_FILE}, {store.KEY_FILE} and perhaps {store.CA_FILE}"
+        )
     return files
 
 

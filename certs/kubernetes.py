@@ -47,10 +47,19 @@ class Server:
     ca: Path | None = None
 
     @classmethod
-    def of(cls, url: str | None, token: Path | None, ca: Path | None, environ: Mapping[str, str] = os.environ) -> "Server":
+    def of(
+        cls,
+        url: str | None,
+        token: Path | None,
+        ca: Path | None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> "Server":
         """Take what is given, and for the rest what the kubelet gives to every Pod."""
         if url is None:
-            host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT", "443")
+            host, port = (
+                environ.get("KUBERNETES_SERVICE_HOST"),
+                environ.get("KUBERNETES_SERVICE_PORT", "443"),
+            )
             if not host:
                 raise ApiError(
                     "no API server is known: KUBERNETES_SERVICE_HOST is not set, as it is in a Pod; "
@@ -65,7 +74,9 @@ class Server:
         if scheme == "http" and host in _LOOPBACK:
             return cls(url, token, ca)  # `kubectl proxy`
         if scheme != "https" or not host:
-            raise ApiError(f"{url!r} is no address of an API server; accepted: https://HOST:PORT, or http:// on the loopback address")
+            raise ApiError(
+                f"{url!r} is no address of an API server; accepted: https://HOST:PORT, or http:// on the loopback address"
+            )
         return cls(url, token or _ACCOUNT / "token", ca or _ACCOUNT / "ca.crt")
 
 
@@ -98,7 +109,13 @@ class Webhooks:
 class Client:
     """Calls the API. A connection lives for one call: calls are rare, and a kept one could be dead when it matters."""
 
-    def __init__(self, server: Server, namespace: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        server: Server,
+        namespace: str,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.skew = timedelta()
         """How far the API server's clock was ahead of ours at the last answer."""
         self._server, self._clock = server, clock
@@ -114,7 +131,14 @@ class Client:
     def save_secret(self, secret: Secret, data: Mapping[str, bytes]) -> Secret:
         """Replace the data of a Secret."""
         encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
-        return _secret(self._call("PUT", self._secrets, secret.raw["metadata"]["name"], {**secret.raw, "data": encoded}))
+        return _secret(
+            self._call(
+                "PUT",
+                self._secrets,
+                secret.raw["metadata"]["name"],
+                {**secret.raw, "data": encoded},
+            )
+        )
 
     def lease(self, name: str) -> Json:
         """Read a Lease."""
@@ -139,11 +163,15 @@ class Client:
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "MutatingWebhookConfiguration",
             "metadata": {"name": name, "resourceVersion": webhooks.resource_version},
-            "webhooks": [{"name": entry, "clientConfig": {"caBundle": encoded}} for entry in webhooks.bundles],
+            "webhooks": [
+                {"name": entry, "clientConfig": {"caBundle": encoded}} for entry in webhooks.bundles
+            ],
         }
         return _webhooks(self._call("PATCH", self._webhooks, name, body, query="&force=true"))
 
-    def _call(self, method: str, prefix: str, name: str, body: Json | None = None, query: str = "") -> Json:
+    def _call(
+        self, method: str, prefix: str, name: str, body: Json | None = None, query: str = ""
+    ) -> Json:
         path = prefix + urllib.parse.quote(name, safe="")
         what = f"{method} {path}"
         target = path if body is None else f"{path}?fieldManager={FIELD_MANAGER}{query}"
@@ -153,7 +181,14 @@ class Client:
         return judge(what, answer)
 
 
-def call(server: Server, method: str, target: str, body: Json | None = None, *, agent: str = FIELD_MANAGER) -> Answer:
+def call(
+    server: Server,
+    method: str,
+    target: str,
+    body: Json | None = None,
+    *,
+    agent: str = FIELD_MANAGER,
+) -> Answer:
     """Make one call. Raises ApiError when there is no answer; what the status means is the caller's to say."""
     what = f"{method} {target.partition('?')[0]} at {server.url}"
     seconds = TIMEOUT if body is None else WRITE_TIMEOUT
@@ -163,7 +198,9 @@ def call(server: Server, method: str, target: str, body: Json | None = None, *, 
     try:
         headers = {
             "Accept": "application/json",
-            "Content-Type": "application/apply-patch+yaml" if method == "PATCH" else "application/json",
+            "Content-Type": "application/apply-patch+yaml"
+            if method == "PATCH"
+            else "application/json",
             "User-Agent": agent,
             "Connection": "close",
             **_authorization(server),
@@ -174,7 +211,9 @@ def call(server: Server, method: str, target: str, body: Json | None = None, *, 
         deadline = threading.Timer(seconds, _cut, (connection.sock, late))
         deadline.daemon = True
         deadline.start()
-        connection.request(method, base + target, None if body is None else json.dumps(body).encode(), headers)
+        connection.request(
+            method, base + target, None if body is None else json.dumps(body).encode(), headers
+        )
         response = connection.getresponse()
         content = response.read(BODY_LIMIT + 1)
         # Read with a limit, the library does not tell an end from a cut; ours looks like an end, too.
@@ -212,10 +251,14 @@ def _connection(server: Server, timeout: float) -> http.client.HTTPConnection:
     try:
         context = ssl.create_default_context(cafile=str(server.ca))
     except OSError as error:
-        raise ApiError(f"{server.ca}, the API server's authority, can't be read: {error.strerror or error}") from error
+        raise ApiError(
+            f"{server.ca}, the API server's authority, can't be read: {error.strerror or error}"
+        ) from error
     # The default from Python 3.13 on. Many clusters' authorities lack the key identifier that it asks for.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
+    return http.client.HTTPSConnection(
+        parts.hostname or "", parts.port, timeout=timeout, context=context
+    )
 
 
 def _authorization(server: Server) -> dict[str, str]:
@@ -225,9 +268,13 @@ def _authorization(server: Server) -> dict[str, str]:
         token = server.token.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise ApiError(f"{server.token}, the token for the API server, can't be read: {reason}") from error
+        raise ApiError(
+            f"{server.token}, the token for the API server, can't be read: {reason}"
+        ) from error
     if not token or not token.isprintable():
-        raise ApiError(f"{server.token}, the token for the API server, is {'empty' if not token else 'more than one line'}")
+        raise ApiError(
+            f"{server.token}, the token for the API server, is {'empty' if not token else 'more than one line'}"
+        )
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -250,23 +297,38 @@ def judge(what: str, answer: Answer) -> Json:
     body = answer.body
     if 200 <= answer.status < 300:
         # Without a version, a write back would be one without a condition.
-        if not isinstance(body, dict) or not isinstance(body.get("metadata"), dict) or not body["metadata"].get("resourceVersion"):
+        if (
+            not isinstance(body, dict)
+            or not isinstance(body.get("metadata"), dict)
+            or not body["metadata"].get("resourceVersion")
+        ):
             raise ApiError(f"{what}: {answer.status}, but the answer is no Kubernetes object")
         return body
     told = body.get("message") if isinstance(body, dict) else None
-    text = f"{what}: {answer.status} {told or http.client.responses.get(answer.status, '')}".rstrip()
+    text = (
+        f"{what}: {answer.status} {told or http.client.responses.get(answer.status, '')}".rstrip()
+    )
     raise {404: ApiMissing, 409: ApiConflict}.get(answer.status, ApiError)(text)
 
 
 def _secret(raw: Json) -> Secret:
     data = raw.get("data")
-    return Secret({key: _decoded(value) for key, value in data.items()} if isinstance(data, dict) else {}, raw)
+    return Secret(
+        {key: _decoded(value) for key, value in data.items()} if isinstance(data, dict) else {}, raw
+    )
 
 
 def _webhooks(raw: Json) -> Webhooks:
     entries = raw.get("webhooks")
-    named = [entry for entry in entries if isinstance(entry, dict) and "name" in entry] if isinstance(entries, list) else []
-    return Webhooks({str(entry["name"]): _bundle(entry) for entry in named}, str(raw["metadata"]["resourceVersion"]))
+    named = (
+        [entry for entry in entries if isinstance(entry, dict) and "name" in entry]
+        if isinstance(entries, list)
+        else []
+    )
+    return Webhooks(
+        {str(entry["name"]): _bundle(entry) for entry in named},
+        str(raw["metadata"]["resourceVersion"]),
+    )
 
 
 def _bundle(entry: Json) -> bytes:

@@ -35,7 +35,11 @@ def turn(spec: dict[str, Any], identity: str, now: datetime, seen: Seen | None) 
     """Decide whose turn it is."""
     record = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
     # A clock that was set back would make the Lease look young for as long as it was set back.
-    seen = seen if seen is not None and seen.record == record and seen.since <= now else Seen(record, now)
+    seen = (
+        seen
+        if seen is not None and seen.record == record and seen.since <= now
+        else Seen(record, now)
+    )
     holder = spec.get("holderIdentity")
     if holder == identity:
         if now - seen.since < DURATION / 3:

@@ -16,4 +16,11 @@ def ephemeral(directory: Path, names: Sequence[str], *, now: datetime | None = N
     now = now or datetime.now(UTC)
     authority = Authority.create(now=now)
     leaf = authority.issue(*names, now=now)
-    store.write(directory, {store.CA_FILE: authority.cert_pem, store.CERT_FILE: leaf.cert_pem, store.KEY_FILE: leaf.key_pem})
+    store.write(
+        directory,
+        {
+            store.CA_FILE: authority.cert_pem,
+            store.CERT_FILE: leaf.cert_pem,
+            store.KEY_FILE: leaf.key_pem,
+        },
+    )

@@ -59,7 +59,9 @@ class Figures:
     phase: str = "unknown"
     succeeded_at: datetime | None = None
     failures: int = 0
-    writes: dict[str, int] = field(default_factory=lambda: {"authorities": 0, "bundle": 0, "serving": 0, "files": 0})
+    writes: dict[str, int] = field(
+        default_factory=lambda: {"authorities": 0, "bundle": 0, "serving": 0, "files": 0}
+    )
     expiries: dict[str, datetime] = field(default_factory=dict)
 
 
@@ -107,7 +109,9 @@ class Manager:
         # Somebody waits for our first files: look often, at first.
         waiting = not self.figures.served
         base = min(1.0, self._settings.poll) if waiting else self._settings.poll
-        slowed: float = min(base * 2.0 ** min(max(self._failed_in_a_row - (5 if waiting else 0), 0), 10), SLOWEST)
+        slowed: float = min(
+            base * 2.0 ** min(max(self._failed_in_a_row - (5 if waiting else 0), 0), 10), SLOWEST
+        )
         return slowed * (0.8 + 0.4 * self._chance())
 
     def _guarded(self, what: str, do: Callable[[], None]) -> bool:
@@ -132,7 +136,9 @@ class Manager:
     def _tell_problems(self, secret: str, problems: Sequence[str]) -> None:
         """Report each set of troubles once, and again when it comes back."""
         if problems:
-            self._tell(f"secret {secret}", "secret_unreadable", secret=secret, problems=list(problems))
+            self._tell(
+                f"secret {secret}", "secret_unreadable", secret=secret, problems=list(problems)
+            )
         else:
             self._told.pop(f"secret {secret}", None)
 
@@ -150,13 +156,18 @@ class Manager:
             return
         if not any(leaf.certificate.signed_by(item) for item in load_bundle(serving.bundle)):
             # Somebody mixed two Secrets: what is in the directory is better.
-            self._tell_problems(self._settings.secret, [f"{store.CERT_FILE} was signed by nothing in {store.CA_FILE}"])
+            self._tell_problems(
+                self._settings.secret,
+                [f"{store.CERT_FILE} was signed by nothing in {store.CA_FILE}"],
+            )
             return
         written = store.write(self._settings.directory, records.write_serving(serving))
         self.figures.served = True
         if written:
             self.figures.writes["files"] += 1
-            self._report("files_written", directory=str(self._settings.directory), **_facts(serving))
+            self._report(
+                "files_written", directory=str(self._settings.directory), **_facts(serving)
+            )
 
     def _rotate(self) -> None:
         led, self.figures.leader = self.figures.leader, False
@@ -198,13 +209,17 @@ class Manager:
             webhooks = client.webhooks(settings.webhook_configuration)
         except ApiMissing:
             webhooks = None
-            self._tell("configuration", "configuration_missing", name=settings.webhook_configuration)
+            self._tell(
+                "configuration", "configuration_missing", name=settings.webhook_configuration
+            )
         else:
             self._told.pop("configuration", None)
         authorities = records.read_authorities(ca_secret.data)
         serving = records.read_serving(secret.data)
         self._tell_problems(settings.ca_secret, authorities.problems)
-        world = rotation.World(authorities, serving, None if webhooks is None else tuple(webhooks.bundles.values()))
+        world = rotation.World(
+            authorities, serving, None if webhooks is None else tuple(webhooks.bundles.values())
+        )
         self._note(authorities)
         action = rotation.decide(world, settings.policy, self._now(), blocked=frozenset(blocked))
         if action is None:
@@ -216,7 +231,12 @@ class Manager:
                 self._done("authorities", action.reason, phase=self.figures.phase)
             elif isinstance(action, Publish) and webhooks is not None:
                 client.publish(settings.webhook_configuration, webhooks, action.bundle)
-                self._done("bundle", action.reason, entries=sorted(webhooks.bundles), authorities=len(load_bundle(action.bundle)))
+                self._done(
+                    "bundle",
+                    action.reason,
+                    entries=sorted(webhooks.bundles),
+                    authorities=len(load_bundle(action.bundle)),
+                )
             elif isinstance(action, SaveServing):
                 client.save_secret(secret, records.write_serving(action.serving))
                 self._done("serving", action.reason, **_facts(action.serving))
@@ -239,7 +259,9 @@ class Manager:
         self.figures.phase = rotation.phase(authorities) if authorities else "unknown"
         known = {"authority": authorities.signer, "next": authorities.next} if authorities else {}
         leaf = {kind: end for kind, end in self.figures.expiries.items() if kind == "leaf"}
-        self.figures.expiries = leaf | {kind: authority.certificate.not_after for kind, authority in known.items() if authority}
+        self.figures.expiries = leaf | {
+            kind: authority.certificate.not_after for kind, authority in known.items() if authority
+        }
 
     def _done(self, what: str, reason: str, **fields: object) -> None:
         self.figures.writes[what] += 1
@@ -260,7 +282,9 @@ class Manager:
         taken = (found.get("spec") or {}).get("holderIdentity") != self._settings.identity
         self._seen = lease.turn(saved.get("spec") or {}, self._settings.identity, now, None).seen
         if taken:
-            self._report("lease_taken", lease=self._settings.lease, identity=self._settings.identity)
+            self._report(
+                "lease_taken", lease=self._settings.lease, identity=self._settings.identity
+            )
         return True
 
     def _release(self) -> None:

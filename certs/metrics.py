@@ -42,7 +42,10 @@ def render(figures: Figures) -> str:
             "phase",
             "gauge",
             "1 for the phase that the authority is in; on the leader only.",
-            [(f'{{phase="{name}"}}', float(figures.leader and name == figures.phase)) for name in PHASES],
+            [
+                (f'{{phase="{name}"}}', float(figures.leader and name == figures.phase))
+                for name in PHASES
+            ],
         ),
     ]
     lines = []
@@ -75,7 +78,9 @@ def listen(figures: Figures, host: str, port: int) -> ThreadingHTTPServer:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         # A Pod may have IPv6 addresses only; such a socket takes IPv4 as well.
-        address_family = socket.AF_INET6 if not host and socket.has_dualstack_ipv6() else socket.AF_INET
+        address_family = (
+            socket.AF_INET6 if not host and socket.has_dualstack_ipv6() else socket.AF_INET
+        )
 
         def server_bind(self) -> None:
             if self.address_family == socket.AF_INET6:

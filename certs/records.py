@@ -82,9 +82,14 @@ def write_authorities(record: Authorities) -> dict[str, bytes]:
         "nextTrustedSince": _text(record.next_trusted_since),
         "renewLeafBefore": _text(record.renew_leaf_before),
         "renewAuthorityBefore": _text(record.renew_authority_before),
-        "retired": [{"certificate": item.certificate.pem.decode(), "until": _text(item.until)} for item in record.retired],
+        "retired": [
+            {"certificate": item.certificate.pem.decode(), "until": _text(item.until)}
+            for item in record.retired
+        ],
     }
-    data[STATE] = json.dumps({key: value for key, value in state.items() if value}, indent=1).encode()
+    data[STATE] = json.dumps(
+        {key: value for key, value in state.items() if value}, indent=1
+    ).encode()
     return data
 
 
@@ -104,7 +109,11 @@ def write_serving(record: Serving) -> dict[str, bytes]:
     """Write the serving Secret; the same names are the files' names."""
     if record.leaf is None:
         return {}
-    return {store.CERT_FILE: record.leaf.cert_pem, store.KEY_FILE: record.leaf.key_pem, store.CA_FILE: record.bundle}
+    return {
+        store.CERT_FILE: record.leaf.cert_pem,
+        store.KEY_FILE: record.leaf.key_pem,
+        store.CA_FILE: record.bundle,
+    }
 
 
 def _authority(data: Mapping[str, bytes], name: str, problems: list[str]) -> Authority | None:
@@ -131,7 +140,9 @@ def _state(data: Mapping[str, bytes], problems: list[str]) -> dict[str, Any]:
         return {}
     version = state.get("version")
     if isinstance(version, int) and version > VERSION:
-        raise BadMaterial(f"{STATE} has version {version}; this program knows {VERSION}: a newer podgrace wrote it, and must go on with it")
+        raise BadMaterial(
+            f"{STATE} has version {version}; this program knows {VERSION}: a newer podgrace wrote it, and must go on with it"
+        )
     return state
 
 

@@ -20,7 +20,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from certs.authority import BACKDATE, CA_LIFE, LEAF_LIFE, Authority, Certificate, dump_bundle, load_bundle
+from certs.authority import (
+    BACKDATE,
+    CA_LIFE,
+    LEAF_LIFE,
+    Authority,
+    Certificate,
+    dump_bundle,
+    load_bundle,
+)
 from certs.records import Authorities, Retired, Serving
 
 HURRY: Final = timedelta(seconds=15)
@@ -81,9 +89,13 @@ class SaveServing:
 Action = SaveAuthorities | Publish | SaveServing
 
 
-def decide(world: World, policy: Policy, now: datetime, *, blocked: frozenset[type] = frozenset()) -> Action | None:
+def decide(
+    world: World, policy: Policy, now: datetime, *, blocked: frozenset[type] = frozenset()
+) -> Action | None:
     """Choose the next write. Kinds in *blocked* just failed: what does not depend on them goes on."""
-    return next((action for action in _candidates(world, policy, now) if type(action) not in blocked), None)
+    return next(
+        (action for action in _candidates(world, policy, now) if type(action) not in blocked), None
+    )
 
 
 def phase(authorities: Authorities) -> str:
@@ -102,7 +114,9 @@ def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]
     served = leaf.certificate if leaf is not None and now < leaf.certificate.not_after else None
     bundles = [load_bundle(entry) for entry in world.published or ()]
     known = {item.fingerprint for item in _everything(stored)}
-    foreign = [item for item in _merge(bundles) if item.fingerprint not in known and now < item.not_after]
+    foreign = [
+        item for item in _merge(bundles) if item.fingerprint not in known and now < item.not_after
+    ]
     foreign = foreign[: max(RETIRED_LIMIT - len(stored.retired), 0)]
 
     def everywhere(certificate: Certificate) -> bool:
@@ -114,48 +128,87 @@ def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]
 
     # What others trusted must not be dropped by our first bundle.
     if foreign:
-        kept = (Retired(item, outlived() if served and served.signed_by(item) else now + policy.foreign_grace) for item in foreign)
-        yield SaveAuthorities(replace(stored, retired=(*stored.retired, *kept)), "a stranger's authority is kept for a while")
+        kept = (
+            Retired(
+                item,
+                outlived() if served and served.signed_by(item) else now + policy.foreign_grace,
+            )
+            for item in foreign
+        )
+        yield SaveAuthorities(
+            replace(stored, retired=(*stored.retired, *kept)),
+            "a stranger's authority is kept for a while",
+        )
 
     # A signer.
-    protect = served is not None and any(served.signed_by(item) for bundle in bundles for item in bundle)
+    protect = served is not None and any(
+        served.signed_by(item) for bundle in bundles for item in bundle
+    )
     others = bool(foreign) or any(not _gone(item, served, now) for item in stored.retired)
     if signer is None and not protect and not others:
         # Nobody is served under anything trusted: nothing can break, so nothing needs to wait.
         fresh = following or Authority.create(now=now, life=policy.ca_life)
-        yield SaveAuthorities(replace(stored, signer=fresh, next=None, next_trusted_since=None), "there is no authority")
+        yield SaveAuthorities(
+            replace(stored, signer=fresh, next=None, next_trusted_since=None),
+            "there is no authority",
+        )
     elif following is None and (reason := _signer_due(signer, stored, now)):
         fresh = Authority.create(now=now, life=policy.ca_life)
-        yield SaveAuthorities(replace(stored, signer=signer, next=fresh, next_trusted_since=None), reason)
+        yield SaveAuthorities(
+            replace(stored, signer=signer, next=fresh, next_trusted_since=None), reason
+        )
 
     # Trust first.
     if following and stored.next_trusted_since and not everywhere(following.certificate):
-        yield SaveAuthorities(replace(stored, next_trusted_since=None), "the next authority is not published any more")
+        yield SaveAuthorities(
+            replace(stored, next_trusted_since=None), "the next authority is not published any more"
+        )
     due = [item for item in stored.retired if _gone(item, served, now)]
-    trusted = [a.certificate for a in (signer, following) if a] + [item.certificate for item in stored.retired if item not in due]
+    trusted = [a.certificate for a in (signer, following) if a] + [
+        item.certificate for item in stored.retired if item not in due
+    ]
     bundle = dump_bundle(_merge([trusted]))
-    if (signer or following) and not foreign and any(entry != bundle for entry in world.published or ()):
-        yield Publish(bundle, "entries of the webhook configuration do not trust what they should, or more")
+    if (
+        (signer or following)
+        and not foreign
+        and any(entry != bundle for entry in world.published or ())
+    ):
+        yield Publish(
+            bundle, "entries of the webhook configuration do not trust what they should, or more"
+        )
     if following and everywhere(following.certificate) and not stored.next_trusted_since:
-        yield SaveAuthorities(replace(stored, next_trusted_since=now), "the next authority is published")
+        yield SaveAuthorities(
+            replace(stored, next_trusted_since=now), "the next authority is published"
+        )
 
     # Use later.
     since = stored.next_trusted_since
     wait = policy.trust_wait if signer or protect else min(policy.trust_wait, HURRY)
     if following and since and everywhere(following.certificate) and now >= since + wait:
         old = (Retired(signer.certificate, outlived()),) if signer else ()
-        promoted = replace(stored, signer=following, next=None, next_trusted_since=None, retired=(*stored.retired, *old))
+        promoted = replace(
+            stored,
+            signer=following,
+            next=None,
+            next_trusted_since=None,
+            retired=(*stored.retired, *old),
+        )
         yield SaveAuthorities(promoted, "the next authority is trusted long enough")
     if signer and (reason := _leaf_due(world, signer, policy, now)):
         # Renewing under the same authority asks nothing of anybody; the first leaf of another one does.
         if everywhere(signer.certificate) or (served and served.signed_by(signer.certificate)):
-            yield SaveServing(Serving(signer.issue(*policy.names, now=now, life=policy.leaf_life), bundle), reason)
+            yield SaveServing(
+                Serving(signer.issue(*policy.names, now=now, life=policy.leaf_life), bundle), reason
+            )
     elif leaf is not None and trusted and world.serving.bundle != bundle:
         yield SaveServing(replace(world.serving, bundle=bundle), "the bundle changed")
 
     # Distrust last. Out of the bundle first: what is published and not in the Secret is taken for a stranger's.
     if gone := [item for item in due if not any(item.certificate in found for found in bundles)]:
-        yield SaveAuthorities(replace(stored, retired=tuple(item for item in stored.retired if item not in gone)), "no leaf of it is left")
+        yield SaveAuthorities(
+            replace(stored, retired=tuple(item for item in stored.retired if item not in gone)),
+            "no leaf of it is left",
+        )
 
 
 def _alive(authority: Authority | None, now: datetime) -> Authority | None:

@@ -39,11 +39,15 @@ def write(directory: Path, files: Mapping[str, bytes]) -> bool:
             return False
         _switch(directory, files)
     except OSError as error:
-        raise StoreError(f"can't write certificates to {directory}: {error.strerror} ({error.filename or directory})") from error
+        raise StoreError(
+            f"can't write certificates to {directory}: {error.strerror} ({error.filename or directory})"
+        ) from error
     return True
 
 
-def read(directory: Path, names: tuple[str, ...] = (CA_FILE, CERT_FILE, KEY_FILE)) -> dict[str, bytes]:
+def read(
+    directory: Path, names: tuple[str, ...] = (CA_FILE, CERT_FILE, KEY_FILE)
+) -> dict[str, bytes]:
     """Read the files that are there."""
     found = {}
     for name in names:

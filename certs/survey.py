@@ -57,11 +57,17 @@ class Survey:
     lease: Json | CertificateError | None = None
 
 
-def look(client: Client, names: Names, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Survey:
+def look(
+    client: Client, names: Names, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Survey:
     """Read everything once."""
     files = _tried(lambda: client.secret(names.secret).data)
     webhooks = _tried(lambda: client.webhooks(names.webhook_configuration))
-    authorities = _tried(lambda: records.read_authorities(client.secret(names.ca_secret).data)) if names.ca_secret else None
+    authorities = (
+        _tried(lambda: records.read_authorities(client.secret(names.ca_secret).data))
+        if names.ca_secret
+        else None
+    )
     lease = _tried(lambda: client.lease(names.lease)) if names.lease else None
     return Survey(names, clock() + client.skew, client.skew, files, webhooks, authorities, lease)
 
@@ -71,21 +77,36 @@ def certificates(survey: Survey) -> list[checks.Entry]:
     found: list[checks.Entry] = []
     names = survey.names
     if isinstance(survey.authorities, records.Authorities):
-        for role, authority in (("signer", survey.authorities.signer), ("next", survey.authorities.next)):
+        for role, authority in (
+            ("signer", survey.authorities.signer),
+            ("next", survey.authorities.next),
+        ):
             if authority is not None:
                 found.append(checks.Entry(f"Secret {names.ca_secret}", role, authority.certificate))
-        found += [checks.Entry(f"Secret {names.ca_secret}", "retired", item.certificate) for item in survey.authorities.retired]
+        found += [
+            checks.Entry(f"Secret {names.ca_secret}", "retired", item.certificate)
+            for item in survey.authorities.retired
+        ]
     if isinstance(survey.files, dict):
-        found += [checks.Entry(f"Secret {names.secret} {e.file}", e.role, e.certificate) for e in checks.entries(survey.files)]
+        found += [
+            checks.Entry(f"Secret {names.secret} {e.file}", e.role, e.certificate)
+            for e in checks.entries(survey.files)
+        ]
     if isinstance(survey.webhooks, Webhooks):
         for entry, bundle in survey.webhooks.bundles.items():
-            found += [checks.Entry(f"webhook {entry}", "trusted", item) for item in load_bundle(bundle)]
+            found += [
+                checks.Entry(f"webhook {entry}", "trusted", item) for item in load_bundle(bundle)
+            ]
     return found
 
 
 def problems(survey: Survey) -> list[str]:
     """Say which objects can't be read."""
-    return [str(part) for part in (survey.files, survey.webhooks, survey.authorities, survey.lease) if isinstance(part, Exception)]
+    return [
+        str(part)
+        for part in (survey.files, survey.webhooks, survey.authorities, survey.lease)
+        if isinstance(part, Exception)
+    ]
 
 
 def judge(survey: Survey, *, within: timedelta, covered: Iterable[str]) -> list[Line]:
@@ -111,7 +132,11 @@ def _clock(survey: Survey) -> Iterator[Line]:
     if all(isinstance(part, ApiError) for part in (survey.files, survey.webhooks)) and not seconds:
         return  # it never answered
     if abs(survey.skew) > SKEW_LIMIT:
-        yield Line("warning", "clock", f"ours and the API server's are {seconds} s apart; what follows is judged by the API server's")
+        yield Line(
+            "warning",
+            "clock",
+            f"ours and the API server's are {seconds} s apart; what follows is judged by the API server's",
+        )
     else:
         yield Line("ok", "clock", "ours agrees with the API server's")
 
@@ -131,20 +156,34 @@ def _authority(survey: Survey, within: timedelta) -> Iterator[Line]:
     yield from (Line("error", about, problem) for problem in found.problems)
     phase = rotation.phase(found)
     if found.signer is None:
-        yield Line("error", about, "holds no authority: does `podgrace certs run` run, and may it write here?")
+        yield Line(
+            "error",
+            about,
+            "holds no authority: does `podgrace certs run` run, and may it write here?",
+        )
     else:
         yield from _life(about, "authority", found.signer.certificate, now, within)
     if found.next is not None:
         since = found.next_trusted_since
-        state = f"published since {since:%Y-%m-%d %H:%M:%S} UTC; it signs when every API server knows it" if since else "not yet published"
+        state = (
+            f"published since {since:%Y-%m-%d %H:%M:%S} UTC; it signs when every API server knows it"
+            if since
+            else "not yet published"
+        )
         yield Line("ok", about, f"the next authority is made, and {state}")
         if since is not None and now > since + OVERDUE + rotation.Policy(()).trust_wait:
             yield Line(
-                "warning", about, f"the rotation of the authority has been waiting since {since:%Y-%m-%d %H:%M} UTC: it should go on"
+                "warning",
+                about,
+                f"the rotation of the authority has been waiting since {since:%Y-%m-%d %H:%M} UTC: it should go on",
             )
     if found.retired:
         last = max(item.until for item in found.retired)
-        yield Line("ok", about, f"{len(found.retired)} former authorities stay trusted, the last until {last:%Y-%m-%d %H:%M} UTC")
+        yield Line(
+            "ok",
+            about,
+            f"{len(found.retired)} former authorities stay trusted, the last until {last:%Y-%m-%d %H:%M} UTC",
+        )
     yield Line("ok" if phase != "missing" else "warning", about, f"phase: {phase}")
 
 
@@ -159,9 +198,17 @@ def _serving(survey: Survey, within: timedelta, covered: Iterable[str]) -> Itera
     if leaf is None:
         return
     if survey.names.ca_secret and survey.now >= leaf.renew_at + OVERDUE:
-        yield Line("warning", about, f"should have been renewed at {leaf.renew_at:%Y-%m-%d %H:%M} UTC: see the log of `podgrace certs run`")
+        yield Line(
+            "warning",
+            about,
+            f"should have been renewed at {leaf.renew_at:%Y-%m-%d %H:%M} UTC: see the log of `podgrace certs run`",
+        )
     if not found:
-        yield Line("ok", about, f"serving certificate: {_left(leaf, survey.now)}, for {', '.join(sorted(leaf.names))}")
+        yield Line(
+            "ok",
+            about,
+            f"serving certificate: {_left(leaf, survey.now)}, for {', '.join(sorted(leaf.names))}",
+        )
 
 
 def _trust(survey: Survey) -> Iterator[Line]:
@@ -172,22 +219,40 @@ def _trust(survey: Survey) -> Iterator[Line]:
         return
     if not webhooks.bundles:
         yield Line("error", about, "has no entry: no Pod is looked at")
-    chain = load_bundle(survey.files.get(store.CERT_FILE, b"")) if isinstance(survey.files, dict) else ()
+    chain = (
+        load_bundle(survey.files.get(store.CERT_FILE, b""))
+        if isinstance(survey.files, dict)
+        else ()
+    )
     for entry, bundle in webhooks.bundles.items():
         trusted = load_bundle(bundle)
         if not trusted:
             # Then the API server asks its own machine's authorities.
             level = "error" if survey.names.ca_secret else "warning"
-            yield Line(level, about, f"{entry}: caBundle holds no certificate ({len(bundle)} bytes)")
+            yield Line(
+                level, about, f"{entry}: caBundle holds no certificate ({len(bundle)} bytes)"
+            )
         elif not chain:
             yield Line("ok", about, f"{entry}: caBundle holds {len(trusted)} certificates")
         elif anchor := checks.anchor(chain[0], chain[1:], trusted):
             if survey.now >= anchor.not_after:
-                yield Line("error", about, f"{entry}: caBundle trusts the serving certificate by an authority that has expired")
+                yield Line(
+                    "error",
+                    about,
+                    f"{entry}: caBundle trusts the serving certificate by an authority that has expired",
+                )
             else:
-                yield Line("ok", about, f"{entry}: caBundle ({len(trusted)} certificates) trusts the serving certificate")
+                yield Line(
+                    "ok",
+                    about,
+                    f"{entry}: caBundle ({len(trusted)} certificates) trusts the serving certificate",
+                )
         else:
-            yield Line("error", about, f"{entry}: caBundle ({len(trusted)} certificates) does not trust the serving certificate")
+            yield Line(
+                "error",
+                about,
+                f"{entry}: caBundle ({len(trusted)} certificates) does not trust the serving certificate",
+            )
 
 
 def _holder(survey: Survey) -> Iterator[Line]:
@@ -202,12 +267,18 @@ def _holder(survey: Survey) -> Iterator[Line]:
     if not holder or renewed is None:
         yield Line("warning", about, "nobody holds it: no replica renews certificates")
     elif survey.now > renewed + SILENT:
-        yield Line("warning", about, f"{holder} holds it, and was last heard of at {renewed:%Y-%m-%d %H:%M:%S} UTC: nobody renews")
+        yield Line(
+            "warning",
+            about,
+            f"{holder} holds it, and was last heard of at {renewed:%Y-%m-%d %H:%M:%S} UTC: nobody renews",
+        )
     else:
         yield Line("ok", about, f"{holder} renews the certificates")
 
 
-def _life(about: str, what: str, certificate: Certificate, now: datetime, within: timedelta) -> Iterator[Line]:
+def _life(
+    about: str, what: str, certificate: Certificate, now: datetime, within: timedelta
+) -> Iterator[Line]:
     end = f"{certificate.not_after:%Y-%m-%d %H:%M:%S} UTC"
     if now >= certificate.not_after:
         yield Line("error", about, f"the {what} expired at {end}")

@@ -66,10 +66,18 @@ def table(source: str) -> str:
     for row in listed:
         if row.section != section:
             section = row.section
-            lines += ["", f"### {section}", "", "| value | what it does | default |", "|---|---|---|"]
+            lines += [
+                "",
+                f"### {section}",
+                "",
+                "| value | what it does | default |",
+                "|---|---|---|",
+            ]
         inner = any(path[: len(row.path)] == row.path and path != row.path for path in commented)
         default = "" if inner else f"`{json.dumps(value(tree, row.path), ensure_ascii=False)}`"
-        lines.append(f"| `{'.'.join(row.path)}` | {row.text.replace('|', chr(92) + '|')} | {default} |")
+        lines.append(
+            f"| `{'.'.join(row.path)}` | {row.text.replace('|', chr(92) + '|')} | {default} |"
+        )
     return "\n".join(lines[1:])
 
 
@@ -81,7 +89,9 @@ def main(arguments: list[str]) -> int:
     after = f"{head}{BEGIN}\n\n{table((CHART / 'values.yaml').read_text(encoding='utf-8'))}\n\n{END}{rest.split(END)[1]}"
     if arguments == ["--check"]:
         if before != after:
-            print(f"{readme} does not fit values.yaml: run `python charts/readme.py`", file=sys.stderr)  # noqa: T201 - a command line prints
+            print(  # noqa: T201
+                f"{readme} does not fit values.yaml: run `python charts/readme.py`", file=sys.stderr
+            )
         return int(before != after)
     readme.write_text(after, encoding="utf-8")
     return 0

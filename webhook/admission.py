@@ -153,7 +153,9 @@ def answer_by(body: bytes | bytearray, judged: Callable[[Request], tuple[Verdict
         return _invalid(f"body is not an {KIND}: {_brief(error)}")
     request = review.request
     if review.api_version != API_VERSION or review.kind != KIND:
-        return _invalid(f"apiVersion {review.api_version[:64]!r}, kind {review.kind[:64]!r}: accepted: {API_VERSION}, {KIND}")
+        return _invalid(
+            f"apiVersion {review.api_version[:64]!r}, kind {review.kind[:64]!r}: accepted: {API_VERSION}, {KIND}"
+        )
     if request is None or not request.uid:
         return _invalid("request is missing" if request is None else "request.uid is missing")
     skip = _not_ours(request)
@@ -174,7 +176,13 @@ def judge(request: Request, config: Config) -> tuple[Verdict, str]:
     """Judge the Pod of a request; gives its name too. Raises what `mutate` raises, and `msgspec.DecodeError` for what is no Pod."""
     pod = _pod.decode(request.object)
     outcome = mutate(pod, config, request.namespace or "")
-    result = "skipped" if outcome.plan.skip or outcome.plan.idle else "patched" if outcome.ops else "unchanged"
+    result = (
+        "skipped"
+        if outcome.plan.skip or outcome.plan.idle
+        else "patched"
+        if outcome.ops
+        else "unchanged"
+    )
     return _verdict(result, outcome.plan.decisions, outcome.ops), name_of(pod.metadata)
 
 
@@ -223,12 +231,21 @@ def _verdict(result: str, decisions: Sequence[Decision], ops: Sequence[Op] = ())
     codes = tuple(dict.fromkeys([decision.code for decision in decisions]))
     warnings = [_warning(d) for d in decisions if REASONS[d.code].warn]
     patch = b64encode(_encode(ops)).decode() if ops else ""
-    return Verdict(result, codes, {"result": result, "codes": ",".join(codes)}, warnings[:_WARNINGS], len(ops), patch)
+    return Verdict(
+        result,
+        codes,
+        {"result": result, "codes": ",".join(codes)},
+        warnings[:_WARNINGS],
+        len(ops),
+        patch,
+    )
 
 
 def _reply(request: Request, verdict: Verdict, name: str = "") -> Answer:
     patch_type = "JSONPatch" if verdict.patch else ""
-    response = Response(request.uid, True, patch_type, verdict.patch, verdict.warnings, verdict.audit)
+    response = Response(
+        request.uid, True, patch_type, verdict.patch, verdict.warnings, verdict.audit
+    )
     log: dict[str, Any] = {
         "uid": request.uid,
         "namespace": request.namespace or "",

@@ -40,7 +40,9 @@ class _Part(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class Resources(_Part, frozen=True):
     """Requests and limits of the sidecar. Equal ones keep a Guaranteed Pod Guaranteed."""
 
-    requests: dict[str, str] = msgspec.field(default_factory=lambda: {"cpu": "10m", "memory": "16Mi"})
+    requests: dict[str, str] = msgspec.field(
+        default_factory=lambda: {"cpu": "10m", "memory": "16Mi"}
+    )
     limits: dict[str, str] = msgspec.field(default_factory=lambda: {"cpu": "10m", "memory": "16Mi"})
 
 
@@ -120,7 +122,9 @@ class File(_Part, frozen=True):
     patches: Patches = Patches()
     defaults: Defaults = Defaults()
     bounds: Bounds = Bounds()
-    excluded_namespaces: list[str] = msgspec.field(default_factory=lambda: list(names.OPERATOR_NAMESPACES))
+    excluded_namespaces: list[str] = msgspec.field(
+        default_factory=lambda: list(names.OPERATOR_NAMESPACES)
+    )
     kubernetes: Kubernetes = Kubernetes()
     profiles: dict[str, ProfileConfig] = {}
     images: list[ImageConfig] = []
@@ -171,17 +175,26 @@ def _convert(value: Any, kind: Any, at: str, problems: list[str]) -> Any:
             place = f"{at}.{key}" if at else str(key)
             if key not in fields:
                 near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0)
-                problems.append(f"{place}: unknown key; nearest known: {near[0] if near else '-'}; known: {', '.join(sorted(fields))}")
+                problems.append(
+                    f"{place}: unknown key; nearest known: {near[0] if near else '-'}; known: {', '.join(sorted(fields))}"
+                )
             else:
                 made[fields[key].name] = _convert(item, fields[key].type, place, problems)
-        problems += [f"{at}: {name} is required" for name, field in fields.items() if field.required and field.name not in made]
+        problems += [
+            f"{at}: {name} is required"
+            for name, field in fields.items()
+            if field.required and field.name not in made
+        ]
         return None if problems else kind(**made)
     args = get_args(kind)
     if args and isinstance(args[-1], type) and issubclass(args[-1], _Part):
         if isinstance(value, list) and len(args) == 1:
             return [_convert(item, args[0], f"{at}[{i}]", problems) for i, item in enumerate(value)]
         if isinstance(value, dict) and len(args) == 2:
-            return {str(key): _convert(item, args[1], f"{at}.{key}", problems) for key, item in value.items()}
+            return {
+                str(key): _convert(item, args[1], f"{at}.{key}", problems)
+                for key, item in value.items()
+            }
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
@@ -209,7 +222,9 @@ def _check(file: File, problems: list[str]) -> None:
         problems.append("bounds.modes: []: accepted: at least one of hook, sleep, wrap")
     elif defaults.mode in ("sleep", "hook", "wrap") and defaults.mode not in bounds.modes:
         problems.append(f"defaults.mode: {defaults.mode!r}: bounds.modes does not allow it")
-    one_of("helper.imagePullPolicy", file.helper.image_pull_policy, ("Always", "IfNotPresent", "Never"))
+    one_of(
+        "helper.imagePullPolicy", file.helper.image_pull_policy, ("Always", "IfNotPresent", "Never")
+    )
     within("helper.port", file.helper.port, 1024, 65535)
     within("bounds.delayMax", bounds.delay_max, 1, 3600)
     within("bounds.drainTimeout", bounds.drain_timeout, 1, 86400)
@@ -222,7 +237,9 @@ def _check(file: File, problems: list[str]) -> None:
     for name in ("version", "oldest_kubelet"):
         value = getattr(file.kubernetes, name)
         if value and _version(value) is None:
-            problems.append(f"kubernetes.{'version' if name == 'version' else 'oldestKubelet'}: {value!r}: accepted: like 1.36")
+            problems.append(
+                f"kubernetes.{'version' if name == 'version' else 'oldestKubelet'}: {value!r}: accepted: like 1.36"
+            )
     for name, profile in file.profiles.items():
         for signal in (profile.signal, *profile.stop_on):
             one_of(f"profiles.{name}", signal, SIGNALS)
@@ -243,14 +260,19 @@ def _check_resources(helper: HelperConfig, problems: list[str]) -> None:
         except ValueError as error:
             problems.append(f"{at}{'.' + name if name else ''}: {error}")
 
-    for kind, values in (("requests", helper.resources.requests), ("limits", helper.resources.limits)):
+    for kind, values in (
+        ("requests", helper.resources.requests),
+        ("limits", helper.resources.limits),
+    ):
         for name, value in values.items():
             read(f"helper.resources.{kind}", name, value)
     read("helper.volumeSizeLimit", "", helper.volume_size_limit)
     for (at, name), amount in amounts.items():
         limit = amounts.get(("helper.resources.limits", name))
         if at == "helper.resources.requests" and limit is not None and amount > limit:
-            problems.append(f"{at}.{name}: {helper.resources.requests[name]!r}: over its limit {helper.resources.limits[name]!r}")
+            problems.append(
+                f"{at}.{name}: {helper.resources.requests[name]!r}: over its limit {helper.resources.limits[name]!r}"
+            )
     if not helper.image or set(helper.image) & set(" \t\n"):
         problems.append(f"helper.image: {helper.image!r}: accepted: the name of an image")
 
@@ -259,7 +281,10 @@ def _config(file: File) -> Config:
     helper, defaults, patches = file.helper, file.defaults, file.patches
     server = _version(file.kubernetes.version) or (1, 36)
     oldest = min(server, _version(file.kubernetes.oldest_kubelet) or server)
-    own = {name: msgspec.convert({"name": name, **_kebab(profile)}, Profile) for name, profile in file.profiles.items()}
+    own = {
+        name: msgspec.convert({"name": name, **_kebab(profile)}, Profile)
+        for name, profile in file.profiles.items()
+    }
     resources = {"requests": helper.resources.requests, "limits": helper.resources.limits}
     operator = Operator(
         profiles=merged(BUILT_IN, own),
@@ -269,7 +294,10 @@ def _config(file: File) -> Config:
         grace_bound=file.bounds.grace_period,
         drain_bound=file.bounds.drain_timeout,
         excluded_namespaces=frozenset(file.excluded_namespaces),
-        images=tuple(ImageEntry(entry.match, tuple(entry.entrypoint), tuple(entry.cmd)) for entry in file.images),
+        images=tuple(
+            ImageEntry(entry.match, tuple(entry.entrypoint), tuple(entry.cmd))
+            for entry in file.images
+        ),
         sidecar=sidecar_container(names.SIDECAR, helper.image, helper.image_pull_policy, resources),
         sidecar_resources=resources,
         port=helper.port,
@@ -291,7 +319,9 @@ def _config(file: File) -> Config:
 
 def _kebab(profile: ProfileConfig) -> dict[str, Any]:
     """Spell the keys as in profiles.toml."""
-    return {name.replace("_", "-"): value for name, value in msgspec.structs.asdict(profile).items()}
+    return {
+        name.replace("_", "-"): value for name, value in msgspec.structs.asdict(profile).items()
+    }
 
 
 def _version(text: str) -> tuple[int, int] | None:

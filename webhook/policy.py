@@ -99,7 +99,13 @@ def _switch(patch: Callable[[Config], bool]) -> Callable[[str, Config], bool]:
     return parse
 
 
-_PROBES: Final[Mapping[str, str]] = {names.ENABLED: "auto", names.DISABLED: "off", "http": "http", "tcp": "tcp", "grpc": "grpc"}
+_PROBES: Final[Mapping[str, str]] = {
+    names.ENABLED: "auto",
+    names.DISABLED: "off",
+    "http": "http",
+    "tcp": "tcp",
+    "grpc": "grpc",
+}
 
 
 def _readiness(text: str, config: Config) -> str:
@@ -182,9 +188,16 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
     patches = config.file.patches
     metadata = pod.metadata or EMPTY
     notes: list[tuple[str, str, str]] = []
-    if metadata.labels and metadata.labels.get(names.INJECT_LABEL, names.ENABLED) not in (names.ENABLED, names.DISABLED):
+    if metadata.labels and metadata.labels.get(names.INJECT_LABEL, names.ENABLED) not in (
+        names.ENABLED,
+        names.DISABLED,
+    ):
         notes.append(("label-unknown", "", "accepted: enabled, disabled"))
-    ours = {key[len(names.PREFIX) :]: value for key, value in (metadata.annotations or {}).items() if key.startswith(names.PREFIX)}
+    ours = {
+        key[len(names.PREFIX) :]: value
+        for key, value in (metadata.annotations or {}).items()
+        if key.startswith(names.PREFIX)
+    }
     if not ours.keys() - _OWN:
         return PodSettings(config.defaults, {}, patches.grace_period, patches.sidecar, tuple(notes))
     containers = {container.name for container in pod.spec.containers}
@@ -197,7 +210,9 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
         key, _, container = name.partition(".")
         table, into = (POD_KEYS, whole) if key in POD_KEYS else (KEYS, general)
         if key not in table or (container and table is POD_KEYS):
-            notes.append(("annotation-unknown", "", names.PREFIX + _short(name) + _near(key, len(notes))))
+            notes.append(
+                ("annotation-unknown", "", names.PREFIX + _short(name) + _near(key, len(notes)))
+            )
             continue
         if container and container not in containers:
             notes.append(("annotation-no-container", "", names.PREFIX + _short(name)))
@@ -206,19 +221,32 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
         try:
             value = parse(text, config)
         except _Over as over:
-            notes.append(("annotation-bounded", container, f"{names.PREFIX}{name}={_short(text)!r}: {over.bound} s"))
+            notes.append(
+                (
+                    "annotation-bounded",
+                    container,
+                    f"{names.PREFIX}{name}={_short(text)!r}: {over.bound} s",
+                )
+            )
             value = over.bound
         except _Refused as why:
-            notes.append(("annotation-refused", container, f"{names.PREFIX}{name}={_short(text)!r}: {why}"))
+            notes.append(
+                ("annotation-refused", container, f"{names.PREFIX}{name}={_short(text)!r}: {why}")
+            )
             continue
         except _Bad as why:
-            notes.append(("annotation-invalid", container, f"{names.PREFIX}{name}={_short(text)!r}: {why}"))
+            notes.append(
+                ("annotation-invalid", container, f"{names.PREFIX}{name}={_short(text)!r}: {why}")
+            )
             continue
         (special.setdefault(container, {}) if container else into)[field] = value
     general = _both_ends(general)
     return PodSettings(
         _settle(config.defaults, general),
-        {name: _settle(config.defaults, general | _both_ends(fields)) for name, fields in special.items()},
+        {
+            name: _settle(config.defaults, general | _both_ends(fields))
+            for name, fields in special.items()
+        },
         whole["grace"],
         whole["sidecar"],
         tuple(notes),
@@ -239,8 +267,12 @@ def _settle(defaults: Settings, fields: dict[str, Any]) -> Settings:
     settings = msgspec.structs.replace(defaults, **fields)
     low, high = settings.delay_min, settings.delay_max
     if low > high:
-        low, high = (low, low) if "delay_min" in fields and "delay_max" not in fields else (high, high)
-    return msgspec.structs.replace(settings, delay_min=low, delay_max=high, quiet=min(settings.quiet, high))
+        low, high = (
+            (low, low) if "delay_min" in fields and "delay_max" not in fields else (high, high)
+        )
+    return msgspec.structs.replace(
+        settings, delay_min=low, delay_max=high, quiet=min(settings.quiet, high)
+    )
 
 
 def _near(key: str, notes: int) -> str:

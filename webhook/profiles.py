@@ -14,7 +14,9 @@ from webhook.core.profile import Profile
 
 def _read() -> dict[str, Profile]:
     table = tomllib.loads(files("webhook").joinpath("profiles.toml").read_text(encoding="utf-8"))
-    return {name: msgspec.convert({"name": name, **fields}, Profile) for name, fields in table.items()}
+    return {
+        name: msgspec.convert({"name": name, **fields}, Profile) for name, fields in table.items()
+    }
 
 
 BUILT_IN: Final[dict[str, Profile]] = _read()

@@ -92,7 +92,9 @@ class Connection(HttpToolsProtocol):
         if phase == _BODY:
             self._raw += len(data)
             super().data_received(data)
-            if self._phase == _BODY and self._raw - self._length > self.door.limits.head + (self._length >> 3):
+            if self._phase == _BODY and self._raw - self._length > self.door.limits.head + (
+                self._length >> 3
+            ):
                 self.refuse(431, f"framing of the body: over {self.door.limits.head} bytes")
         elif phase != _REFUSED:
             room = self.door.limits.head - (self._head if phase == _HEAD else 0)
@@ -136,7 +138,9 @@ class Connection(HttpToolsProtocol):
             return
         for name, value in self.headers:
             if name == b"content-length" and int(value) > self.door.limits.body:
-                self.refuse(413, f"body: {int(value)} bytes: accepted: up to {self.door.limits.body}")
+                self.refuse(
+                    413, f"body: {int(value)} bytes: accepted: up to {self.door.limits.body}"
+                )
                 return
         self._phase = _BODY
         super().on_headers_complete()
@@ -178,7 +182,9 @@ class Connection(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
 
-    def _answer(self, scope: Any, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    def _answer(
+        self, scope: Any, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> bool:
         """Write a whole answer in one piece. False: not now, send it as ASGI does."""
         cycle = self.cycle
         if cycle.scope is not scope:
@@ -189,7 +195,11 @@ class Connection(HttpToolsProtocol):
             return False
         cycle.response_started = cycle.response_complete = True
         lines = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers, (b"content-length", b"%d" % len(body))):
+        for name, value in (
+            *self.server_state.default_headers,
+            *headers,
+            (b"content-length", b"%d" % len(body)),
+        ):
             lines += (name, b": ", value, b"\r\n")
         lines += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
         self.transport.write(b"".join(lines))
@@ -203,7 +213,9 @@ class Connection(HttpToolsProtocol):
 
     def busy(self) -> bool:
         """Tell whether a request has begun and has not been answered."""
-        return self._phase in (_HEAD, _BODY) or (self.cycle is not None and not self.cycle.response_complete)
+        return self._phase in (_HEAD, _BODY) or (
+            self.cycle is not None and not self.cycle.response_complete
+        )
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP (uvicorn calls this)."""
@@ -223,7 +235,10 @@ class Connection(HttpToolsProtocol):
                 return
         self.door.refused(status)
         body = msgspec.json.encode({"error": error})
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        head = (
+            b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            % len(body)
+        )
         date = b"".join(b"%b: %b\r\n" % pair for pair in self.server_state.default_headers)
         self.transport.write(STATUS_LINE[status] + date + head + body)
         self.flow.resume_reading()
@@ -257,7 +272,14 @@ class Door:
         inspect: Callable[[asyncio.Transport], str] = lambda _: "",
     ) -> None:
         self.config = uvicorn.Config(
-            app, http=Connection, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False, server_header=False
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
         )
         self.config.load()
         self.state = ServerState()
@@ -283,13 +305,20 @@ class Door:
         both = not host and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
         try:
-            listener = socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=both)
+            listener = socket.create_server(
+                (host, port), family=family, backlog=backlog, dualstack_ipv6=both
+            )
         except OSError as error:
-            raise OSError(error.errno, os.strerror(error.errno or 0), f"{host or '*'}:{port}") from error
+            raise OSError(
+                error.errno, os.strerror(error.errno or 0), f"{host or '*'}:{port}"
+            ) from error
         self._listener = listener
         listener.setblocking(False)
         self._tick()
-        self._tasks = [self.loop.create_task(self._accept(listener)), self.loop.create_task(self._sweep())]
+        self._tasks = [
+            self.loop.create_task(self._accept(listener)),
+            self.loop.create_task(self._sweep()),
+        ]
         return int(listener.getsockname()[1])
 
     def address(self) -> tuple[str, int]:
@@ -298,7 +327,9 @@ class Door:
             raise OSError(errno.ENOTCONN, "not listening")
         host, port = self._listener.getsockname()[:2]
         if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-            only_v6 = self._listener.family == socket.AF_INET6 and self._listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            only_v6 = self._listener.family == socket.AF_INET6 and self._listener.getsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
+            )
             host = "::1" if only_v6 else "127.0.0.1"
         return host, port
 
@@ -323,7 +354,11 @@ class Door:
         end = self.loop.time() + patience
         while self.open and self.loop.time() < end:
             for connection in list(self.connections):
-                if not connection.busy() and connection.asked and not connection.transport.is_closing():
+                if (
+                    not connection.busy()
+                    and connection.asked
+                    and not connection.transport.is_closing()
+                ):
                     connection.transport.close()
             await asyncio.sleep(0.02)
         cut = [connection for connection in self.connections if connection.busy()]
@@ -370,9 +405,15 @@ class Door:
         task.add_done_callback(lambda done: self._shaking.pop(done, None))
 
     async def _shake(self, accepted: socket.socket) -> None:
-        bounds = {} if self.context is None else {"ssl_handshake_timeout": self.limits.seconds, "ssl_shutdown_timeout": _LINGER}
+        bounds = (
+            {}
+            if self.context is None
+            else {"ssl_handshake_timeout": self.limits.seconds, "ssl_shutdown_timeout": _LINGER}
+        )
         try:
-            await self.loop.connect_accepted_socket(lambda: Connection(self), accepted, ssl=self.context, **bounds)
+            await self.loop.connect_accepted_socket(
+                lambda: Connection(self), accepted, ssl=self.context, **bounds
+            )
         except (OSError, asyncio.CancelledError):  # SSLError, TimeoutError and resets are OSErrors
             # The socket is the loop's by now. To close it here as well would close whatever has its number next.
             self.counts["handshake-failed"] += 1
@@ -382,8 +423,14 @@ class Door:
         """Make room: the oldest that has never sent a whole request, else the one that has been idle longest. False: all are at work."""
         limit = self.now - _GRACE
         task = next(iter(self._shaking), None)
-        silent = min((c for c in self.connections if not c.asked), key=lambda c: c.since, default=None)
-        if task is not None and self._shaking[task] < limit and (silent is None or self._shaking[task] <= silent.since):
+        silent = min(
+            (c for c in self.connections if not c.asked), key=lambda c: c.since, default=None
+        )
+        if (
+            task is not None
+            and self._shaking[task] < limit
+            and (silent is None or self._shaking[task] <= silent.since)
+        ):
             task.cancel()
             del self._shaking[task]
         elif silent is not None and silent.since < limit:
@@ -391,7 +438,9 @@ class Door:
         elif task is not None or silent is not None:
             return False  # too new to judge; whoever has asked before is kept meanwhile
         else:
-            idle = min((c for c in self.connections if not c.busy()), key=lambda c: c.since, default=None)
+            idle = min(
+                (c for c in self.connections if not c.busy()), key=lambda c: c.since, default=None
+            )
             if idle is None or idle.since >= limit:
                 return False
             self._cut(idle)

@@ -56,11 +56,19 @@ class Replicas:
             self.counts["decided"] += 1
             return judge(request, self._config)
         metadata = pod.metadata or EMPTY
-        parts = (request.namespace, pod.metadata is None, metadata.namespace, metadata.labels, metadata.annotations)
+        parts = (
+            request.namespace,
+            pod.metadata is None,
+            metadata.namespace,
+            metadata.labels,
+            metadata.annotations,
+        )
         found = _TOKEN.search(spec)
         token = found[1] if found else b""
         # No JSON text holds a NUL: the two parts cannot run into each other.
-        key = hashlib.sha256(b"\0".join((spec.replace(token, _MASK) if token else spec, _encode(parts)))).digest()
+        key = hashlib.sha256(
+            b"\0".join((spec.replace(token, _MASK) if token else spec, _encode(parts)))
+        ).digest()
         verdict = self._known.get(key)
         if verdict is not None:
             self.counts["remembered"] += 1

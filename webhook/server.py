@@ -67,7 +67,9 @@ _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3
 _TYPE: Final = b"application/json"
 _HEADERS: Final = (b"content-type", _TYPE)
 _UID = re.compile(rb'"request"\s*:\s*\{\s*"uid"\s*:\s*("[0-9A-Za-z-]{1,64}")')
-_DURATION = re.compile(rb"(?:^|&)timeout=(?:([0-9]{1,3})m)?(?:([0-9]{1,4}(?:\.[0-9]{1,9})?)s)?(?:&|$)")
+_DURATION = re.compile(
+    rb"(?:^|&)timeout=(?:([0-9]{1,3})m)?(?:([0-9]{1,4}(?:\.[0-9]{1,9})?)s)?(?:&|$)"
+)
 
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,9 +109,19 @@ class Mutate:
     def __init__(self, config: Config, metrics: Metrics, policy: str) -> None:
         self._metrics, self._fail = metrics, policy == "Fail"
         self._replicas = Replicas(config)
-        metrics.counters("podgrace_decisions", "Pods decided about, and those like one before.", "how", lambda: self._replicas.counts)
+        metrics.counters(
+            "podgrace_decisions",
+            "Pods decided about, and those like one before.",
+            "how",
+            lambda: self._replicas.counts,
+        )
         self.large = 0
-        self._shed = metrics.counter("podgrace_overload", "Reviews answered without a decision.", "cause", ("bytes", "deadline"))
+        self._shed = metrics.counter(
+            "podgrace_overload",
+            "Reviews answered without a decision.",
+            "cause",
+            ("bytes", "deadline"),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -122,7 +134,11 @@ class Mutate:
             limit = _timeout(scope["query_string"]) if scope["query_string"] else 0.0
             if limit and perf_counter() - start >= limit:
                 cause = "deadline"
-            answer = self._overloaded(body, cause) if cause else admission.answer_by(body, self._replicas.judge)
+            answer = (
+                self._overloaded(body, cause)
+                if cause
+                else admission.answer_by(body, self._replicas.judge)
+            )
             status, out = answer.status, answer.body
             metrics.call(answer, len(body), perf_counter() - start)
             headers = [_HEADERS]
@@ -177,7 +193,9 @@ class Mutate:
 class Webhook(FastAPI):
     """The application on the HTTPS port. Its one busy route goes before the middleware, which alone costs a third of a call."""
 
-    def __init__(self, mutate: Mutate, failed: Callable[[Exception], None], refused: Callable[[int], None]) -> None:
+    def __init__(
+        self, mutate: Mutate, failed: Callable[[Exception], None], refused: Callable[[int], None]
+    ) -> None:
         super().__init__(title="podgrace", openapi_url=None, docs_url=None, redoc_url=None)
         _errors(self, refused)
         self._mutate, self._failed, self._refused = mutate, failed, refused
@@ -214,16 +232,25 @@ class Server:
         """Serve until told to stop; returns the exit code."""
         loop = asyncio.get_running_loop()
         self.log.attach(loop)
-        loop.set_exception_handler(lambda _, context: self._failed(context.get("exception"), str(context.get("message", ""))))
+        loop.set_exception_handler(
+            lambda _, context: self._failed(
+                context.get("exception"), str(context.get("message", ""))
+            )
+        )
         self.shutdown.listen(loop)
         options = self.options
         self.mutate = Mutate(self.config, self.metrics, options.failure_policy)
         application = Webhook(self.mutate, self._failed, self.metrics.refused)
         self.keeper.poll(self.log.event)
         limits = Limits(connections=options.connections)
-        self.door = Door(application, limits, self.metrics.refused, self.keeper.context, self._stranger)
+        self.door = Door(
+            application, limits, self.metrics.refused, self.keeper.context, self._stranger
+        )
         self.plain = Door(plain(self), Limits(connections=64, body=_LARGE, idle=60), lambda _: None)
-        port, plain_port = self.door.listen(options.host, options.port), self.plain.listen(options.plain_host, options.plain_port)
+        port, plain_port = (
+            self.door.listen(options.host, options.port),
+            self.plain.listen(options.plain_host, options.plain_port),
+        )
         self._declare()
         gc.collect()
         gc.freeze()
@@ -248,7 +275,11 @@ class Server:
         return found
 
     def _stranger(self, transport: asyncio.Transport) -> str:
-        return self.keeper.stranger(transport.get_extra_info("peercert")) if self.options.client_names else ""
+        return (
+            self.keeper.stranger(transport.get_extra_info("peercert"))
+            if self.options.client_names
+            else ""
+        )
 
     async def _poll(self) -> None:
         while True:
@@ -261,7 +292,10 @@ class Server:
             return self._seen
         self._dialled = perf_counter()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # compared byte by byte below
+        context.check_hostname, context.verify_mode = (
+            False,
+            ssl.CERT_NONE,
+        )  # compared byte by byte below
         try:
             async with asyncio.timeout(_DIAL):
                 _, writer = await asyncio.open_connection(*self.door.address(), ssl=context)
@@ -271,7 +305,11 @@ class Server:
             self._seen = str(error) or "no answer"
             return self._seen
         pair = self.keeper.pair
-        self._seen = "" if pair is not None and shown == pair.leaf else "another certificate than the one that is loaded"
+        self._seen = (
+            ""
+            if pair is not None and shown == pair.leaf
+            else "another certificate than the one that is loaded"
+        )
         return self._seen
 
     def _failed(self, error: BaseException | None, note: str = "") -> None:
@@ -283,21 +321,55 @@ class Server:
 
     def _declare(self) -> None:
         """Tell the metrics what they read from other parts."""
-        metrics, door, keeper, shown = self.metrics, self.door, self.keeper, fingerprint(self.config)
-        metrics.counters("podgrace_connections_events", "What became of connections to the webhook port.", "event", lambda: door.counts)
+        metrics, door, keeper, shown = (
+            self.metrics,
+            self.door,
+            self.keeper,
+            fingerprint(self.config),
+        )
+        metrics.counters(
+            "podgrace_connections_events",
+            "What became of connections to the webhook port.",
+            "event",
+            lambda: door.counts,
+        )
         metrics.counters(
             "podgrace_certificate_reloads",
             "Changed certificate files, by what came of them; a refused pair is tried again every 5 s.",
             "result",
             lambda: {"loaded": keeper.succeeded, "refused": keeper.failed},
         )
-        metrics.gauge("podgrace_connections", "Open connections of the webhook port, those in handshake included.", lambda: door.open)
-        metrics.gauge("podgrace_connections_limit", "The most there may be.", lambda: door.limits.connections)
-        metrics.gauge("podgrace_large_reviews", f"Reviews over {_LARGE} bytes that are held now.", lambda: self.mutate.large)
-        metrics.gauge("podgrace_event_loop_lag_seconds", "How late the event loop was, at most, since the last look.", door.worst)
+        metrics.gauge(
+            "podgrace_connections",
+            "Open connections of the webhook port, those in handshake included.",
+            lambda: door.open,
+        )
+        metrics.gauge(
+            "podgrace_connections_limit", "The most there may be.", lambda: door.limits.connections
+        )
+        metrics.gauge(
+            "podgrace_large_reviews",
+            f"Reviews over {_LARGE} bytes that are held now.",
+            lambda: self.mutate.large,
+        )
+        metrics.gauge(
+            "podgrace_event_loop_lag_seconds",
+            "How late the event loop was, at most, since the last look.",
+            door.worst,
+        )
         metrics.gauge("podgrace_draining", "1 after TERM.", lambda: self.shutdown.draining)
-        metrics.gauges("podgrace_certificate_not_after_seconds", "End of validity, Unix time.", "kind", keeper.expiries)
-        metrics.gauges("podgrace_config_info", "1, with a hash of the configuration.", "hash", lambda: {shown: 1})
+        metrics.gauges(
+            "podgrace_certificate_not_after_seconds",
+            "End of validity, Unix time.",
+            "kind",
+            keeper.expiries,
+        )
+        metrics.gauges(
+            "podgrace_config_info",
+            "1, with a hash of the configuration.",
+            "hash",
+            lambda: {shown: 1},
+        )
 
 
 def plain(server: Server) -> FastAPI:
@@ -313,11 +385,15 @@ def plain(server: Server) -> FastAPI:
     @app.get("/readyz")
     async def readyz() -> Response:
         missing = await server.missing()
-        return Response("\n".join([*missing, ""]) or "ok\n", 503 if missing else 200, media_type="text/plain")
+        return Response(
+            "\n".join([*missing, ""]) or "ok\n", 503 if missing else 200, media_type="text/plain"
+        )
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(
+            server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
     return app
 
@@ -327,7 +403,9 @@ def serve(config: Config, options: ServeOptions) -> int:
     log = Log()
     logger = logging.getLogger("uvicorn.error")
     logger.propagate = False
-    logger.setLevel(logging.ERROR)  # a warning for every client that speaks no HTTP is a flood; they are counted as 400
+    logger.setLevel(
+        logging.ERROR
+    )  # a warning for every client that speaks no HTTP is a flood; they are counted as 400
     logger.addHandler(_Lines(log))
     try:
         return uvloop.run(Server(config, options, log).run())
@@ -344,7 +422,12 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        self._log.event("uvicorn", note=str(record.msg).strip(), error=type(error).__name__ if error else "", at=admission.place(error))
+        self._log.event(
+            "uvicorn",
+            note=str(record.msg).strip(),
+            error=type(error).__name__ if error else "",
+            at=admission.place(error),
+        )
 
 
 def fingerprint(config: Config) -> str:
@@ -383,4 +466,8 @@ def _errors(app: FastAPI, refused: Callable[[int], None]) -> None:
     @app.exception_handler(HTTPException)
     async def answer(request: Request, error: HTTPException) -> Response:
         refused(error.status_code)
-        return JSONResponse({"error": f"{request.method} {request.url.path[:64]}: {error.detail}"}, error.status_code, error.headers)
+        return JSONResponse(
+            {"error": f"{request.method} {request.url.path[:64]}: {error.detail}"},
+            error.status_code,
+            error.headers,
+        )

@@ -40,13 +40,23 @@ class Shutdown:
 
     def _term(self) -> None:
         """Begin, once. A second TERM changes nothing: whoever sends it wants it over, and the drain is bounded already."""
-        self._report("signal", signal="TERM", note="already draining" if self.draining else f"draining for {self.delay:g} s")
+        self._report(
+            "signal",
+            signal="TERM",
+            note="already draining" if self.draining else f"draining for {self.delay:g} s",
+        )
         self.draining = True
         self._asked.set()
 
     def _interrupt(self) -> None:
         if self.draining:
             self._hurry.set()
-        self._report("signal", signal="INT", note="closing now" if self.draining else f"draining for {self.delay:g} s; again to close now")
+        self._report(
+            "signal",
+            signal="INT",
+            note="closing now"
+            if self.draining
+            else f"draining for {self.delay:g} s; again to close now",
+        )
         self.draining = True
         self._asked.set()

@@ -19,7 +19,12 @@ from typing import Any, Final
 
 import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from webhook import __version__
 from webhook.admission import Answer
@@ -67,7 +72,12 @@ class Log:
         fields["ms"] = round(seconds * 1000, 3)
         line = _encode(fields)
         if len(line) > _LINE:
-            line = _encode({key: value[:100] if isinstance(value, str) else value for key, value in fields.items()})[:_LINE]
+            line = _encode(
+                {
+                    key: value[:100] if isinstance(value, str) else value
+                    for key, value in fields.items()
+                }
+            )[:_LINE]
         self._put(self._head("admission") + line[1:])
 
     def flush(self) -> None:
@@ -87,8 +97,13 @@ class Log:
         now = time.time()
         second = int(now)
         if second != self._second:
-            self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f'{{"time":"{self._stamp}.{int((now - second) * 1000):03}Z","event":"{event}",'.encode()
+            self._second, self._stamp = (
+                second,
+                time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)),
+            )
+        return (
+            f'{{"time":"{self._stamp}.{int((now - second) * 1000):03}Z","event":"{event}",'.encode()
+        )
 
     def _put(self, line: bytes) -> None:
         if self._held > self._limit:
@@ -158,7 +173,9 @@ class Metrics:
         self.counters(name, text, label, lambda: counts)
         return counts
 
-    def counters(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, int]]) -> None:
+    def counters(
+        self, name: str, text: str, label: str, read: Callable[[], Mapping[str, int]]
+    ) -> None:
         """Declare a counter that others keep, read on demand."""
         self._counters.append((name, text, label, read))
 
@@ -166,7 +183,9 @@ class Metrics:
         """Declare a gauge that is read on demand."""
         self._gauges.append((name, text, "", lambda: {"": read()}))
 
-    def gauges(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+    def gauges(
+        self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
         """Declare a gauge with one label, read on demand."""
         self._gauges.append((name, text, label, read))
 
@@ -177,14 +196,28 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Give all metrics to the registry."""
         yield _counter("podgrace_requests", "Admission reviews by result.", "result", self._results)
-        yield _counter("podgrace_reasons", "Decisions by reason code; a review has several.", "code", self._codes)
-        yield _counter("podgrace_http_responses", "Responses of the webhook port by HTTP status.", "status", self._statuses)
+        yield _counter(
+            "podgrace_reasons",
+            "Decisions by reason code; a review has several.",
+            "code",
+            self._codes,
+        )
+        yield _counter(
+            "podgrace_http_responses",
+            "Responses of the webhook port by HTTP status.",
+            "status",
+            self._statuses,
+        )
         for name, text, value in (
             ("podgrace_warnings", "Admission warnings given.", self._warnings),
             ("podgrace_patch_operations", "JSON Patch operations written.", self._operations),
             ("podgrace_request_bytes", "Bytes of admission reviews read.", self._bytes),
             ("podgrace_failures", "Bugs of podgrace's own outside a decision.", self.failed),
-            ("podgrace_log_lines_dropped", "Log lines lost because their reader is too slow.", self._log.dropped),
+            (
+                "podgrace_log_lines_dropped",
+                "Log lines lost because their reader is too slow.",
+                self._log.dropped,
+            ),
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, label, counts in self._counters:
@@ -195,15 +228,22 @@ class Metrics:
             total += count
             buckets.append((bound, float(total)))
         yield HistogramMetricFamily(
-            "podgrace_request_duration_seconds", "From the head of a request to its answer.", buckets=buckets, sum_value=self._seconds
+            "podgrace_request_duration_seconds",
+            "From the head of a request to its answer.",
+            buckets=buckets,
+            sum_value=self._seconds,
         )
-        yield GaugeMetricFamily("podgrace_requests_in_flight", "Requests without an answer yet.", value=self.in_flight)
+        yield GaugeMetricFamily(
+            "podgrace_requests_in_flight", "Requests without an answer yet.", value=self.in_flight
+        )
         for name, text, label, read in self._gauges:
             family = GaugeMetricFamily(name, text, labels=[label] if label else [])
             for labelled, number in read().items():
                 family.add_metric([labelled] if label else [], number)
             yield family
-        info = GaugeMetricFamily("podgrace_build_info", "1, with the version.", labels=["version", "python"])
+        info = GaugeMetricFamily(
+            "podgrace_build_info", "1, with the version.", labels=["version", "python"]
+        )
         info.add_metric([__version__, platform.python_version()], 1)
         yield info
 

@@ -58,7 +58,12 @@ class Keeper:
     """Holds the pair in use, and looks for a newer one."""
 
     def __init__(self, cert: str, key: str, ca: str | None, terms: Terms = Terms()) -> None:  # noqa: B008 - frozen
-        self.cert, self.key, self.ca, self.terms = Path(cert), Path(key), Path(ca) if ca else None, terms
+        self.cert, self.key, self.ca, self.terms = (
+            Path(cert),
+            Path(key),
+            Path(ca) if ca else None,
+            terms,
+        )
         self.pair: Pair | None = None
         self.problem = f"{cert} is not loaded yet"
         self.succeeded = self.failed = 0
@@ -79,7 +84,11 @@ class Keeper:
         except (OSError, ValueError) as error:
             problem = _message(error)
             if problem != self.problem:
-                report("certificate_refused", error=problem, serving="the one before" if self.pair else "none")
+                report(
+                    "certificate_refused",
+                    error=problem,
+                    serving="the one before" if self.pair else "none",
+                )
             self.problem = problem
             self.failed += 1
             return False
@@ -98,7 +107,11 @@ class Keeper:
         """Say what keeps us from serving, or ""."""
         if self.pair is None:
             return self.problem
-        return f"{self.cert} expired at {_iso(self.pair.not_after)}" if now >= self.pair.not_after else ""
+        return (
+            f"{self.cert} expired at {_iso(self.pair.not_after)}"
+            if now >= self.pair.not_after
+            else ""
+        )
 
     def expiries(self) -> dict[str, float]:
         """Give the ends of validity, in seconds since the epoch."""
@@ -122,7 +135,11 @@ class Keeper:
             return ""
         subject = (certificate or {}).get("subject", ())
         names = [value for part in subject for key, value in part if key == "commonName"]
-        names += [value for kind, value in (certificate or {}).get("subjectAltName", ()) if kind in ("DNS", "URI")]
+        names += [
+            value
+            for kind, value in (certificate or {}).get("subjectAltName", ())
+            if kind in ("DNS", "URI")
+        ]
         if set(names) & set(accepted):
             return ""
         return f"client certificate for {', '.join(names)[:200] or 'nobody'}: accepted: {', '.join(accepted)}"
@@ -164,7 +181,14 @@ def server_context(minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLC
     return context
 
 
-def load(cert: Path, key: Path, ca: bytes, digest: bytes = b"", *, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> Pair:
+def load(
+    cert: Path,
+    key: Path,
+    ca: bytes,
+    digest: bytes = b"",
+    *,
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+) -> Pair:
     """Load a pair and try it: a handshake in memory, verified as the API server would. Raises `BadPair` or OSError."""
     context = server_context(minimum)
     try:
@@ -177,7 +201,9 @@ def load(cert: Path, key: Path, ca: bytes, digest: bytes = b"", *, minimum: ssl.
     client = _client(ssl.CERT_REQUIRED)
     client.load_verify_locations(cadata=leaf)
     facts: Any = _checked(context, client, "", f"{cert}").getpeercert()
-    names = tuple(name for kind, name in facts.get("subjectAltName", ()) if kind in ("DNS", "IP Address"))
+    names = tuple(
+        name for kind, name in facts.get("subjectAltName", ()) if kind in ("DNS", "IP Address")
+    )
     if not names:
         raise BadPair(f"{cert}: no subject alternative name; the API server verifies only those")
     expiries: list[float] = []
@@ -189,7 +215,9 @@ def load(cert: Path, key: Path, ca: bytes, digest: bytes = b"", *, minimum: ssl.
             raise BadPair(f"ca.crt beside {cert}: {_reason(error)}") from error
         client.check_hostname = True
         _checked(context, client, names[0].replace("*", "any"), f"{cert} against ca.crt")
-        expiries = [ssl.cert_time_to_seconds(str(found["notAfter"])) for found in client.get_ca_certs()]
+        expiries = [
+            ssl.cert_time_to_seconds(str(found["notAfter"])) for found in client.get_ca_certs()
+        ]
     return Pair(
         digest,
         context,

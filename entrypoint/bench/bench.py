@@ -40,7 +40,11 @@ def start() -> None:
     """Compare starts. By turns, so that whatever else the machine does hits all alike."""
     true = "/bin/true"
     ways = {"alone": [true], "podgrace-helper run": [HELPER, "run", "--", true]}
-    for name, words in (("tini", ["-s", "--", true]), ("tini-static", ["-s", "--", true]), ("dumb-init", ["--", true])):
+    for name, words in (
+        ("tini", ["-s", "--", true]),
+        ("tini-static", ["-s", "--", true]),
+        ("dumb-init", ["--", true]),
+    ):
         if path := shutil.which(name):
             ways[name] = [path, *words]
     times: dict[str, list[float]] = {name: [] for name in ways}
@@ -50,13 +54,21 @@ def start() -> None:
     base = statistics.median(times.pop("alone"))
     row("start of `true` alone", f"{base:.2f} ms")
     for name, found in times.items():
-        row(f"added by {name}", f"{statistics.median(found) - base:.2f} ms (90 %: {statistics.quantiles(found, n=10)[-1] - base:.2f} ms)")
+        row(
+            f"added by {name}",
+            f"{statistics.median(found) - base:.2f} ms (90 %: {statistics.quantiles(found, n=10)[-1] - base:.2f} ms)",
+        )
 
 
 def status(pid: int, *names: str) -> dict[str, int]:
     """Read numbers of /proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: int(line.split()[1]) for line in lines for name in names if line.startswith(name + ":")}
+    return {
+        name: int(line.split()[1])
+        for line in lines
+        for name in names
+        if line.startswith(name + ":")
+    }
 
 
 def free_port() -> int:
@@ -67,9 +79,18 @@ def free_port() -> int:
 
 def answered(port: int) -> None:
     """Ask the sidecar on every path."""
-    for path in ("healthz", "metrics", "status", "drain?container=a&ports=1&delay-min=0&quiet=0&delay-max=0&drain-timeout=0", "nothing"):
+    for path in (
+        "healthz",
+        "metrics",
+        "status",
+        "drain?container=a&ports=1&delay-min=0&quiet=0&delay-max=0&drain-timeout=0",
+        "nothing",
+    ):
         while True:
-            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)) as client:
+            with (
+                contextlib.suppress(ConnectionRefusedError),
+                socket.create_connection(("127.0.0.1", port)) as client,
+            ):
                 client.sendall(f"GET /{path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
                 while client.recv(65536):
                     pass
@@ -82,7 +103,9 @@ def idle() -> None:
     port = free_port()
     sidecar = subprocess.Popen([HELPER, "sidecar", f"--port={port}"], stdout=subprocess.DEVNULL)
     run = subprocess.Popen(
-        [HELPER, "run", "--no-observe", "--delay-max=0", "--", "sleep", "600"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [HELPER, "run", "--no-observe", "--delay-max=0", "--", "sleep", "600"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     answered(port)
     row("resident memory of `sidecar`", f"{status(sidecar.pid, 'VmRSS')['VmRSS']} KB")
@@ -138,7 +161,10 @@ def returned() -> None:
         hook.wait()
         times.append((time.perf_counter() - last[0]) * 1000)
         reader.join()
-    row("last byte to return of `drain`", f"{statistics.median(times):.0f} ms (at most {max(times):.0f} ms)")
+    row(
+        "last byte to return of `drain`",
+        f"{statistics.median(times):.0f} ms (at most {max(times):.0f} ms)",
+    )
 
 
 if __name__ == "__main__":
@@ -153,4 +179,6 @@ if __name__ == "__main__":
     idle()
     # In namespaces of its own: no other hook is in the way, and the log that the hook opens is not this machine's.
     inside = f"ip link set lo up; {sys.executable} {__file__} {BUILD} inside | grep '^|'"
-    subprocess.run(["unshare", "-n", "-p", "-f", "--mount-proc", "--", "sh", "-c", inside], check=True)
+    subprocess.run(
+        ["unshare", "-n", "-p", "-f", "--mount-proc", "--", "sh", "-c", inside], check=True
+    )

@@ -22,14 +22,20 @@ def rows(table: dict[str, dict[str, object]]) -> list[str]:
             "match": json.dumps(",".join(match)),
             "signal": json.dumps(profile.get("signal", "TERM")),
             "stop_on": json.dumps(",".join(stop_on if isinstance(stop_on, list) else [])),
-            "stop_command": json.dumps(profile["stop-command"]) if profile.get("stop-command") else "NULL",
+            "stop_command": json.dumps(profile["stop-command"])
+            if profile.get("stop-command")
+            else "NULL",
             "target": TARGETS[str(profile.get("target", "server"))],
             "observe": "true" if profile.get("observe", True) else "false",
         }
-        out.append("    {" + ", ".join(f".{field} = {value}" for field, value in fields.items()) + "},\n")
+        out.append(
+            "    {" + ", ".join(f".{field} = {value}" for field, value in fields.items()) + "},\n"
+        )
     return out
 
 
 if __name__ == "__main__":
     table = tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    sys.stdout.write("/* Made from webhook/profiles.toml by tools/profiles.py. */\n" + "".join(rows(table)))
+    sys.stdout.write(
+        "/* Made from webhook/profiles.toml by tools/profiles.py. */\n" + "".join(rows(table))
+    )

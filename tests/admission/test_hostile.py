@@ -14,12 +14,21 @@ from webhook.admission import Answer, answer
 from webhook.core.names import STATUS_ANNOTATION
 from webhook.core.reasons import REASONS
 
-POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "web", "image": "shop", "ports": [{"containerPort": 8080}]}]}}
+POD = {
+    "metadata": {"name": "p"},
+    "spec": {"containers": [{"name": "web", "image": "shop", "ports": [{"containerPort": 8080}]}]},
+}
 KIND = {"group": "", "version": "v1", "kind": "Pod"}
 
 
 def review(**request: Any) -> dict[str, Any]:
-    whole = {"uid": "u", "kind": KIND, "operation": "CREATE", "namespace": "shop", "object": POD} | request
+    whole = {
+        "uid": "u",
+        "kind": KIND,
+        "operation": "CREATE",
+        "namespace": "shop",
+        "object": POD,
+    } | request
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": whole}
 
 
@@ -37,23 +46,50 @@ INVALID: dict[str, tuple[bytes | dict[str, Any], str]] = {
     "nested lists": (b"[" * 200_000, "not an AdmissionReview"),
     "nested objects": (b'{"a":' * 200_000, "not an AdmissionReview"),
     "a review of nothing": ({}, "accepted: admission.k8s.io/v1, AdmissionReview"),
-    "v1beta1": (review() | {"apiVersion": "admission.k8s.io/v1beta1"}, "'admission.k8s.io/v1beta1'"),
+    "v1beta1": (
+        review() | {"apiVersion": "admission.k8s.io/v1beta1"},
+        "'admission.k8s.io/v1beta1'",
+    ),
     "another kind": (review() | {"kind": "ConversionReview"}, "'ConversionReview'"),
-    "no request": ({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}, "request is missing"),
-    "request null": ({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": None}, "request is missing"),
+    "no request": (
+        {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"},
+        "request is missing",
+    ),
+    "request null": (
+        {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": None},
+        "request is missing",
+    ),
     "no uid": (review(uid=""), "request.uid is missing"),
     "uid a number": (review(uid=5), "$.request.uid"),
     "kind null": (review(kind=None), "$.request.kind"),
     "object a list": (review(object=[]), "request.object is not a Pod"),
     "object without spec": (review(object={}), "request.object is not a Pod"),
     "containers null": (review(object={"spec": {"containers": None}}), "$.spec.containers"),
-    "a container without name": (review(object={"spec": {"containers": [{}]}}), "$.spec.containers[0]"),
-    "annotations of numbers": (review(object=POD | {"metadata": {"annotations": {"a": 5}}}), "$.metadata.annotations"),
+    "a container without name": (
+        review(object={"spec": {"containers": [{}]}}),
+        "$.spec.containers[0]",
+    ),
+    "annotations of numbers": (
+        review(object=POD | {"metadata": {"annotations": {"a": 5}}}),
+        "$.metadata.annotations",
+    ),
     "a preStop of a number": (
-        review(object={"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 1}], "lifecycle": {"preStop": 5}}]}}),
+        review(
+            object={
+                "spec": {
+                    "containers": [
+                        {"name": "a", "ports": [{"containerPort": 1}], "lifecycle": {"preStop": 5}}
+                    ]
+                }
+            }
+        ),
         "request.object is not a Pod",
     ),
-    "object nested": (b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"object":' + b'{"a":' * 100_000, "not an"),
+    "object nested": (
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"object":'
+        + b'{"a":' * 100_000,
+        "not an",
+    ),
 }
 
 
@@ -75,7 +111,10 @@ SKIPPED = {
     "no operation": (review(operation=""), "not-create"),
     "an unknown operation": (review(operation="DANCE"), "not-create"),
     "a sub-resource": (review(subResource="status"), "sub-resource"),
-    "a Deployment": (review(kind={"group": "apps", "version": "v1", "kind": "Deployment"}), "not-a-pod"),
+    "a Deployment": (
+        review(kind={"group": "apps", "version": "v1", "kind": "Deployment"}),
+        "not-a-pod",
+    ),
     "a Pod of another group": (review(kind=KIND | {"group": "evil.example"}), "not-a-pod"),
     "a Pod of another version": (review(kind=KIND | {"version": "v2"}), "not-a-pod"),
     "object null": (review(object=None), "not-a-pod"),
@@ -90,7 +129,11 @@ def test_allowed_unchanged(name: str) -> None:
     response = json.loads(answered.body)["response"]
     assert answered.status == 200
     assert answered.codes == (code,)
-    assert response == {"uid": "u", "allowed": True, "auditAnnotations": {"result": "skipped", "codes": code}}
+    assert response == {
+        "uid": "u",
+        "allowed": True,
+        "auditAnnotations": {"result": "skipped", "codes": code},
+    }
 
 
 def test_uid_comes_back_whatever_it_is() -> None:
@@ -105,7 +148,10 @@ def test_half_a_surrogate_is_no_exception(field: str) -> None:
 
 
 def test_two_hundred_containers() -> None:
-    containers = [{"name": f"c{i}", "image": "shop", "ports": [{"containerPort": 8000 + i}]} for i in range(200)]
+    containers = [
+        {"name": f"c{i}", "image": "shop", "ports": [{"containerPort": 8000 + i}]}
+        for i in range(200)
+    ]
     pod = {"metadata": {}, "spec": {"containers": containers}}
     answered = ask(review(object=pod))
     assert answered.status == 200
@@ -115,7 +161,9 @@ def test_two_hundred_containers() -> None:
 
 def test_a_thousand_unknown_annotations() -> None:
     """Eight warnings at most: all webhooks of a request share 4096 characters."""
-    pod = POD | {"metadata": {"annotations": {f"podgrace.io/{'x' * 50}{i}": "1" for i in range(1000)}}}
+    pod = POD | {
+        "metadata": {"annotations": {f"podgrace.io/{'x' * 50}{i}": "1" for i in range(1000)}}
+    }
     response = json.loads(ask(review(object=pod)).body)["response"]
     assert len(response["warnings"]) == 8
     assert all(len(warning) <= 120 for warning in response["warnings"])
@@ -131,7 +179,9 @@ def test_annotations_that_leave_no_room() -> None:
         assert ("patch" in json.loads(answered.body)["response"]) == patched
     assert (
         "annotations"
-        in json.loads(ask(review(object=POD | {"metadata": {"annotations": {"n": "x" * 262_100}}})).body)["response"]["warnings"][0]
+        in json.loads(
+            ask(review(object=POD | {"metadata": {"annotations": {"n": "x" * 262_100}}})).body
+        )["response"]["warnings"][0]
     )
 
 
@@ -149,7 +199,9 @@ def test_a_bug_of_ours_is_not_the_users_outage(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_overload_allows_without_deciding() -> None:
-    response = json.loads(admission.allow(json.dumps(review()).encode(), "overload").body)["response"]
+    response = json.loads(admission.allow(json.dumps(review()).encode(), "overload").body)[
+        "response"
+    ]
     assert (response["uid"], response["allowed"], "patch" in response) == ("u", True, False)
     assert "overloaded" in response["warnings"][0]
     assert admission.allow(b"nonsense", "overload").status == 400
@@ -162,7 +214,12 @@ def test_any_byte_changed(data: st.DataObject) -> None:
     body = bytearray(recorded(data.draw(st.sampled_from(sorted(EXPECTED)))))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(body) - 1))
-        piece = data.draw(st.one_of(st.binary(max_size=3), st.sampled_from([b"null", b"-1", b'"', b"[]", b"{}", b"\\ud800", b"1e999"])))
+        piece = data.draw(
+            st.one_of(
+                st.binary(max_size=3),
+                st.sampled_from([b"null", b"-1", b'"', b"[]", b"{}", b"\\ud800", b"1e999"]),
+            )
+        )
         body[at : at + data.draw(st.integers(0, 4))] = piece
     _never_harmful(bytes(body))
 
@@ -185,7 +242,14 @@ def _never_harmful(body: bytes) -> None:
 
 
 def test_a_status_that_would_break_the_decoder() -> None:
-    for text in ("[" * 100_000, '{"containers":{"web":{"preStop":' + "[" * 5000, '{"containers":{"web":{"preStop":5}}}', "\x00"):
-        answered = ask(review(object=POD | {"metadata": {"annotations": {STATUS_ANNOTATION: text}}}))
+    for text in (
+        "[" * 100_000,
+        '{"containers":{"web":{"preStop":' + "[" * 5000,
+        '{"containers":{"web":{"preStop":5}}}',
+        "\x00",
+    ):
+        answered = ask(
+            review(object=POD | {"metadata": {"annotations": {STATUS_ANNOTATION: text}}})
+        )
         assert answered.status == 200
         assert "hook" in answered.codes

@@ -87,7 +87,9 @@ def test_recorded_review(name: str) -> None:
     assert answered.codes == tuple(codes)
     if "patch" in response:
         assert response["patchType"] == "JSONPatch"
-        patched = jsonpatch.apply_patch(request["object"], json.loads(base64.b64decode(response["patch"])))
+        patched = jsonpatch.apply_patch(
+            request["object"], json.loads(base64.b64decode(response["patch"]))
+        )
         assert patched == judged(request["object"], CONFIG, request["namespace"])[0]
 
 
@@ -107,7 +109,12 @@ def test_nothing_of_the_pod_is_logged(name: str) -> None:
 
 def test_dry_run_is_answered_alike() -> None:
     """There are no side effects to leave out."""
-    wet, dry = (json.loads(recorded(name)) for name in ("pod-annotated-create", "pod-dry-run-create"))
+    wet, dry = (
+        json.loads(recorded(name)) for name in ("pod-annotated-create", "pod-dry-run-create")
+    )
     assert dry["request"]["dryRun"] is True
     dry["request"] = wet["request"] | {"dryRun": True}
-    assert answer(json.dumps(dry).encode(), CONFIG).body == answer(json.dumps(wet).encode(), CONFIG).body
+    assert (
+        answer(json.dumps(dry).encode(), CONFIG).body
+        == answer(json.dumps(wet).encode(), CONFIG).body
+    )

@@ -20,7 +20,9 @@ import uvloop
 class Caller(asyncio.Protocol):
     """One connection: one call at a time."""
 
-    def __init__(self, request: Callable[[], bytes], latencies: list[float], done: asyncio.Future) -> None:
+    def __init__(
+        self, request: Callable[[], bytes], latencies: list[float], done: asyncio.Future
+    ) -> None:
         self.request, self.latencies, self.done = request, latencies, done
         self.running = True
         self.buffer = b""
@@ -73,7 +75,9 @@ def requests(port: int, body: bytes, *, different: bool) -> Callable[[], bytes]:
     return lambda: b"%b%07d%b" % (before, next(numbers), after)
 
 
-async def load(port: int, ca: str, request: Callable[[], bytes], connections: int, seconds: float) -> dict[str, float]:
+async def load(
+    port: int, ca: str, request: Callable[[], bytes], connections: int, seconds: float
+) -> dict[str, float]:
     """Warm up for a tenth, then measure."""
     loop = asyncio.get_running_loop()
     context = ssl.create_default_context(cafile=ca)

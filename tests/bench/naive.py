@@ -21,7 +21,12 @@ async def mutate(review: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
     after = copy.deepcopy(request["object"])
     change(after)
     patch = jsonpatch.make_patch(request["object"], after).to_string()
-    response = {"uid": request["uid"], "allowed": True, "patchType": "JSONPatch", "patch": base64.b64encode(patch.encode()).decode()}
+    response = {
+        "uid": request["uid"],
+        "allowed": True,
+        "patchType": "JSONPatch",
+        "patch": base64.b64encode(patch.encode()).decode(),
+    }
     return {"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response}
 
 
@@ -29,12 +34,25 @@ def change(pod: dict[str, Any]) -> None:
     """Make four changes of ours by hand."""
     spec = pod["spec"]
     for container in spec["containers"]:
-        hook = {"exec": {"command": ["/.podgrace/podgrace-helper", "drain", f"--container={container['name']}", "--detect"]}}
+        hook = {
+            "exec": {
+                "command": [
+                    "/.podgrace/podgrace-helper",
+                    "drain",
+                    f"--container={container['name']}",
+                    "--detect",
+                ]
+            }
+        }
         container["lifecycle"] = {"preStop": hook}
         container.setdefault("readinessProbe", {"tcpSocket": {"port": 8000}})
-        container.setdefault("volumeMounts", []).append({"name": "podgrace", "mountPath": "/.podgrace", "readOnly": True})
+        container.setdefault("volumeMounts", []).append(
+            {"name": "podgrace", "mountPath": "/.podgrace", "readOnly": True}
+        )
     spec["terminationGracePeriodSeconds"] = 90
-    spec.setdefault("initContainers", []).insert(0, {"name": "podgrace", "image": "podgrace/podgrace-helper", "restartPolicy": "Always"})
+    spec.setdefault("initContainers", []).insert(
+        0, {"name": "podgrace", "image": "podgrace/podgrace-helper", "restartPolicy": "Always"}
+    )
     spec.setdefault("volumes", []).append({"name": "podgrace", "emptyDir": {}})
     pod["metadata"].setdefault("annotations", {})["podgrace.io/status"] = "{}"
 

@@ -56,7 +56,11 @@ def row(name: str, value: float, unit: str, note: str = "") -> None:
 
 def decision(body: bytes) -> None:
     config, replicas = load(None), Replicas(load(None))
-    review_decoder, pod_decoder, encode = msgspec.json.Decoder(Review), msgspec.json.Decoder(Pod), msgspec.json.Encoder().encode
+    review_decoder, pod_decoder, encode = (
+        msgspec.json.Decoder(Review),
+        msgspec.json.Decoder(Pod),
+        msgspec.json.Encoder().encode,
+    )
     request = review_decoder.decode(body).request
     assert request is not None
     pod = pod_decoder.decode(request.object)
@@ -65,7 +69,9 @@ def decision(body: bytes) -> None:
     ops = render(pod, plan, config.operator)
     before = json.loads(body)["request"]["object"]
     after = jsonpatch.apply_patch(copy.deepcopy(before), json.loads(encode(ops)))
-    print(f"A decision, without I/O ({SAMPLE.name}, {len(body)} bytes, {len(pod.spec.containers)} containers, {len(ops)} operations)")
+    print(
+        f"A decision, without I/O ({SAMPLE.name}, {len(body)} bytes, {len(pod.spec.containers)} containers, {len(ops)} operations)"
+    )
     gc.freeze()
     row(
         "decode: envelope, then what is read of the Pod",
@@ -73,7 +79,11 @@ def decision(body: bytes) -> None:
         "µs",
     )
     row("settings from annotations", micros(lambda: resolve(pod, config)), "µs")
-    row("decide, every reason recorded", micros(lambda: decide(pod, settings, config.operator, "samples")), "µs")
+    row(
+        "decide, every reason recorded",
+        micros(lambda: decide(pod, settings, config.operator, "samples")),
+        "µs",
+    )
     row("render the operations", micros(lambda: render(pod, plan, config.operator)), "µs")
     row("encode the patch", micros(lambda: b64encode(encode(ops))), "µs")
     whole = micros(lambda: admission.answer(body, config))
@@ -81,14 +91,26 @@ def decision(body: bytes) -> None:
     row("the whole answer, first Pod of its kind", whole, "µs")
     row("the whole answer, its replicas", again, "µs", f"{whole / again:.1f} x as fast")
     diff = micros(lambda: jsonpatch.make_patch(before, after), 20, 20)
-    row("only to compare: jsonpatch.make_patch", diff, "µs", f"{diff / whole:.1f} x a whole answer of ours")
+    row(
+        "only to compare: jsonpatch.make_patch",
+        diff,
+        "µs",
+        f"{diff / whole:.1f} x a whole answer of ours",
+    )
 
 
-def https(name: str, command: list[str], directory: Path, port: int, *options: str) -> dict[str, float]:
+def https(
+    name: str, command: list[str], directory: Path, port: int, *options: str
+) -> dict[str, float]:
     """Start a server on the first core, load it from the last, stop it."""
     cores = sorted(os.sched_getaffinity(0))
     with (directory / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores[:1]))  # noqa: PLW1509
+        server = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores[:1]),  # noqa: PLW1509
+        )
     try:
         end = time.monotonic() + 30
         while time.monotonic() < end:
@@ -97,7 +119,14 @@ def https(name: str, command: list[str], directory: Path, port: int, *options: s
                 break
             except OSError:
                 time.sleep(0.05)
-        load_command = [sys.executable, str(HERE / "load.py"), str(port), str(directory / "ca.crt"), str(SAMPLE), *options]
+        load_command = [
+            sys.executable,
+            str(HERE / "load.py"),
+            str(port),
+            str(directory / "ca.crt"),
+            str(SAMPLE),
+            *options,
+        ]
         spent = cpu(server.pid)
         ran = subprocess.run(
             [*load_command, "--connections", str(CONNECTIONS), "--seconds", str(SECONDS)],
@@ -141,9 +170,13 @@ def free_port() -> int:
 def main() -> None:
     body = SAMPLE.read_bytes()
     load_before = os.getloadavg()[0]
-    print(f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, load {load_before:.1f} before this began\n")
+    print(
+        f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, load {load_before:.1f} before this began\n"
+    )
     decision(body)
-    print(f"\nOver HTTPS: one core for the server, {CONNECTIONS} connections kept alive, {SECONDS:g} s each, every answer's status checked")
+    print(
+        f"\nOver HTTPS: one core for the server, {CONNECTIONS} connections kept alive, {SECONDS:g} s each, every answer's status checked"
+    )
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         ephemeral(directory, ["localhost"])
@@ -151,17 +184,34 @@ def main() -> None:
         def serve() -> tuple[list[str], int]:
             port = free_port()
             listen = ["--host", "127.0.0.1", "--port", str(port), "--plain-port", "0"]
-            return [sys.executable, "-m", "webhook.cli", "serve", *listen, "--cert-dir", name, "--drain-seconds", "0"], port
+            return [
+                sys.executable,
+                "-m",
+                "webhook.cli",
+                "serve",
+                *listen,
+                "--cert-dir",
+                name,
+                "--drain-seconds",
+                "0",
+            ], port
 
         command, port = serve()
         replicas = https("podgrace, replicas of one workload", command, directory, port)
         command, port = serve()
         different = https("podgrace, every Pod another", command, directory, port, "--different")
         port = free_port()
-        naive = https("the obvious way (naive.py)", [sys.executable, str(HERE / "naive.py"), str(port), name], directory, port)
+        naive = https(
+            "the obvious way (naive.py)",
+            [sys.executable, str(HERE / "naive.py"), str(port), name],
+            directory,
+            port,
+        )
     for kind, found in (("replicas", replicas), ("every Pod another", different)):
         faster, cheaper = found["perSecond"] / naive["perSecond"], naive["cpu"] / found["cpu"]
-        print(f"  {kind}: {faster:.1f} x the calls of the obvious way, at {1 / cheaper:.2f} of its CPU time a call")
+        print(
+            f"  {kind}: {faster:.1f} x the calls of the obvious way, at {1 / cheaper:.2f} of its CPU time a call"
+        )
 
 
 if __name__ == "__main__":

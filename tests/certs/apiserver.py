@@ -32,7 +32,9 @@ class Clock:
 
 class ApiServer:
     def __init__(
-        self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), entries: tuple[str, ...] = ("a.podgrace.io", "b.podgrace.io")
+        self,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        entries: tuple[str, ...] = ("a.podgrace.io", "b.podgrace.io"),
     ) -> None:
         self.clock = clock
         self.lock = threading.RLock()
@@ -45,10 +47,25 @@ class ApiServer:
         self.conflicts = 0
         self.before_write: Callable[[str, str], None] = lambda _method, _path: None
         """Called with the method and path of every write, before it is judged."""
-        webhooks = [{"name": name, "clientConfig": {"service": {"name": "podgrace"}}, "sideEffects": "None"} for name in entries]
-        for path, kind in ((CA, "Secret"), (TLS, "Secret"), (LEASE, "Lease"), (CONFIG, "MutatingWebhookConfiguration")):
+        webhooks = [
+            {"name": name, "clientConfig": {"service": {"name": "podgrace"}}, "sideEffects": "None"}
+            for name in entries
+        ]
+        for path, kind in (
+            (CA, "Secret"),
+            (TLS, "Secret"),
+            (LEASE, "Lease"),
+            (CONFIG, "MutatingWebhookConfiguration"),
+        ):
             rest = {"webhooks": webhooks} if path == CONFIG else {}
-            self.put(path, {"kind": kind, "metadata": {"name": path.rpartition("/")[2], "labels": {"of": "helm"}}, **rest})
+            self.put(
+                path,
+                {
+                    "kind": kind,
+                    "metadata": {"name": path.rpartition("/")[2], "labels": {"of": "helm"}},
+                    **rest,
+                },
+            )
         self.port = 0
         self.start()
 
@@ -58,7 +75,9 @@ class ApiServer:
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread = threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}
+        )
         self.thread.start()
 
     def close(self) -> None:
@@ -83,8 +102,17 @@ class ApiServer:
 
     def edit(self, path: str, data: dict[str, bytes]) -> None:
         """Let a person change a Secret."""
-        found = self.objects.get(path) or {"kind": "Secret", "metadata": {"name": path.rpartition("/")[2]}}
-        self.put(path, {**found, "data": {key: base64.b64encode(value).decode() for key, value in data.items()}})
+        found = self.objects.get(path) or {
+            "kind": "Secret",
+            "metadata": {"name": path.rpartition("/")[2]},
+        }
+        self.put(
+            path,
+            {
+                **found,
+                "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+            },
+        )
 
     def edit_bundle(self, number: int, bundle: bytes) -> None:
         """Let a person change an entry of the configuration."""
@@ -111,9 +139,14 @@ class ApiServer:
                 return 200, self.put(path, body)
             if method == "PATCH" and path == CONFIG:
                 changed = copy.deepcopy(found)
-                applied = {entry["name"]: entry["clientConfig"]["caBundle"] for entry in body["webhooks"]}
+                applied = {
+                    entry["name"]: entry["clientConfig"]["caBundle"] for entry in body["webhooks"]
+                }
                 if set(applied) != {entry["name"] for entry in changed["webhooks"]}:
-                    return 422, {"kind": "Status", "message": "an entry that is not there would be made"}
+                    return 422, {
+                        "kind": "Status",
+                        "message": "an entry that is not there would be made",
+                    }
                 for entry in changed["webhooks"]:
                     entry["clientConfig"]["caBundle"] = applied[entry["name"]]
                 return 200, self.put(path, changed)
@@ -147,4 +180,6 @@ def decoded(secret: Json) -> dict[str, bytes]:
 
 
 def bundles(config: Json) -> list[bytes]:
-    return [base64.b64decode(entry["clientConfig"].get("caBundle", "")) for entry in config["webhooks"]]
+    return [
+        base64.b64decode(entry["clientConfig"].get("caBundle", "")) for entry in config["webhooks"]
+    ]

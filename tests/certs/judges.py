@@ -30,7 +30,10 @@ def shakes_hands(leaf: Leaf, bundle: bytes, host: str = HOST, *, check_time: boo
     if bundle:
         client.load_verify_locations(cadata=bundle.decode())
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [client.wrap_bio(down, up, server_hostname=host), server.wrap_bio(up, down, server_side=True)]
+    ends = [
+        client.wrap_bio(down, up, server_hostname=host),
+        server.wrap_bio(up, down, server_side=True),
+    ]
     for _ in range(4):
         for end in ends:
             try:
@@ -45,7 +48,12 @@ def shakes_hands(leaf: Leaf, bundle: bytes, host: str = HOST, *, check_time: boo
 def validates(leaf: Leaf, bundle: bytes, now: datetime, host: str = HOST) -> bool:
     if not bundle:
         return False
-    verifier = PolicyBuilder().store(Store(x509.load_pem_x509_certificates(bundle))).time(now).build_server_verifier(x509.DNSName(host))
+    verifier = (
+        PolicyBuilder()
+        .store(Store(x509.load_pem_x509_certificates(bundle)))
+        .time(now)
+        .build_server_verifier(x509.DNSName(host))
+    )
     try:
         verifier.verify(leaf.certificate.raw, [])
     except VerificationError:

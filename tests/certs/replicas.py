@@ -62,7 +62,9 @@ class Replica:
             return api.clock() + self.offset
 
         self.client = Mortal(Server.of(api.url, None, None), NAMESPACE, clock=clock)
-        settings = Settings(directory, "ca", "tls", "turn", "podgrace", identity or directory.name, policy, poll)
+        settings = Settings(
+            directory, "ca", "tls", "turn", "podgrace", identity or directory.name, policy, poll
+        )
         self.manager = Manager(settings, self.client, self._report, clock=clock, chance=lambda: 0.5)
 
     def _report(self, event: str, /, **fields: object) -> None:
@@ -107,18 +109,24 @@ def judge_past(api: ApiServer, *, trust_wait: timedelta = POLICY.trust_wait) -> 
             spoilt = len(set(published[-1][1])) > 1  # by a person, a moment ago
             for leaf in leaves:
                 if not spoilt and leaf.certificate.valid(at):
-                    assert all(trusts(bundle, leaf) for bundle in published[-1][1]), f"{at}: a leaf that lives is not trusted any more"
+                    assert all(trusts(bundle, leaf) for bundle in published[-1][1]), (
+                        f"{at}: a leaf that lives is not trusted any more"
+                    )
         elif path == TLS:
             leaf = read_serving(decoded(stored)).leaf
             if leaf is None or leaf in leaves:
                 continue
             # The first one breaks nothing; the next one of the same authority asks nothing of anybody.
-            easy = not leaves or leaf.certificate.raw.issuer in {other.certificate.raw.issuer for other in leaves}
+            easy = not leaves or leaf.certificate.raw.issuer in {
+                other.certificate.raw.issuer for other in leaves
+            }
             leaves.append(leaf)
             seen = [found for then, found in published if then <= at - trust_wait]
             late = [found for then, found in published if at - trust_wait < then <= at]
             for found in published[-1:] and [published[-1][1]] if easy else [*seen[-1:], *late]:
-                assert all(trusts(bundle, leaf) for bundle in found), f"{at}: a leaf is served before everybody trusts it"
+                assert all(trusts(bundle, leaf) for bundle in found), (
+                    f"{at}: a leaf is served before everybody trusts it"
+                )
 
 
 def trusts(bundle: bytes, leaf: Leaf) -> bool:
@@ -127,7 +135,9 @@ def trusts(bundle: bytes, leaf: Leaf) -> bool:
 
 def signers(api: ApiServer) -> list[str]:
     """Give the authorities that ever signed, in order."""
-    found = (read_authorities(decoded(stored)).signer for _, path, stored in api.history if path == CA)
+    found = (
+        read_authorities(decoded(stored)).signer for _, path, stored in api.history if path == CA
+    )
     return list(dict.fromkeys(signer.certificate.fingerprint for signer in found if signer))
 
 
@@ -142,7 +152,12 @@ def wish(api: ApiServer, **what: datetime) -> None:
     api.edit(CA, write_authorities(replace(read_authorities(api.data(CA)), **what)))
 
 
-def until(condition: Callable[[], bool], replicas: list[Replica], advance: Callable[[], None], turns: int = 400) -> None:
+def until(
+    condition: Callable[[], bool],
+    replicas: list[Replica],
+    advance: Callable[[], None],
+    turns: int = 400,
+) -> None:
     """Let time pass, a turn of each replica at a time."""
     for _ in range(turns):
         if condition():

@@ -12,10 +12,16 @@ NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 AUTHORITY = Authority.create(now=NOW)
 LEAF = AUTHORITY.issue("localhost", now=NOW)
-FILES = {store.CA_FILE: AUTHORITY.cert_pem, store.CERT_FILE: LEAF.cert_pem, store.KEY_FILE: LEAF.key_pem}
+FILES = {
+    store.CA_FILE: AUTHORITY.cert_pem,
+    store.CERT_FILE: LEAF.cert_pem,
+    store.KEY_FILE: LEAF.key_pem,
+}
 
 
-def found(files: dict[str, bytes], *names: str, now: datetime = NOW, within: timedelta = 7 * DAY) -> list[Finding]:
+def found(
+    files: dict[str, bytes], *names: str, now: datetime = NOW, within: timedelta = 7 * DAY
+) -> list[Finding]:
     return checks.findings(files, now=now, within=within, names=names)
 
 
@@ -26,7 +32,11 @@ def company(depth: int = 0, key: trustme.KeyType = trustme.KeyType.RSA) -> dict[
         authority = authority.create_child_ca(key_type=key)
     made = authority.issue_cert("localhost", key_type=key)
     chain = b"".join(blob.bytes() for blob in made.cert_chain_pems)
-    return {store.CA_FILE: root.cert_pem.bytes(), store.CERT_FILE: chain, store.KEY_FILE: made.private_key_pem.bytes()}
+    return {
+        store.CA_FILE: root.cert_pem.bytes(),
+        store.CERT_FILE: chain,
+        store.KEY_FILE: made.private_key_pem.bytes(),
+    }
 
 
 def test_ours_is_fine() -> None:
@@ -38,7 +48,11 @@ def test_ours_is_fine() -> None:
 def test_a_companys_own_is_fine(depth: int, key: trustme.KeyType) -> None:
     files = company(depth, key)
     assert found(files, "localhost") == []
-    assert [entry.role for entry in checks.entries(files)] == ["serving", *["intermediate"] * depth, "trusted"]
+    assert [entry.role for entry in checks.entries(files)] == [
+        "serving",
+        *["intermediate"] * depth,
+        "trusted",
+    ]
 
 
 def test_without_the_authority_only_the_pair_is_looked_at() -> None:
@@ -53,7 +67,10 @@ def test_without_the_authority_only_the_pair_is_looked_at() -> None:
         ({store.CERT_FILE: b"hello"}, "tls.crt (5 bytes) holds no PEM certificate"),
         ({store.KEY_FILE: b"hello"}, "tls.key (5 bytes) is not a PEM private key without password"),
         ({store.KEY_FILE: AUTHORITY.key_pem}, "tls.key does not belong to tls.crt"),
-        ({store.CA_FILE: Authority.create(now=NOW).cert_pem}, "tls.crt was signed by none of the 1 certificates in ca.crt"),
+        (
+            {store.CA_FILE: Authority.create(now=NOW).cert_pem},
+            "tls.crt was signed by none of the 1 certificates in ca.crt",
+        ),
         ({store.CA_FILE: b""}, "tls.crt was signed by none of the 0 certificates in ca.crt"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -83,7 +100,11 @@ def test_soon_is_a_warning_and_over_is_fatal() -> None:
 def test_an_authority_that_ends_first_is_told() -> None:
     short = Authority.create(now=NOW, life=5 * DAY)
     leaf = short.issue("localhost", now=NOW)
-    files = {store.CA_FILE: short.cert_pem, store.CERT_FILE: leaf.cert_pem, store.KEY_FILE: leaf.key_pem}
+    files = {
+        store.CA_FILE: short.cert_pem,
+        store.CERT_FILE: leaf.cert_pem,
+        store.KEY_FILE: leaf.key_pem,
+    }
     assert [item.text.partition(":")[0] for item in found(files)] == ["tls.crt", "ca.crt"]
 
 

@@ -27,14 +27,29 @@ from tests.certs.replicas import judge_past, served, signers, trusts
 
 DAY = timedelta(days=1)
 COMMAND = [sys.executable, "-m", "certs"]
-OURS = ["--secret", "tls", "--ca-secret", "ca", "--lease", "turn", "--webhook-configuration", "podgrace", "--service", "podgrace"]
+OURS = [
+    "--secret",
+    "tls",
+    "--ca-secret",
+    "ca",
+    "--lease",
+    "turn",
+    "--webhook-configuration",
+    "podgrace",
+    "--service",
+    "podgrace",
+]
 
 
-def certs(*arguments: object, status: int = 0, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+def certs(
+    *arguments: object, status: int = 0, cwd: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     environment.pop("KUBERNETES_SERVICE_HOST", None)
     command = [*COMMAND, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=cwd, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, cwd=cwd, env=environment
+    )
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -54,7 +69,9 @@ def cluster(api: ApiServer, *more: object) -> list[object]:
 def running(api: ApiServer, directory: Path, *more: str) -> "subprocess.Popen[str]":
     names = [*OURS, "--poll", "1s", *more]
     command = [*COMMAND, "run", "--dir", str(directory), *map(str, cluster(api)), *names]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "POD_NAME": directory.name})
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "POD_NAME": directory.name}
+    )
 
 
 @contextmanager
@@ -87,22 +104,37 @@ def stop(process: "subprocess.Popen[str]") -> list[dict[str, object]]:
 
 
 def test_init_makes_what_a_client_accepts(tmp_path: Path) -> None:
-    done = certs("init", "--dir", tmp_path / "new" / "tls", "--name", "localhost", "--name", "127.0.0.1")
+    done = certs(
+        "init", "--dir", tmp_path / "new" / "tls", "--name", "localhost", "--name", "127.0.0.1"
+    )
     assert done.stdout == (
         f"wrote tls.crt, tls.key and ca.crt for localhost, 127.0.0.1 to {tmp_path}/new/tls\n"
         f"Clients that shall trust them: curl --cacert {tmp_path}/new/tls/ca.crt ...\n"
     )
     files = store.read(tmp_path / "new" / "tls")
-    assert shakes_hands(Leaf.load(files[store.CERT_FILE], files[store.KEY_FILE]), files[store.CA_FILE], "localhost", check_time=True)
+    assert shakes_hands(
+        Leaf.load(files[store.CERT_FILE], files[store.KEY_FILE]),
+        files[store.CA_FILE],
+        "localhost",
+        check_time=True,
+    )
 
 
 def test_check_of_a_good_directory(tmp_path: Path) -> None:
     certs("init", "--dir", tmp_path, "--name", "localhost")
-    assert certs("check", "--dir", tmp_path, "--name", "localhost").stdout == f"ok: {tmp_path}: fine, and for the next 7 days\n"
+    assert (
+        certs("check", "--dir", tmp_path, "--name", "localhost").stdout
+        == f"ok: {tmp_path}: fine, and for the next 7 days\n"
+    )
     done = certs("check", "--dir", tmp_path, "--within", "61d", status=1)
-    assert done.stderr.startswith(f"warning: {tmp_path}: tls.crt: CN=podgrace webhook,O=podgrace expires at ")
+    assert done.stderr.startswith(
+        f"warning: {tmp_path}: tls.crt: CN=podgrace webhook,O=podgrace expires at "
+    )
     done = certs("check", "--dir", tmp_path, "--name", "other.example", status=1)
-    assert done.stderr == f"error: {tmp_path}: tls.crt does not cover other.example; it covers localhost\n"
+    assert (
+        done.stderr
+        == f"error: {tmp_path}: tls.crt does not cover other.example; it covers localhost\n"
+    )
 
 
 def test_check_waits_for_what_is_still_to_come(tmp_path: Path) -> None:
@@ -116,23 +148,34 @@ def test_check_waits_for_what_is_still_to_come(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["show", "check"])
-def test_a_directory_without_certificates_is_an_error_that_says_what_is_expected(tmp_path: Path, command: str) -> None:
+def test_a_directory_without_certificates_is_an_error_that_says_what_is_expected(
+    tmp_path: Path, command: str
+) -> None:
     done = certs(command, "--dir", tmp_path, status=1)
     assert done.stdout == ""
-    assert f"{tmp_path} holds no certificates; expected tls.crt, tls.key and perhaps ca.crt" in done.stderr
+    assert (
+        f"{tmp_path} holds no certificates; expected tls.crt, tls.key and perhaps ca.crt"
+        in done.stderr
+    )
 
 
 def test_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "file" in certs("show", "--dir", tmp_path / "file", status=1).stderr
-    assert f"can't write certificates to {tmp_path}/file: " in certs("init", "--dir", tmp_path / "file", "--name", "a", status=1).stderr
+    assert (
+        f"can't write certificates to {tmp_path}/file: "
+        in certs("init", "--dir", tmp_path / "file", "--name", "a", status=1).stderr
+    )
 
 
 def test_show_says_the_same_in_both_formats(tmp_path: Path) -> None:
     certs("init", "--dir", tmp_path, "--name", "localhost")
     rows = json.loads(certs("show", "--dir", tmp_path, "-o", "json").stdout)
     table = certs("show", "--dir", tmp_path).stdout
-    assert [(row["file"], row["role"]) for row in rows] == [("tls.crt", "serving"), ("ca.crt", "trusted")]
+    assert [(row["file"], row["role"]) for row in rows] == [
+        ("tls.crt", "serving"),
+        ("ca.crt", "trusted"),
+    ]
     assert rows[0]["names"] == ["localhost"] and rows[0]["issuer"] == rows[1]["subject"]
     for row in rows:
         assert row["sha256"] in table and row["subject"] in table
@@ -152,20 +195,40 @@ def test_show_says_what_expired(tmp_path: Path) -> None:
     [
         (["init", "--dir", "x"], "required: --name"),
         (["init", "--dir", "x", "--name", "a_b"], "'a_b' is neither an IP address nor a DNS name"),
-        (["check", "--dir", "x", "--within", "soon"], "'soon': accepted: a whole number and s, m, h or d"),
+        (
+            ["check", "--dir", "x", "--within", "soon"],
+            "'soon': accepted: a whole number and s, m, h or d",
+        ),
         (["check", "--dir", "x", "--wit", "1d"], "unrecognized arguments"),
         (["run", "--dir", "x"], "required: --namespace"),
-        (["run", *OURS, "--dir", "x", "--namespace", "n", "--metrics-port", "70000"], "'70000': accepted: 0 to 65535"),
-        (["run", *OURS, "--dir", "x", "--namespace", "n", "--leaf-life", "30s"], "--leaf-life is 30 seconds; accepted: 60 seconds or more"),
-        (["run", *OURS, "--dir", "x", "--namespace", "n", "--ca-life", "90d"], "--ca-life is 90 days; accepted: at least three times"),
-        (["run", *OURS, "--dir", "x", "--namespace", "n", "--trust-wait", "400d"], "--trust-wait is 400 days; accepted: at most a sixth"),
-        (["run", *OURS, "--dir", "x", "--namespace", "n", "--poll", "1h"], "--poll is 60 minutes; accepted: 1s to 5m"),
+        (
+            ["run", *OURS, "--dir", "x", "--namespace", "n", "--metrics-port", "70000"],
+            "'70000': accepted: 0 to 65535",
+        ),
+        (
+            ["run", *OURS, "--dir", "x", "--namespace", "n", "--leaf-life", "30s"],
+            "--leaf-life is 30 seconds; accepted: 60 seconds or more",
+        ),
+        (
+            ["run", *OURS, "--dir", "x", "--namespace", "n", "--ca-life", "90d"],
+            "--ca-life is 90 days; accepted: at least three times",
+        ),
+        (
+            ["run", *OURS, "--dir", "x", "--namespace", "n", "--trust-wait", "400d"],
+            "--trust-wait is 400 days; accepted: at most a sixth",
+        ),
+        (
+            ["run", *OURS, "--dir", "x", "--namespace", "n", "--poll", "1h"],
+            "--poll is 60 minutes; accepted: 1s to 5m",
+        ),
         (["show", "--tls", "magic"], "invalid choice: 'magic'"),
         ([], "required: COMMAND"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_arguments_exit_2_and_say_what_is_accepted(tmp_path: Path, arguments: list[str], told: str) -> None:
+def test_wrong_arguments_exit_2_and_say_what_is_accepted(
+    tmp_path: Path, arguments: list[str], told: str
+) -> None:
     done = certs(*arguments, status=2, cwd=tmp_path)
     assert told in done.stderr
     assert not list(tmp_path.iterdir()), "and nothing was done"
@@ -174,7 +237,13 @@ def test_wrong_arguments_exit_2_and_say_what_is_accepted(tmp_path: Path, argumen
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     certs("init", "--dir", tmp_path, "--name", "localhost")
     shell = f"{sys.executable} -m certs show --dir {tmp_path} | true"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", shell],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -183,7 +252,10 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
 
 def test_outside_a_cluster_it_says_how_to_reach_one() -> None:
     for command in ("show", "check", "renew"):
-        assert "start `kubectl proxy` and give --api http://127.0.0.1:8001" in certs(command, status=1).stderr
+        assert (
+            "start `kubectl proxy` and give --api http://127.0.0.1:8001"
+            in certs(command, status=1).stderr
+        )
 
 
 def test_a_whole_life(api: ApiServer, tmp_path: Path) -> None:
@@ -194,10 +266,19 @@ def test_a_whole_life(api: ApiServer, tmp_path: Path) -> None:
         wait("files", lambda: store.read(tmp_path / "a"))
         done = certs("check", *looked, "--wait", "60s")
         assert done.stderr == ""
-        for about in ("clock: ", "Secret ca: authority", "Secret ca: phase: steady", "Secret tls: serving certificate", "Lease turn: a_"):
+        for about in (
+            "clock: ",
+            "Secret ca: authority",
+            "Secret ca: phase: steady",
+            "Secret tls: serving certificate",
+            "Lease turn: a_",
+        ):
             assert f"ok: {about}" in done.stdout, done.stdout
         assert done.stdout.count("trusts the serving certificate") == 2
-        roles = [(row["file"], row["role"]) for row in json.loads(certs("show", *looked, "-o", "json").stdout)]
+        roles = [
+            (row["file"], row["role"])
+            for row in json.loads(certs("show", *looked, "-o", "json").stdout)
+        ]
         assert roles == [
             ("Secret ca", "signer"),
             ("Secret tls tls.crt", "serving"),
@@ -206,20 +287,31 @@ def test_a_whole_life(api: ApiServer, tmp_path: Path) -> None:
             ("webhook b.podgrace.io", "trusted"),
         ]
         # A wish is by the second, and the leaf must be older than it.
-        made = Leaf.load(api.data(TLS)[store.CERT_FILE], api.data(TLS)[store.KEY_FILE]).certificate.not_before + BACKDATE
+        made = (
+            Leaf.load(
+                api.data(TLS)[store.CERT_FILE], api.data(TLS)[store.KEY_FILE]
+            ).certificate.not_before
+            + BACKDATE
+        )
         wait("the next second", lambda: datetime.now(UTC) > made + timedelta(seconds=1.1))
         assert "asked for" in certs("renew", *cluster(api), "--ca-secret", "ca").stdout
         wait("a new leaf", lambda: len(served(api)) == 2)
         assert len(signers(api)) == 1
         certs("renew", *cluster(api), "--ca-secret", "ca", "--authority")
         wait("a new authority", lambda: len(signers(api)) == 2)
-        wait("its leaf in the files", lambda: store.read(tmp_path / "a") == api.data(TLS) and len(served(api)) >= 3)
+        wait(
+            "its leaf in the files",
+            lambda: store.read(tmp_path / "a") == api.data(TLS) and len(served(api)) >= 3,
+        )
         done = certs("check", *looked, "--wait", "60s")
         assert "phase: retiring" in done.stdout and "former authorities stay trusted" in done.stdout
         events = stop(process)
     assert [event["event"] for event in events][:2] == ["started", "lease_taken"]
     assert events[-1]["event"] == "stopped"
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(event["time"])) for event in events)
+    assert all(
+        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(event["time"]))
+        for event in events
+    )
     assert api.objects[LEASE]["spec"]["holderIdentity"] == ""
     # The API server tells its time in whole seconds.
     judge_past(api, trust_wait=timedelta(seconds=2))
@@ -227,7 +319,11 @@ def test_a_whole_life(api: ApiServer, tmp_path: Path) -> None:
 
 
 def test_three_processes_started_together_agree(api: ApiServer, tmp_path: Path) -> None:
-    with manager(api, tmp_path / "a") as a, manager(api, tmp_path / "b") as b, manager(api, tmp_path / "c") as c:
+    with (
+        manager(api, tmp_path / "a") as a,
+        manager(api, tmp_path / "b") as b,
+        manager(api, tmp_path / "c") as c,
+    ):
         wait("files of all", lambda: all(store.read(tmp_path / name) for name in "abc"))
         for process in (a, b, c):
             stop(process)
@@ -263,7 +359,9 @@ def test_figures_are_served_while_it_runs(api: ApiServer, tmp_path: Path) -> Non
 
         def text() -> str:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                with urllib.request.urlopen(
+                    f"http://127.0.0.1:{port}/metrics", timeout=10
+                ) as answer:
                     return str(answer.read().decode())
             except (OSError, http.client.HTTPException):
                 return ""
@@ -274,19 +372,30 @@ def test_figures_are_served_while_it_runs(api: ApiServer, tmp_path: Path) -> Non
 
 
 def test_a_port_that_is_taken_is_named(api: ApiServer, tmp_path: Path) -> None:
-    done = certs("run", "--dir", tmp_path, *cluster(api), *OURS, "--metrics-port", api.port, status=1)
-    assert done.stderr == f"podgrace: can't listen on --metrics-port {api.port}: Address already in use\n"
+    done = certs(
+        "run", "--dir", tmp_path, *cluster(api), *OURS, "--metrics-port", api.port, status=1
+    )
+    assert (
+        done.stderr
+        == f"podgrace: can't listen on --metrics-port {api.port}: Address already in use\n"
+    )
 
 
 def test_renew_without_an_authority_asks_whether_anybody_runs(api: ApiServer) -> None:
     done = certs("renew", *cluster(api), "--ca-secret", "ca", status=1)
-    assert done.stderr == "podgrace: Secret ca in system holds no authority yet: is `podgrace certs run` running?\n"
+    assert (
+        done.stderr
+        == "podgrace: Secret ca in system holds no authority yet: is `podgrace certs run` running?\n"
+    )
 
 
 def test_renew_of_a_secret_that_is_not_there_or_not_ours_to_read(api: ApiServer) -> None:
     assert "404" in certs("renew", *cluster(api), "--ca-secret", "other", status=1).stderr
     api.refused[f"GET {CA}"] = 403
-    assert f"podgrace: GET {CA}: 403 refused by the test" in certs("renew", *cluster(api), "--ca-secret", "ca", status=1).stderr
+    assert (
+        f"podgrace: GET {CA}: 403 refused by the test"
+        in certs("renew", *cluster(api), "--ca-secret", "ca", status=1).stderr
+    )
 
 
 def test_renew_tries_again_on_a_conflict(api: ApiServer, tmp_path: Path) -> None:
@@ -311,7 +420,14 @@ def test_other_modes_look_at_less(api: ApiServer) -> None:
     """Under cert-manager there is neither an authority of ours nor a Lease."""
     authority = Authority.create(now=datetime.now(UTC))
     leaf = authority.issue("podgrace.system.svc", now=datetime.now(UTC))
-    api.edit(TLS, {store.CERT_FILE: leaf.cert_pem, store.KEY_FILE: leaf.key_pem, store.CA_FILE: authority.cert_pem})
+    api.edit(
+        TLS,
+        {
+            store.CERT_FILE: leaf.cert_pem,
+            store.KEY_FILE: leaf.key_pem,
+            store.CA_FILE: authority.cert_pem,
+        },
+    )
     for number in (0, 1):
         api.edit_bundle(number, authority.cert_pem)
     del api.objects[CA], api.objects[LEASE]
@@ -342,13 +458,27 @@ def test_the_programs_own_name_leads_here_too(tmp_path: Path) -> None:
     """`podgrace certs` and `python -m certs` are one; only the second loads nothing of the webhook."""
     certs("init", "--dir", tmp_path, "--name", "localhost")
     whole = subprocess.run(
-        [sys.executable, "-m", "webhook.cli", "certs", "show", "--dir", str(tmp_path), "-o", "json"],
+        [
+            sys.executable,
+            "-m",
+            "webhook.cli",
+            "certs",
+            "show",
+            "--dir",
+            str(tmp_path),
+            "-o",
+            "json",
+        ],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
-    assert json.loads(whole.stdout) == json.loads(certs("show", "--dir", tmp_path, "-o", "json").stdout)
+    assert json.loads(whole.stdout) == json.loads(
+        certs("show", "--dir", tmp_path, "-o", "json").stdout
+    )
     script = "import sys, certs.cli; print([name for name in sys.modules if name.split('.')[0] in ('webhook', 'fastapi', 'msgspec')])"
-    alone = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    alone = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
     assert alone.stdout == "[]\n"

@@ -37,7 +37,9 @@ def client(api: ApiServer) -> Client:
 
 
 @contextmanager
-def listener(talk: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> Iterator[int]:
+def listener(
+    talk: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
     """Do to each connection what the test says; yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0.05)
@@ -89,7 +91,12 @@ def says(content: bytes, seen: list[bytes] | None = None) -> Callable[[socket.so
     return talk
 
 
-OBJECT = json.dumps({"metadata": {"name": "ca", "resourceVersion": "1"}, "data": {"k": base64.b64encode(b"v").decode()}}).encode()
+OBJECT = json.dumps(
+    {
+        "metadata": {"name": "ca", "resourceVersion": "1"},
+        "data": {"k": base64.b64encode(b"v").decode()},
+    }
+).encode()
 
 
 def plain(port: int) -> Client:
@@ -108,12 +115,17 @@ def test_a_secret_is_read_and_replaced_and_keeps_its_labels(api: ApiServer, clie
 def test_a_write_on_an_old_version_conflicts(client: Client) -> None:
     old = client.secret("ca")
     client.save_secret(old, {"a": b"1"})
-    with pytest.raises(ApiConflict, match=r"PUT /api/v1/namespaces/system/secrets/ca: 409 the object has been modified"):
+    with pytest.raises(
+        ApiConflict,
+        match=r"PUT /api/v1/namespaces/system/secrets/ca: 409 the object has been modified",
+    ):
         client.save_secret(old, {"a": b"2"})
     assert client.secret("ca").data == {"a": b"1"}
 
 
-def test_the_bundle_goes_into_every_entry_and_nothing_else_changes(api: ApiServer, client: Client) -> None:
+def test_the_bundle_goes_into_every_entry_and_nothing_else_changes(
+    api: ApiServer, client: Client
+) -> None:
     before = json.loads(json.dumps(api.objects[CONFIG]["webhooks"]))
     published = client.publish("podgrace", client.webhooks("podgrace"), b"bundle")
     assert set(published.bundles.values()) == {b"bundle"} and len(published.bundles) == 2
@@ -140,12 +152,27 @@ def test_only_the_documented_requests_are_made(api: ApiServer, client: Client) -
     client.save_secret(client.secret("tls"), {"x": b""})
     client.save_lease(client.lease("turn"), {"holderIdentity": "a"})
     client.publish("podgrace", client.webhooks("podgrace"), b"")
-    assert [request.partition(" ")[0] for request in api.requests] == ["GET", "PUT", "GET", "PUT", "GET", "PATCH"]
+    assert [request.partition(" ")[0] for request in api.requests] == [
+        "GET",
+        "PUT",
+        "GET",
+        "PUT",
+        "GET",
+        "PATCH",
+    ]
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(404, ApiMissing), (409, ApiConflict), (401, ApiError), (403, ApiError), (422, ApiError), (500, ApiError), (503, ApiError)],
+    [
+        (404, ApiMissing),
+        (409, ApiConflict),
+        (401, ApiError),
+        (403, ApiError),
+        (422, ApiError),
+        (500, ApiError),
+        (503, ApiError),
+    ],
 )
 def test_statuses_are_told_apart_and_the_servers_own_words_come_along(
     api: ApiServer, client: Client, status: int, kind: type[ApiError]
@@ -156,7 +183,9 @@ def test_statuses_are_told_apart_and_the_servers_own_words_come_along(
     assert type(caught.value) is kind
 
 
-def test_the_difference_of_the_clocks_is_noted_with_every_answer(api: ApiServer, client: Client) -> None:
+def test_the_difference_of_the_clocks_is_noted_with_every_answer(
+    api: ApiServer, client: Client
+) -> None:
     api.clock = lambda: NOW + timedelta(minutes=7)
     client.secret("tls")
     assert client.skew == timedelta(minutes=7)
@@ -185,7 +214,10 @@ def test_the_difference_of_the_clocks_is_noted_with_every_answer(api: ApiServer,
         (b"", "closed connection without response"),
         (b"SSH-2.0-OpenSSH\r\n", "SSH-2.0"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "IncompleteRead"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "IncompleteRead|incomplete|zz"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "IncompleteRead|incomplete|zz",
+        ),
         (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 1000 + b"\r\n", "more than 100 headers"),
     ],
     ids=range(14),
@@ -196,14 +228,21 @@ def test_garbage_is_an_error_that_says_which_call(content: bytes, told: str) -> 
     assert str(caught.value).startswith("GET /api/v1/namespaces/system/secrets/ca")
 
 
-@pytest.mark.parametrize("body", [{"data": []}, {"data": {"k": 7}}, {"data": {"k": "%%%"}}, {"data": None}, {}], ids=json.dumps)
+@pytest.mark.parametrize(
+    "body",
+    [{"data": []}, {"data": {"k": 7}}, {"data": {"k": "%%%"}}, {"data": None}, {}],
+    ids=json.dumps,
+)
 def test_a_secret_with_strange_data_is_as_good_as_empty(body: dict[str, Any]) -> None:
     content = json.dumps({"metadata": {"name": "ca", "resourceVersion": "1"}, **body}).encode()
     with listener(says(answer(content))) as port:
         assert set(plain(port).secret("ca").data.values()) <= {b""}
 
 
-@pytest.mark.parametrize("entries", [None, 7, [7], [{}], [{"name": "a"}], [{"name": "a", "clientConfig": {"caBundle": 7}}]])
+@pytest.mark.parametrize(
+    "entries",
+    [None, 7, [7], [{}], [{"name": "a"}], [{"name": "a", "clientConfig": {"caBundle": 7}}]],
+)
 def test_a_configuration_with_strange_entries_has_no_bundles(entries: Any) -> None:
     content = json.dumps({"metadata": {"resourceVersion": "1"}, "webhooks": entries}).encode()
     with listener(says(answer(content))) as port:
@@ -233,7 +272,9 @@ def test_a_server_that_is_silent_costs_the_time_limit(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_an_answer_that_trickles_costs_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tls: bool) -> None:
+def test_an_answer_that_trickles_costs_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tls: bool
+) -> None:
     """The library's timeout is for each read alone: a byte every tenth of a second would hold the manager for ever."""
     monkeypatch.setattr(kubernetes, "TIMEOUT", 1.0)
     stopped = threading.Event()
@@ -285,7 +326,10 @@ def test_the_token_goes_over_verified_tls_and_is_read_again_for_every_call(tmp_p
         client.secret("ca")
         (tmp_path / "token").write_text("second")
         client.secret("ca")
-    assert [b"Authorization: Bearer first\r\n" in seen[0], b"Authorization: Bearer second\r\n" in seen[1]] == [True, True]
+    assert [
+        b"Authorization: Bearer first\r\n" in seen[0],
+        b"Authorization: Bearer second\r\n" in seen[1],
+    ] == [True, True]
 
 
 def test_the_authority_is_read_again_for_every_call(tmp_path: Path) -> None:
@@ -299,11 +343,16 @@ def test_the_authority_is_read_again_for_every_call(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["authority", "name"])
 def test_an_impostor_gets_no_token(tmp_path: Path, wrong: str) -> None:
-    context, server = secured(tmp_path, "127.0.0.1" if wrong == "authority" else "kubernetes.example")
+    context, server = secured(
+        tmp_path, "127.0.0.1" if wrong == "authority" else "kubernetes.example"
+    )
     if wrong == "authority":
         trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.crt"))
     seen: list[bytes] = []
-    with listener(says(answer(OBJECT), seen), context) as port, pytest.raises(ApiError, match="CERTIFICATE_VERIFY_FAILED"):
+    with (
+        listener(says(answer(OBJECT), seen), context) as port,
+        pytest.raises(ApiError, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
         Client(Server(f"https://127.0.0.1:{port}", server.token, server.ca), NAMESPACE).secret("ca")
     assert seen == []
 
@@ -319,10 +368,14 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     told = r"nowhere/token, the token for the API server, can't be read: No such file"
     with listener(says(b"")) as port, pytest.raises(ApiError, match=told):
         call(Server(f"http://127.0.0.1:{port}", Path("nowhere/token")), "GET", "/")
-    with pytest.raises(ApiError, match=r"nowhere/ca.crt, the API server's authority, can't be read: No such file"):
+    with pytest.raises(
+        ApiError, match=r"nowhere/ca.crt, the API server's authority, can't be read: No such file"
+    ):
         call(Server("https://127.0.0.1:1", None, Path("nowhere/ca.crt")), "GET", "/")
     (tmp_path / "ca.crt").write_text("garbage")
-    with pytest.raises(ApiError, match=f"{tmp_path}/ca.crt, the API server's authority, can't be read"):
+    with pytest.raises(
+        ApiError, match=f"{tmp_path}/ca.crt, the API server's authority, can't be read"
+    ):
         call(Server("https://127.0.0.1:1", None, tmp_path / "ca.crt"), "GET", "/")
 
 
@@ -331,7 +384,9 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 def test_a_pod_finds_its_own_api_server() -> None:
     for host, url in (("10.0.0.1", "https://10.0.0.1:6443"), ("fd00::1", "https://[fd00::1]:6443")):
-        found = Server.of(None, None, None, {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "6443"})
+        found = Server.of(
+            None, None, None, {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "6443"}
+        )
         assert found.url == url
         assert str(found.token) == "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
@@ -342,7 +397,17 @@ def test_outside_a_cluster_it_must_be_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://10.0.0.1", "ftp://localhost", "https://", "localhost:8001", "", "https://h:x", "https://h:99999", "https://[::1"]
+    "url",
+    [
+        "http://10.0.0.1",
+        "ftp://localhost",
+        "https://",
+        "localhost:8001",
+        "",
+        "https://h:x",
+        "https://h:99999",
+        "https://[::1",
+    ],
 )
 def test_an_address_that_would_leak_or_lead_nowhere_is_refused(url: str) -> None:
     with pytest.raises(ApiError, match="no address of an API server; accepted: https://HOST:PORT"):
@@ -353,12 +418,18 @@ def test_a_path_in_front_is_kept() -> None:
     """Some platforms put many clusters behind one address."""
     seen: list[bytes] = []
     with listener(says(answer(OBJECT), seen)) as port:
-        Client(Server.of(f"http://127.0.0.1:{port}/k8s/clusters/c-1/", None, None), NAMESPACE).secret("ca")
+        Client(
+            Server.of(f"http://127.0.0.1:{port}/k8s/clusters/c-1/", None, None), NAMESPACE
+        ).secret("ca")
     assert seen[0].startswith(b"GET /k8s/clusters/c-1/api/v1/namespaces/system/secrets/ca HTTP/1.1")
 
 
 def test_warnings_and_dates_of_an_answer_are_read() -> None:
-    headers = ['Warning: 299 - "say \\"hi\\" to C:\\\\"', "Warning: odd", f"Date: {format_datetime(NOW, usegmt=True)}"]
+    headers = [
+        'Warning: 299 - "say \\"hi\\" to C:\\\\"',
+        "Warning: odd",
+        f"Date: {format_datetime(NOW, usegmt=True)}",
+    ]
     with listener(says(answer(OBJECT, "201 Created", *headers))) as port:
         found = call(Server(f"http://127.0.0.1:{port}"), "POST", "/x?dryRun=All", {})
     assert (found.status, found.warnings, found.date) == (201, ('say "hi" to C:\\', "odd"), NOW)

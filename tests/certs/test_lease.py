@@ -13,7 +13,13 @@ SECOND = timedelta(seconds=1)
 
 def held(by: str = "b", *, renewed: datetime = NOW, seconds: Any = 30) -> dict[str, Any]:
     time = renewed.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return {"holderIdentity": by, "leaseDurationSeconds": seconds, "acquireTime": time, "renewTime": time, "leaseTransitions": 3}
+    return {
+        "holderIdentity": by,
+        "leaseDurationSeconds": seconds,
+        "acquireTime": time,
+        "renewTime": time,
+        "leaseTransitions": 3,
+    }
 
 
 def test_an_empty_lease_is_taken() -> None:
@@ -31,7 +37,9 @@ def test_a_lease_given_back_is_taken_at_once() -> None:
 
 def test_anothers_lease_is_respected_for_its_whole_time_by_our_clock() -> None:
     first = turn(held(renewed=NOW - timedelta(days=1)), "a", NOW, None)
-    assert not first.mine and first.spec is None, "a day old by the holder's clock, and never looked at before"
+    assert not first.mine and first.spec is None, (
+        "a day old by the holder's clock, and never looked at before"
+    )
     spec = held(renewed=NOW - timedelta(days=1))
     assert not turn(spec, "a", NOW + DURATION - SECOND, first.seen).mine
     assert turn(spec, "a", NOW + DURATION, first.seen).mine
@@ -59,7 +67,9 @@ def test_a_clock_set_back_starts_the_time_again() -> None:
     assert turn(held(), "a", NOW - timedelta(hours=1) + DURATION, step.seen).mine
 
 
-@pytest.mark.parametrize(("seconds", "over"), [(86400, 120), (1, 5), (None, 30), ("x", 30), (-3, 5)])
+@pytest.mark.parametrize(
+    ("seconds", "over"), [(86400, 120), (1, 5), (None, 30), ("x", 30), (-3, 5)]
+)
 def test_a_strange_duration_is_bounded(seconds: Any, over: int) -> None:
     seen = turn(held(seconds=seconds), "a", NOW, None).seen
     assert not turn(held(seconds=seconds), "a", NOW + (over - 1) * SECOND, seen).mine

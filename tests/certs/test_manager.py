@@ -17,9 +17,24 @@ from certs.manager import SKEW_LIMIT, SLOWEST
 from certs.records import read_authorities
 from tests.certs.apiserver import CA, CONFIG, LEASE, TLS, ApiServer, Clock
 from tests.certs.judges import accepts
-from tests.certs.replicas import POLICY, START, Replica, judge_past, served, signers, trusts, until, wish
+from tests.certs.replicas import (
+    POLICY,
+    START,
+    Replica,
+    judge_past,
+    served,
+    signers,
+    trusts,
+    until,
+    wish,
+)
 
-SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+SECOND, MINUTE, HOUR, DAY = (
+    timedelta(seconds=1),
+    timedelta(minutes=1),
+    timedelta(hours=1),
+    timedelta(days=1),
+)
 
 
 @pytest.fixture
@@ -54,7 +69,9 @@ def passing(clock: Clock, step: timedelta = 10 * SECOND) -> Callable[[], None]:
     return advance
 
 
-def let(replicas: list[Replica], clock: Clock, time: timedelta, step: timedelta = 10 * SECOND) -> None:
+def let(
+    replicas: list[Replica], clock: Clock, time: timedelta, step: timedelta = 10 * SECOND
+) -> None:
     end = clock.now + time
     until(lambda: clock.now >= end, replicas, passing(clock, step), turns=100_000)
 
@@ -66,7 +83,9 @@ def phase(api: ApiServer) -> str:
 # The start.
 
 
-def test_the_first_turn_of_the_first_replica_makes_everything(api: ApiServer, tmp_path: Path) -> None:
+def test_the_first_turn_of_the_first_replica_makes_everything(
+    api: ApiServer, tmp_path: Path
+) -> None:
     replica = Replica(api, tmp_path / "a")
     pause = replica.turn()
     assert replica.leader and 9 < pause < 11
@@ -105,9 +124,16 @@ def test_three_replicas_started_together_fifty_times_agree(tmp_path: Path, led: 
         api = ApiServer()
         stop = threading.Event()
         gate = threading.Barrier(3)
-        replicas = [Replica(api, tmp_path / f"{number}{name}", identity="" if led else "everybody", poll=0.05) for name in "abc"]
+        replicas = [
+            Replica(
+                api, tmp_path / f"{number}{name}", identity="" if led else "everybody", poll=0.05
+            )
+            for name in "abc"
+        ]
 
-        def run(replica: Replica, gate: threading.Barrier = gate, stop: threading.Event = stop) -> None:
+        def run(
+            replica: Replica, gate: threading.Barrier = gate, stop: threading.Event = stop
+        ) -> None:
             gate.wait()
             replica.manager.run(stop)
 
@@ -128,13 +154,17 @@ def test_three_replicas_started_together_fifty_times_agree(tmp_path: Path, led: 
             for thread in threads:
                 thread.join()
             api.close()
-        assert len(signers(api)) == len(served(api)) == 1, f"round {number}: {[r.events for r in replicas]}"
+        assert len(signers(api)) == len(served(api)) == 1, (
+            f"round {number}: {[r.events for r in replicas]}"
+        )
         assert all(replica.files == api.data(TLS) for replica in replicas)
         (bundle,) = set(api.bundles())
         assert len(load_bundle(bundle)) == 1 and trusts(bundle, replicas[0].leaf)
         writes = [path for _, path, _ in api.history if path != LEASE]
         assert len(writes) == 3 + 3, f"three at the set-up, three by the replicas: {writes}"
-        assert not [event for replica in replicas for event in replica.events if "failed" in event[0]]
+        assert not [
+            event for replica in replicas for event in replica.events if "failed" in event[0]
+        ]
         judge_past(api)
         conflicts += api.conflicts
     assert conflicts, "they did race"
@@ -143,7 +173,9 @@ def test_three_replicas_started_together_fifty_times_agree(tmp_path: Path, led: 
 # Taking turns.
 
 
-def test_another_takes_over_half_a_minute_after_the_leader_fell_silent(started: list[Replica], clock: Clock) -> None:
+def test_another_takes_over_half_a_minute_after_the_leader_fell_silent(
+    started: list[Replica], clock: Clock
+) -> None:
     first, second, third = started
     let(started, clock, MINUTE)
     assert first.leader
@@ -154,7 +186,9 @@ def test_another_takes_over_half_a_minute_after_the_leader_fell_silent(started: 
     assert [second.leader, third.leader].count(True) == 1
 
 
-def test_a_leader_that_is_asked_to_stop_gives_the_turn_back(api: ApiServer, tmp_path: Path, clock: Clock) -> None:
+def test_a_leader_that_is_asked_to_stop_gives_the_turn_back(
+    api: ApiServer, tmp_path: Path, clock: Clock
+) -> None:
     first, second = Replica(api, tmp_path / "a", poll=0.01), Replica(api, tmp_path / "b")
     stop = threading.Event()
     thread = threading.Thread(target=first.manager.run, args=(stop,))
@@ -170,7 +204,9 @@ def test_a_leader_that_is_asked_to_stop_gives_the_turn_back(api: ApiServer, tmp_
     assert len(served(api)) == 1
 
 
-def test_the_lease_is_held_through_a_long_quiet_time(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_the_lease_is_held_through_a_long_quiet_time(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     let(started, clock, HOUR)
     assert [replica.leader for replica in started] == [True, False, False]
     assert [len(replica.told("lease_taken")) for replica in started] == [1, 0, 0]
@@ -179,12 +215,18 @@ def test_the_lease_is_held_through_a_long_quiet_time(api: ApiServer, started: li
 
 @pytest.mark.parametrize("too_late", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("dies_at", range(1, 13))
-def test_a_leader_killed_at_any_write_harms_nobody(api: ApiServer, tmp_path: Path, clock: Clock, dies_at: int, too_late: bool) -> None:
+def test_a_leader_killed_at_any_write_harms_nobody(
+    api: ApiServer, tmp_path: Path, clock: Clock, dies_at: int, too_late: bool
+) -> None:
     """First start, then a rotation of the authority to its end; the first leader dies around its n-th write, whatever that is."""
     policy = replace(POLICY, leaf_life=10 * DAY)
     replicas = [Replica(api, tmp_path / name, policy=policy) for name in "abc"]
     replicas[0].client.dies_at, replicas[0].client.too_late = dies_at, too_late
-    until(lambda: all(replica.files or not replica.alive for replica in replicas), replicas, passing(clock))
+    until(
+        lambda: all(replica.files or not replica.alive for replica in replicas),
+        replicas,
+        passing(clock),
+    )
     clock.now += MINUTE
     wish(api, renew_authority_before=clock.now)
     until(lambda: phase(api) == "retiring", replicas, passing(clock))
@@ -237,7 +279,13 @@ def test_who_loses_the_turn_in_the_middle_stops_writing(api: ApiServer, tmp_path
     def overtake(_method: str, path: str) -> None:
         if path == CA:
             api.put(path, {**api.objects[path]})
-            api.put(LEASE, {**api.objects[LEASE], "spec": {**api.objects[LEASE]["spec"], "holderIdentity": "another"}})
+            api.put(
+                LEASE,
+                {
+                    **api.objects[LEASE],
+                    "spec": {**api.objects[LEASE]["spec"], "holderIdentity": "another"},
+                },
+            )
 
     api.before_write = overtake
     replica = Replica(api, tmp_path / "a")
@@ -246,7 +294,9 @@ def test_who_loses_the_turn_in_the_middle_stops_writing(api: ApiServer, tmp_path
     assert api.requests.count(f"PUT {CA}") == 1
 
 
-def test_a_lease_that_can_not_be_given_back_is_told_and_ends_by_itself(api: ApiServer, tmp_path: Path) -> None:
+def test_a_lease_that_can_not_be_given_back_is_told_and_ends_by_itself(
+    api: ApiServer, tmp_path: Path
+) -> None:
     replica = Replica(api, tmp_path / "a", poll=0.01)
     stop = threading.Event()
     thread = threading.Thread(target=replica.manager.run, args=(stop,))
@@ -264,7 +314,9 @@ def test_a_lease_that_can_not_be_given_back_is_told_and_ends_by_itself(api: ApiS
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_replica_whose_clock_is_wrong_follows_and_does_not_lead(api: ApiServer, started: list[Replica], clock: Clock, sign: int) -> None:
+def test_a_replica_whose_clock_is_wrong_follows_and_does_not_lead(
+    api: ApiServer, started: list[Replica], clock: Clock, sign: int
+) -> None:
     first, second, _ = started
     for replica in (first, second):
         replica.offset = sign * (SKEW_LIMIT + MINUTE)
@@ -283,11 +335,18 @@ def test_a_new_authority_waits_its_time_though_the_clocks_differ_by_twenty_minut
 ) -> None:
     """One replica begins the wait and another ends it: counted by their own clocks it would be over at once, or late."""
     offsets = [-SKEW_LIMIT + SECOND, SKEW_LIMIT - SECOND]
-    replicas = [Replica(api, tmp_path / name, offset=offsets[(number + behind) % 2]) for number, name in enumerate("ab")]
+    replicas = [
+        Replica(api, tmp_path / name, offset=offsets[(number + behind) % 2])
+        for number, name in enumerate("ab")
+    ]
     until(lambda: all(replica.files for replica in replicas), replicas, passing(clock))
     clock.now += MINUTE
     wish(api, renew_authority_before=clock.now)
-    until(lambda: read_authorities(api.data(CA)).next_trusted_since is not None, replicas, passing(clock))
+    until(
+        lambda: read_authorities(api.data(CA)).next_trusted_since is not None,
+        replicas,
+        passing(clock),
+    )
     published = clock.now
     assert replicas[0].leader
     replicas[0].alive = False
@@ -302,7 +361,9 @@ def test_certificates_are_valid_by_the_api_servers_clock(api: ApiServer, tmp_pat
     assert replica.leaf.certificate.not_before == START - HOUR
 
 
-def test_a_wish_from_a_laptop_that_is_ahead_is_met_once(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_a_wish_from_a_laptop_that_is_ahead_is_met_once(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     wish(api, renew_leaf_before=clock.now + 5 * MINUTE)
     let(started, clock, 20 * MINUTE)
     assert len(served(api)) == 2
@@ -311,7 +372,9 @@ def test_a_wish_from_a_laptop_that_is_ahead_is_met_once(api: ApiServer, started:
 # What people and accidents do.
 
 
-def test_the_serving_secret_is_deleted(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_the_serving_secret_is_deleted(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     """We may not create it. Nobody stops serving; when it is there again it is filled."""
     before = started[0].files
     del api.objects[TLS]
@@ -329,9 +392,16 @@ def test_the_serving_secret_is_deleted(api: ApiServer, started: list[Replica], c
 
 @pytest.mark.parametrize("path", [TLS, CA])
 @pytest.mark.parametrize(
-    "content", [{}, {"tls.crt": b"", "signer.crt": b""}, {"tls.crt": b"x", "tls.key": b"y", "signer.crt": b"x", "state.json": b"["}]
+    "content",
+    [
+        {},
+        {"tls.crt": b"", "signer.crt": b""},
+        {"tls.crt": b"x", "tls.key": b"y", "signer.crt": b"x", "state.json": b"["},
+    ],
 )
-def test_a_secret_is_emptied_or_spoilt(api: ApiServer, started: list[Replica], clock: Clock, path: str, content: dict[str, bytes]) -> None:
+def test_a_secret_is_emptied_or_spoilt(
+    api: ApiServer, started: list[Replica], clock: Clock, path: str, content: dict[str, bytes]
+) -> None:
     before = started[0].files
     api.edit(path, content)
     for replica in started[1:]:
@@ -344,13 +414,19 @@ def test_a_secret_is_emptied_or_spoilt(api: ApiServer, started: list[Replica], c
     assert accepts(started[0].leaf, bundle, clock.now, "podgrace.system.svc")
 
 
-def test_both_secrets_are_emptied_at_once(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_both_secrets_are_emptied_at_once(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     """Replicas serve on; a new authority is trusted first, though nobody could say who is served."""
     before = started[0].files
     api.edit(CA, {})
     api.edit(TLS, {})
     let(started, clock, 10 * SECOND)
-    assert all(replica.files == before and trusts(bundle, replica.leaf) for replica in started for bundle in api.bundles())
+    assert all(
+        replica.files == before and trusts(bundle, replica.leaf)
+        for replica in started
+        for bundle in api.bundles()
+    )
     assert all(len(load_bundle(bundle)) == 2 for bundle in api.bundles())
     let(started, clock, MINUTE)
     assert all(replica.files == api.data(TLS) != before for replica in started)
@@ -358,7 +434,9 @@ def test_both_secrets_are_emptied_at_once(api: ApiServer, started: list[Replica]
     judge_past(api, trust_wait=10 * SECOND)
 
 
-def test_a_key_of_another_pair_in_the_serving_secret(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_a_key_of_another_pair_in_the_serving_secret(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     stranger = Authority.create(now=START).issue("podgrace.system.svc", now=START)
     before = started[1].files
     api.edit(TLS, {**api.data(TLS), store.KEY_FILE: stranger.key_pem})
@@ -369,19 +447,27 @@ def test_a_key_of_another_pair_in_the_serving_secret(api: ApiServer, started: li
     assert started[1].files == api.data(TLS) != before
 
 
-def test_a_leaf_that_its_own_bundle_does_not_vouch_for_is_not_served(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_a_leaf_that_its_own_bundle_does_not_vouch_for_is_not_served(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     """Two Secrets were mixed by hand: the pair fits, and no client would accept it."""
     stranger = Authority.create(now=START).issue("podgrace.system.svc", now=START)
     before = started[1].files
-    api.edit(TLS, {**api.data(TLS), store.CERT_FILE: stranger.cert_pem, store.KEY_FILE: stranger.key_pem})
+    api.edit(
+        TLS, {**api.data(TLS), store.CERT_FILE: stranger.cert_pem, store.KEY_FILE: stranger.key_pem}
+    )
     started[1].turn()
     assert started[1].files == before
     let(started, clock, MINUTE)
     assert all(trusts(api.bundles()[0], replica.leaf) for replica in started)
 
 
-@pytest.mark.parametrize("bundle", [b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
-def test_a_ca_bundle_is_blanked_or_spoilt(api: ApiServer, started: list[Replica], clock: Clock, bundle: bytes) -> None:
+@pytest.mark.parametrize(
+    "bundle", [b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_ca_bundle_is_blanked_or_spoilt(
+    api: ApiServer, started: list[Replica], clock: Clock, bundle: bytes
+) -> None:
     right = api.bundles()[0]
     api.edit_bundle(1, bundle)
     started[0].turn()
@@ -390,7 +476,9 @@ def test_a_ca_bundle_is_blanked_or_spoilt(api: ApiServer, started: list[Replica]
     assert clock.now < START + MINUTE
 
 
-def test_a_person_publishes_a_bundle_of_their_own(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_a_person_publishes_a_bundle_of_their_own(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     """Theirs is kept for a day beside ours: something may be serving with it."""
     ours, theirs = api.bundles()[0], Authority.create(now=START).cert_pem
     for number in (0, 1):
@@ -404,7 +492,9 @@ def test_a_person_publishes_a_bundle_of_their_own(api: ApiServer, started: list[
     assert len(served(api)) == 1
 
 
-def test_the_configuration_is_deleted_and_comes_back_empty(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_the_configuration_is_deleted_and_comes_back_empty(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     right, config = api.bundles()[0], api.objects.pop(CONFIG)
     let(started, clock, 5 * MINUTE)
     assert started[0].told("configuration_missing") and not started[0].told("rotation_failed")
@@ -418,7 +508,9 @@ def test_the_configuration_is_deleted_and_comes_back_empty(api: ApiServer, start
     assert len(started[0].told("configuration_missing")) == 2, "told again when it happens again"
 
 
-def test_a_stolen_key_is_distrusted_at_once(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_a_stolen_key_is_distrusted_at_once(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     """The procedure of docs/certificates.md, with the replicas looking between any two steps."""
     old = api.bundles()[0]
     for path in (CA, TLS):
@@ -433,12 +525,19 @@ def test_a_stolen_key_is_distrusted_at_once(api: ApiServer, started: list[Replic
         let(started, clock, 5 * MINUTE)
     (bundle,) = set(api.bundles())
     assert len(load_bundle(bundle)) == 1 and bundle != old
-    assert all(accepts(replica.leaf, bundle, clock.now, "podgrace.system.svc") for replica in started)
+    assert all(
+        accepts(replica.leaf, bundle, clock.now, "podgrace.system.svc") for replica in started
+    )
 
 
-def test_an_entry_is_added_by_an_upgrade(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_an_entry_is_added_by_an_upgrade(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     config = {**api.objects[CONFIG]}
-    config["webhooks"] = [*config["webhooks"], {"name": "c.podgrace.io", "clientConfig": {"service": {"name": "podgrace"}}}]
+    config["webhooks"] = [
+        *config["webhooks"],
+        {"name": "c.podgrace.io", "clientConfig": {"service": {"name": "podgrace"}}},
+    ]
     api.put(CONFIG, config)
     let(started, clock, MINUTE)
     assert len(api.bundles()) == 3 and len(set(api.bundles())) == 1
@@ -447,7 +546,9 @@ def test_an_entry_is_added_by_an_upgrade(api: ApiServer, started: list[Replica],
 # The API out of order.
 
 
-def test_the_api_is_down_for_fifty_days(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_the_api_is_down_for_fifty_days(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     """A leaf that is valid is served on. Looks become rare, and when the API is back all is made good at once."""
     before = started[0].files
     api.close()
@@ -498,27 +599,37 @@ def test_a_renewal_that_fails_harms_no_leaf_that_is_valid(
     judge_past(api)
 
 
-def test_a_bundle_that_can_not_be_published_does_not_stop_the_leaf(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_a_bundle_that_can_not_be_published_does_not_stop_the_leaf(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     api.refused[f"PATCH {CONFIG}"] = 403
     wish(api, renew_authority_before=clock.now)
     clock.now += 41 * DAY
     let(started, clock, 10 * MINUTE)
-    assert phase(api) == "trusting" and len(signers(api)) == 1, "the next authority signs nothing before it is trusted"
+    assert phase(api) == "trusting" and len(signers(api)) == 1, (
+        "the next authority signs nothing before it is trusted"
+    )
     assert len(served(api)) == 2, "and the leaf was renewed by the present one"
     judge_past(api)
 
 
-def test_files_that_can_not_be_written_do_not_stop_the_cluster(api: ApiServer, tmp_path: Path) -> None:
+def test_files_that_can_not_be_written_do_not_stop_the_cluster(
+    api: ApiServer, tmp_path: Path
+) -> None:
     (tmp_path / "a").write_text("in the way")
     replica = Replica(api, tmp_path / "a")
     replica.turn()
-    assert api.data(TLS) and "can't write certificates to" in str(replica.told("rotation_failed") or replica.told("files_failed"))
+    assert api.data(TLS) and "can't write certificates to" in str(
+        replica.told("rotation_failed") or replica.told("files_failed")
+    )
     (tmp_path / "a").unlink()
     replica.turn()
     assert replica.files == api.data(TLS)
 
 
-def test_while_nobody_serves_looks_are_frequent_and_then_rarer(api: ApiServer, tmp_path: Path) -> None:
+def test_while_nobody_serves_looks_are_frequent_and_then_rarer(
+    api: ApiServer, tmp_path: Path
+) -> None:
     for path in (CA, TLS, LEASE, CONFIG):
         api.refused[f"GET {path}"] = 503
     replica = Replica(api, tmp_path / "a")
@@ -526,11 +637,15 @@ def test_while_nobody_serves_looks_are_frequent_and_then_rarer(api: ApiServer, t
     assert pauses[:5] == [1.0] * 5 and pauses[-1] == SLOWEST
 
 
-def test_our_own_mistake_is_told_and_the_loop_goes_on(api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_mistake_is_told_and_the_loop_goes_on(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replica = Replica(api, tmp_path / "a")
     monkeypatch.setattr(records, "read_authorities", lambda _: 1 / 0)
     replica.turn()
-    assert replica.told("rotation_failed") == [{"error": "ZeroDivisionError: division by zero", "bug": True}]
+    assert replica.told("rotation_failed") == [
+        {"error": "ZeroDivisionError: division by zero", "bug": True}
+    ]
     monkeypatch.undo()
     replica.turn()
     assert replica.files == api.data(TLS)
@@ -549,17 +664,23 @@ def test_a_newer_format_is_left_alone(api: ApiServer, started: list[Replica], cl
 # The figures.
 
 
-def test_who_stops_leading_stops_showing_authorities(api: ApiServer, started: list[Replica], clock: Clock) -> None:
+def test_who_stops_leading_stops_showing_authorities(
+    api: ApiServer, started: list[Replica], clock: Clock
+) -> None:
     """Else a former leader would alarm for ever about an authority that was replaced meanwhile."""
     first = started[0]
     assert set(first.manager.figures.expiries) == {"leaf", "authority"}
     api.objects[LEASE]["spec"]["holderIdentity"] = "somebody"
     clock.now += SECOND
     first.turn()
-    assert set(first.manager.figures.expiries) == {"leaf"} and first.manager.figures.phase == "unknown"
+    assert (
+        set(first.manager.figures.expiries) == {"leaf"} and first.manager.figures.phase == "unknown"
+    )
 
 
-def test_an_expired_leaf_is_shown_though_it_is_not_written(api: ApiServer, started: list[Replica], tmp_path: Path, clock: Clock) -> None:
+def test_an_expired_leaf_is_shown_though_it_is_not_written(
+    api: ApiServer, started: list[Replica], tmp_path: Path, clock: Clock
+) -> None:
     end = started[0].leaf.certificate.not_after
     clock.now = end + DAY
     api.refused[f"PUT {TLS}"] = 403
@@ -580,14 +701,34 @@ def test_no_key_is_ever_told(api: ApiServer, started: list[Replica], clock: Cloc
 
 
 def test_every_event_is_in_the_document() -> None:
-    source = "".join((Path(manager.__file__).parent / name).read_text() for name in ("manager.py", "cli.py"))
-    told = set(re.findall(r'_report\(\s*"([a-z_]+)"', source)) | set(re.findall(r'_tell\([^,\n]+, "([a-z_]+)"', source))
-    told |= {"authorities_written", "bundle_written", "serving_written", "files_failed", "rotation_failed"}
+    source = "".join(
+        (Path(manager.__file__).parent / name).read_text() for name in ("manager.py", "cli.py")
+    )
+    told = set(re.findall(r'_report\(\s*"([a-z_]+)"', source)) | set(
+        re.findall(r'_tell\([^,\n]+, "([a-z_]+)"', source)
+    )
+    told |= {
+        "authorities_written",
+        "bundle_written",
+        "serving_written",
+        "files_failed",
+        "rotation_failed",
+    }
     document = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text()
     assert len(told) > 12
     assert [name for name in sorted(told) if f"`{name}`" not in document] == []
 
 
 def test_the_clients_writes_are_counted(started: list[Replica]) -> None:
-    assert started[0].manager.figures.writes == {"authorities": 1, "bundle": 1, "serving": 1, "files": 1}
-    assert started[1].manager.figures.writes == {"authorities": 0, "bundle": 0, "serving": 0, "files": 1}
+    assert started[0].manager.figures.writes == {
+        "authorities": 1,
+        "bundle": 1,
+        "serving": 1,
+        "files": 1,
+    }
+    assert started[1].manager.figures.writes == {
+        "authorities": 0,
+        "bundle": 0,
+        "serving": 0,
+        "files": 1,
+    }

@@ -19,7 +19,13 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def figures() -> Figures:
-    return Figures(leader=True, phase="steady", succeeded_at=NOW, failures=2, expiries={"leaf": NOW, "authority": NOW})
+    return Figures(
+        leader=True,
+        phase="steady",
+        succeeded_at=NOW,
+        failures=2,
+        expiries={"leaf": NOW, "authority": NOW},
+    )
 
 
 @pytest.fixture
@@ -42,11 +48,17 @@ def test_prometheus_parses_it(url: str, figures: Figures) -> None:
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         found = samples(answer.read().decode())
-    assert found["podgrace_certs_not_after_timestamp_seconds", (("kind", "leaf"),)] == NOW.timestamp()
+    assert (
+        found["podgrace_certs_not_after_timestamp_seconds", (("kind", "leaf"),)] == NOW.timestamp()
+    )
     assert found["podgrace_certs_last_success_timestamp_seconds", ()] == NOW.timestamp()
     assert found["podgrace_certs_failures_total", ()] == figures.failures
     assert found["podgrace_certs_leader", ()] == 1
-    phases = {labels[0][1]: value for (name, labels), value in found.items() if name == "podgrace_certs_phase"}
+    phases = {
+        labels[0][1]: value
+        for (name, labels), value in found.items()
+        if name == "podgrace_certs_phase"
+    }
     assert phases == {"missing": 0, "steady": 1, "trusting": 0, "retiring": 0}
     assert {name for name, _ in found} >= {"podgrace_certs_writes_total"}
 
@@ -91,7 +103,12 @@ def test_every_address_means_ipv6_too() -> None:
     server = metrics.listen(Figures(), "", 0)
     try:
         for host in ("127.0.0.1", "[::1]"):
-            assert urllib.request.urlopen(f"http://{host}:{server.server_address[1]}/healthz", timeout=10).read() == b"ok\n"
+            assert (
+                urllib.request.urlopen(
+                    f"http://{host}:{server.server_address[1]}/healthz", timeout=10
+                ).read()
+                == b"ok\n"
+            )
     finally:
         server.shutdown()
         server.server_close()

@@ -17,7 +17,9 @@ LEAF = ONE.issue("localhost", now=NOW)
 
 def test_everything_comes_back_as_it_was() -> None:
     assert records.read_authorities(records.write_authorities(FULL)) == FULL
-    assert records.read_serving(records.write_serving(Serving(LEAF, ONE.cert_pem))) == Serving(LEAF, ONE.cert_pem)
+    assert records.read_serving(records.write_serving(Serving(LEAF, ONE.cert_pem))) == Serving(
+        LEAF, ONE.cert_pem
+    )
 
 
 def test_an_empty_secret_is_an_empty_record() -> None:
@@ -27,10 +29,26 @@ def test_an_empty_secret_is_an_empty_record() -> None:
 
 
 def test_the_keys_are_the_documented_ones() -> None:
-    assert set(records.write_authorities(FULL)) == {"signer.crt", "signer.key", "next.crt", "next.key", "state.json"}
-    assert set(records.write_serving(Serving(LEAF, b""))) == {store.CERT_FILE, store.KEY_FILE, store.CA_FILE}
+    assert set(records.write_authorities(FULL)) == {
+        "signer.crt",
+        "signer.key",
+        "next.crt",
+        "next.key",
+        "state.json",
+    }
+    assert set(records.write_serving(Serving(LEAF, b""))) == {
+        store.CERT_FILE,
+        store.KEY_FILE,
+        store.CA_FILE,
+    }
     state = json.loads(records.write_authorities(FULL)["state.json"])
-    assert set(state) == {"version", "nextTrustedSince", "renewLeafBefore", "renewAuthorityBefore", "retired"}
+    assert set(state) == {
+        "version",
+        "nextTrustedSince",
+        "renewLeafBefore",
+        "renewAuthorityBefore",
+        "retired",
+    }
 
 
 def test_the_serving_secret_never_holds_the_authoritys_key() -> None:
@@ -82,7 +100,12 @@ def test_a_garbled_state_never_raises(state: bytes) -> None:
 def test_one_spoilt_entry_of_retired_does_not_take_the_others_with_it() -> None:
     data = records.write_authorities(FULL)
     state = json.loads(data["state.json"])
-    state["retired"] = [None, {"certificate": "x", "until": "2026-01-01"}, *state["retired"], {"certificate": ONE.cert_pem.decode()}]
+    state["retired"] = [
+        None,
+        {"certificate": "x", "until": "2026-01-01"},
+        *state["retired"],
+        {"certificate": ONE.cert_pem.decode()},
+    ]
     found = records.read_authorities({**data, "state.json": json.dumps(state).encode()})
     assert found.retired == FULL.retired
     assert len(found.problems) == 3, found.problems
@@ -95,7 +118,9 @@ def test_a_time_without_zone_is_utc() -> None:
 
 def test_a_newer_format_is_refused_rather_than_lost() -> None:
     with pytest.raises(BadMaterial, match="version 2; this program knows 1"):
-        records.read_authorities({**records.write_authorities(FULL), "state.json": b'{"version": 2}'})
+        records.read_authorities(
+            {**records.write_authorities(FULL), "state.json": b'{"version": 2}'}
+        )
 
 
 def test_a_spoilt_leaf_is_none_and_told() -> None:

@@ -10,7 +10,16 @@ from certs import Authority, Leaf, records, rotation
 from certs.authority import dump_bundle, load_bundle, service_names
 from certs.errors import BadMaterial
 from certs.records import Authorities, Serving
-from certs.rotation import Action, Policy, Publish, SaveAuthorities, SaveServing, World, decide, phase
+from certs.rotation import (
+    Action,
+    Policy,
+    Publish,
+    SaveAuthorities,
+    SaveServing,
+    World,
+    decide,
+    phase,
+)
 from tests.certs.judges import accepts
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -41,7 +50,10 @@ class Cluster:
             self.world = replace(self.world, published=(action.bundle,) * len(self.world.published))
             self.published.append((self.now, (action.bundle,)))
         elif isinstance(action, SaveServing):
-            before, serving = self.world.serving.leaf, records.read_serving(records.write_serving(action.serving))
+            before, serving = (
+                self.world.serving.leaf,
+                records.read_serving(records.write_serving(action.serving)),
+            )
             assert serving.leaf
             if before and before.certificate.not_after > self.now:
                 self.lagging_api_server_accepts(serving.leaf)
@@ -69,11 +81,19 @@ class Cluster:
         """Check that every leaf that lives is trusted: a replica that was cut off at any time serves its own to the end."""
         self.leaves = [leaf for leaf in self.leaves if leaf.certificate.not_after > self.now]
         for leaf in (leaf for leaf in self.leaves if leaf.certificate.valid(self.now)):
-            issuers = [item for item in load_bundle(self.bundle) if leaf.certificate.signed_by(item) and item.valid(self.now)]
-            assert issuers, f"at {self.now} nobody trusts a leaf that lives to {leaf.certificate.not_after}: {self.log}"
+            issuers = [
+                item
+                for item in load_bundle(self.bundle)
+                if leaf.certificate.signed_by(item) and item.valid(self.now)
+            ]
+            assert issuers, (
+                f"at {self.now} nobody trusts a leaf that lives to {leaf.certificate.not_after}: {self.log}"
+            )
 
     def lagging_api_server_accepts(self, leaf: Leaf) -> None:
-        seen = [bundles for at, bundles in self.published if at <= self.now - self.policy.trust_wait]
+        seen = [
+            bundles for at, bundles in self.published if at <= self.now - self.policy.trust_wait
+        ]
         late = [bundles for at, bundles in self.published if at > self.now - self.policy.trust_wait]
         for bundles in [*seen[-1:], *late]:
             assert all(accepts(leaf, bundle, self.now) for bundle in bundles)
@@ -119,9 +139,18 @@ def rotating(cluster: Cluster) -> Iterator[str]:
 def test_first_start_trusts_before_it_serves() -> None:
     cluster = Cluster()
     cluster.settle()
-    assert [line.partition(":")[0] for line in cluster.log] == ["SaveAuthorities", "Publish", "SaveServing"]
+    assert [line.partition(":")[0] for line in cluster.log] == [
+        "SaveAuthorities",
+        "Publish",
+        "SaveServing",
+    ]
     assert accepts(cluster.leaf, cluster.bundle, cluster.now)
-    assert cluster.leaf.certificate.names == {"podgrace", "podgrace.system", "podgrace.system.svc", "podgrace.system.svc.cluster.local"}
+    assert cluster.leaf.certificate.names == {
+        "podgrace",
+        "podgrace.system",
+        "podgrace.system.svc",
+        "podgrace.system.svc.cluster.local",
+    }
     assert cluster.step() is None
 
 
@@ -148,7 +177,9 @@ def test_twelve_years_pass_and_no_handshake_fails() -> None:
             verified = cluster.leaf
             assert accepts(verified, cluster.bundle, cluster.now)
         assert cluster.leaf.certificate.not_after - cluster.now > 15 * DAY
-    assert len({s.certificate.fingerprint for s in signers if s}) == 4, "rotated after 40 months, three times in 12 years"
+    assert len({s.certificate.fingerprint for s in signers if s}) == 4, (
+        "rotated after 40 months, three times in 12 years"
+    )
     assert phases == {"steady", "trusting", "retiring"}
     assert sum("third of its life" in line for line in cluster.log) > 90
 
@@ -158,7 +189,9 @@ def test_leaves_of_both_authorities_are_accepted_throughout(cluster: Cluster) ->
     both = [cluster.bundle for line in rotating(cluster) if line.startswith("Publish")]
     new_leaf = cluster.leaf
     assert not accepts(new_leaf, old_bundle, START), "the authority did change"
-    assert [len(load_bundle(bundle)) for bundle in both] == [2, 2, 1], "next beside signer; signer beside retired; alone"
+    assert [len(load_bundle(bundle)) for bundle in both] == [2, 2, 1], (
+        "next beside signer; signer beside retired; alone"
+    )
     for bundle in both[:2]:
         assert accepts(old_leaf, bundle, START)
     later = new_leaf.certificate.not_before + DAY
@@ -168,7 +201,10 @@ def test_leaves_of_both_authorities_are_accepted_throughout(cluster: Cluster) ->
 
 
 def test_the_next_authority_signs_only_after_the_wait(cluster: Cluster) -> None:
-    cluster.world = replace(cluster.world, authorities=replace(cluster.world.authorities, renew_authority_before=cluster.now))
+    cluster.world = replace(
+        cluster.world,
+        authorities=replace(cluster.world.authorities, renew_authority_before=cluster.now),
+    )
     cluster.settle()
     before = cluster.leaf
     cluster.wait(POLICY.trust_wait - timedelta(seconds=1))
@@ -179,7 +215,10 @@ def test_the_next_authority_signs_only_after_the_wait(cluster: Cluster) -> None:
 
 def test_a_reverted_bundle_starts_the_wait_again(cluster: Cluster) -> None:
     old = cluster.bundle
-    cluster.world = replace(cluster.world, authorities=replace(cluster.world.authorities, renew_authority_before=cluster.now))
+    cluster.world = replace(
+        cluster.world,
+        authorities=replace(cluster.world.authorities, renew_authority_before=cluster.now),
+    )
     cluster.settle()
     cluster.now += POLICY.trust_wait
     cluster.world = replace(cluster.world, published=(cluster.bundle, old))
@@ -192,7 +231,9 @@ def test_a_reverted_bundle_starts_the_wait_again(cluster: Cluster) -> None:
 def test_a_wish_for_a_new_leaf_is_met_once(cluster: Cluster) -> None:
     before, bundle = cluster.leaf, cluster.bundle
     cluster.now += MINUTE
-    cluster.world = replace(cluster.world, authorities=replace(cluster.world.authorities, renew_leaf_before=cluster.now))
+    cluster.world = replace(
+        cluster.world, authorities=replace(cluster.world.authorities, renew_leaf_before=cluster.now)
+    )
     cluster.settle()
     assert cluster.leaf != before and cluster.bundle == bundle
     after = cluster.leaf
@@ -235,7 +276,9 @@ def test_a_lost_ca_secret_costs_no_handshake(cluster: Cluster) -> None:
 
 def test_a_damaged_key_is_as_good_as_lost(cluster: Cluster) -> None:
     data = records.write_authorities(cluster.world.authorities)
-    cluster.world = replace(cluster.world, authorities=records.read_authorities({**data, "signer.key": b"?"}))
+    cluster.world = replace(
+        cluster.world, authorities=records.read_authorities({**data, "signer.key": b"?"})
+    )
     assert cluster.world.authorities.problems
     cluster.settle()
     cluster.wait(POLICY.trust_wait)
@@ -246,7 +289,9 @@ def test_everything_lost_but_the_configuration_starts_anew(cluster: Cluster) -> 
     old = cluster.bundle
     cluster.world = World(Authorities(), Serving(), cluster.world.published)
     cluster.settle()
-    assert cluster.phase == "trusting" and cluster.world.serving.leaf is None, "those others are not cut off: trust first"
+    assert cluster.phase == "trusting" and cluster.world.serving.leaf is None, (
+        "those others are not cut off: trust first"
+    )
     cluster.wait(rotation.HURRY)
     assert accepts(cluster.leaf, cluster.bundle, cluster.now)
     assert old in cluster.bundle, "other replicas may still serve with it"
@@ -254,7 +299,9 @@ def test_everything_lost_but_the_configuration_starts_anew(cluster: Cluster) -> 
 
 def test_a_strangers_authority_is_kept_for_a_day(cluster: Cluster) -> None:
     stranger = Authority.create(now=START)
-    cluster.world = replace(cluster.world, published=(cluster.bundle + stranger.cert_pem, cluster.bundle))
+    cluster.world = replace(
+        cluster.world, published=(cluster.bundle + stranger.cert_pem, cluster.bundle)
+    )
     cluster.settle()
     assert stranger.cert_pem in cluster.bundle
     cluster.wait(timedelta(hours=23))
@@ -266,7 +313,9 @@ def test_a_strangers_authority_is_kept_for_a_day(cluster: Cluster) -> None:
 
 def test_strangers_can_not_fill_the_secret(cluster: Cluster) -> None:
     crowd = [Authority.create(now=START).certificate for _ in range(40)]
-    cluster.world = replace(cluster.world, published=(cluster.bundle + dump_bundle(crowd), cluster.bundle))
+    cluster.world = replace(
+        cluster.world, published=(cluster.bundle + dump_bundle(crowd), cluster.bundle)
+    )
     cluster.settle()
     assert len(load_bundle(cluster.bundle)) == 1 + rotation.RETIRED_LIMIT
 
@@ -291,7 +340,9 @@ def test_a_clock_that_went_back_makes_no_new_keys(cluster: Cluster) -> None:
     assert cluster.world == world
 
 
-def test_a_leaf_is_renewed_though_the_configuration_can_not_be_read_or_written(cluster: Cluster) -> None:
+def test_a_leaf_is_renewed_though_the_configuration_can_not_be_read_or_written(
+    cluster: Cluster,
+) -> None:
     before = cluster.leaf
     now = cluster.now + 45 * DAY
     unreadable = replace(cluster.world, published=None)
@@ -308,7 +359,13 @@ def test_a_newer_format_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b"nonsense", b'{"retired": [1, {}, {"certificate": "x", "until": 3}], "nextTrustedSince": "noon"}']
+    "text",
+    [
+        b"",
+        b"[]",
+        b"nonsense",
+        b'{"retired": [1, {}, {"certificate": "x", "until": 3}], "nextTrustedSince": "noon"}',
+    ],
 )
 def test_a_damaged_state_is_named_and_passed_over(text: bytes) -> None:
     found = records.read_authorities({records.STATE: text})

@@ -208,7 +208,11 @@ def test_a_crash_in_the_middle_leaves_the_old_or_the_new(tmp_path: Path, call: i
     before = (tmp_path / "..data").resolve()
     assert store.write(tmp_path, numbered(2)) is True
     assert store.read(tmp_path) == numbered(2)
-    assert {path.name for path in tmp_path.glob("..*")} == {"..data", before.name, (tmp_path / "..data").resolve().name}
+    assert {path.name for path in tmp_path.glob("..*")} == {
+        "..data",
+        before.name,
+        (tmp_path / "..data").resolve().name,
+    }
 
 
 def test_a_directory_that_can_not_be_written_is_named(tmp_path: Path) -> None:
@@ -231,8 +235,16 @@ try:
 except StoreError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout.startswith(f"can't write certificates to {tmp_path}: Permission denied ("), done.stdout + done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout.startswith(f"can't write certificates to {tmp_path}: Permission denied ("), (
+        done.stdout + done.stderr
+    )
     assert store.read(tmp_path) == numbered(0)
 
 

@@ -30,8 +30,14 @@ def api(clock: Clock, tmp_path: Path) -> Iterator[ApiServer]:
     server.close()
 
 
-def lines(api: ApiServer, names: survey.Names = NAMES, *, ours: Callable[[], datetime] | None = None) -> list[survey.Line]:
-    seen = survey.look(Client(Server.of(api.url, None, None), NAMESPACE, clock=ours or api.clock), names, ours or api.clock)
+def lines(
+    api: ApiServer, names: survey.Names = NAMES, *, ours: Callable[[], datetime] | None = None
+) -> list[survey.Line]:
+    seen = survey.look(
+        Client(Server.of(api.url, None, None), NAMESPACE, clock=ours or api.clock),
+        names,
+        ours or api.clock,
+    )
     return survey.judge(seen, within=7 * DAY, covered=["podgrace.system.svc"])
 
 
@@ -70,7 +76,9 @@ def test_a_cluster_that_waits_for_its_first_replica(clock: Clock) -> None:
 
 @pytest.mark.parametrize("path", [CA, TLS, CONFIG, LEASE])
 @pytest.mark.parametrize("status", [403, 404, 500])
-def test_one_object_that_can_not_be_read_hides_no_other(api: ApiServer, path: str, status: int) -> None:
+def test_one_object_that_can_not_be_read_hides_no_other(
+    api: ApiServer, path: str, status: int
+) -> None:
     api.refused[f"GET {path}"] = status
     found = wrong(api)
     assert len(found) == 1 and found[0][0] == "error" and f"{path}: {status}" in found[0][2]
@@ -82,7 +90,10 @@ def test_one_object_that_can_not_be_read_hides_no_other(api: ApiServer, path: st
     [
         (b"", "b.podgrace.io: caBundle holds no certificate (0 bytes)"),
         (b"x", "b.podgrace.io: caBundle holds no certificate (1 bytes)"),
-        (Authority.create(now=START).cert_pem, "b.podgrace.io: caBundle (1 certificates) does not trust the serving certificate"),
+        (
+            Authority.create(now=START).cert_pem,
+            "b.podgrace.io: caBundle (1 certificates) does not trust the serving certificate",
+        ),
     ],
     ids=["blank", "garbage", "a stranger's"],
 )
@@ -96,11 +107,18 @@ def test_no_entry_at_all(api: ApiServer) -> None:
     assert "has no entry" in wrong(api)[0][2]
 
 
-def test_the_leaf_and_then_the_authority_run_out_because_nobody_renews(api: ApiServer, clock: Clock) -> None:
+def test_the_leaf_and_then_the_authority_run_out_because_nobody_renews(
+    api: ApiServer, clock: Clock
+) -> None:
     clock.now += 41 * DAY
     found = wrong(api)
-    assert [(level, about) for level, about, _ in found] == [("warning", "Secret tls"), ("warning", "Lease turn")]
-    assert "should have been renewed at 2026-04-10" in found[0][2] and "nobody renews" in found[1][2]
+    assert [(level, about) for level, about, _ in found] == [
+        ("warning", "Secret tls"),
+        ("warning", "Lease turn"),
+    ]
+    assert (
+        "should have been renewed at 2026-04-10" in found[0][2] and "nobody renews" in found[1][2]
+    )
     clock.now += 14 * DAY
     assert "expires at 2026-04-30" in wrong(api)[0][2]
     clock.now += 6 * DAY
@@ -119,13 +137,17 @@ def test_a_spoilt_authority_is_told(api: ApiServer) -> None:
     ]
 
 
-def test_a_rotation_on_its_way_is_told_and_is_nothing_wrong(api: ApiServer, clock: Clock, tmp_path: Path) -> None:
+def test_a_rotation_on_its_way_is_told_and_is_nothing_wrong(
+    api: ApiServer, clock: Clock, tmp_path: Path
+) -> None:
     replica = Replica(api, tmp_path / "a")
     clock.now += MINUTE
     wish(api, renew_authority_before=clock.now)
     replica.turn()
     assert wrong(api) == []
-    assert any("the next authority is made, and published since" in line.text for line in lines(api))
+    assert any(
+        "the next authority is made, and published since" in line.text for line in lines(api)
+    )
     clock.now += timedelta(hours=2)
     assert any("has been waiting since" in text for _, _, text in wrong(api))
     replica.turn()
@@ -135,13 +157,19 @@ def test_a_rotation_on_its_way_is_told_and_is_nothing_wrong(api: ApiServer, cloc
 
 def test_clocks_that_differ_are_told(api: ApiServer) -> None:
     found = lines(api, ours=lambda: START - timedelta(hours=3))
-    assert (found[0].level, found[0].about) == ("warning", "clock") and "10800 s apart" in found[0].text
-    assert [line.level for line in found[1:]] == ["ok"] * 6, "the rest is judged by the API server's"
+    assert (found[0].level, found[0].about) == ("warning", "clock") and "10800 s apart" in found[
+        0
+    ].text
+    assert [line.level for line in found[1:]] == ["ok"] * 6, (
+        "the rest is judged by the API server's"
+    )
 
 
 def test_a_lease_with_nonsense_in_it(api: ApiServer) -> None:
     api.objects[LEASE]["spec"] = {"holderIdentity": "a", "renewTime": "noon"}
-    assert wrong(api) == [("warning", "Lease turn", "nobody holds it: no replica renews certificates")]
+    assert wrong(api) == [
+        ("warning", "Lease turn", "nobody holds it: no replica renews certificates")
+    ]
 
 
 def test_no_api_at_all(api: ApiServer) -> None:

@@ -61,11 +61,19 @@ def template(
 ) -> subprocess.CompletedProcess[str]:
     """Render, or be refused. A value in *sets* is JSON."""
     arguments = [argument for file in files for argument in ("--values", str(file))]
-    arguments += [argument for path, value in (sets or {}).items() for argument in ("--set-json", f"{path}={value}")]
-    return run("template", name, str(CHART), "--namespace", namespace, *arguments, *options, helm=helm)
+    arguments += [
+        argument
+        for path, value in (sets or {}).items()
+        for argument in ("--set-json", f"{path}={value}")
+    ]
+    return run(
+        "template", name, str(CHART), "--namespace", namespace, *arguments, *options, helm=helm
+    )
 
 
-def refusal(*files: Path, sets: Mapping[str, str] | None = None, options: tuple[str, ...] = ()) -> str:
+def refusal(
+    *files: Path, sets: Mapping[str, str] | None = None, options: tuple[str, ...] = ()
+) -> str:
     """Render what must be refused; returns the message."""
     done = template(*files, sets=sets, options=options)
     assert done.returncode != 0, "helm accepted it"
@@ -89,7 +97,9 @@ class Objects:
 
     def one(self, kind: str, name: str | None = None) -> Object:
         """Give the only one of a kind, or of a kind and a name."""
-        (found,) = [item for item in self.of(kind) if name is None or item["metadata"]["name"] == name]
+        (found,) = [
+            item for item in self.of(kind) if name is None or item["metadata"]["name"] == name
+        ]
         return found
 
     def hooks(self) -> list[Object]:
@@ -117,7 +127,11 @@ def hook(item: Object) -> bool:
 
 
 def objects(
-    *files: Path, sets: Mapping[str, str] | None = None, options: tuple[str, ...] = (), name: str = "podgrace", namespace: str = NAMESPACE
+    *files: Path,
+    sets: Mapping[str, str] | None = None,
+    options: tuple[str, ...] = (),
+    name: str = "podgrace",
+    namespace: str = NAMESPACE,
 ) -> Objects:
     """Render and parse."""
     return Objects(text(*files, sets=sets, options=options, name=name, namespace=namespace))

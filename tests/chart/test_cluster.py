@@ -28,7 +28,14 @@ pytestmark = [
 def kubectl(*arguments: str, given: object = None) -> subprocess.CompletedProcess[str]:
     """Run kubectl; what is given is its input, as JSON."""
     told = None if given is None else json.dumps(given)
-    return subprocess.run([need("kubectl"), *arguments], input=told, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        [need("kubectl"), *arguments],
+        input=told,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def done(process: subprocess.CompletedProcess[str]) -> str:
@@ -59,17 +66,32 @@ def namespace() -> Iterator[str]:
 def test_the_api_server_accepts_it(file: Path, namespace: str) -> None:
     """With strict validation: a misspelt field is an error. Kinds of operators that are not installed are left out."""
     version = json.loads(done(kubectl("version", "-o", "json")))["serverVersion"]["gitVersion"]
-    if file == ci("policy") and "mutatingadmissionpolicies" not in done(kubectl("api-resources", "-o", "name")):
+    if file == ci("policy") and "mutatingadmissionpolicies" not in done(
+        kubectl("api-resources", "-o", "name")
+    ):
         pytest.skip(f"{version} has no MutatingAdmissionPolicy")
-    known = {line.split()[-1] for line in done(kubectl("api-resources", "--no-headers")).splitlines()}
-    rendered = objects(file, sets={"namespaceOverride": f'"{namespace}"'}, options=("--kube-version", version))
-    items = [item for item in rendered.all if item["kind"] in known and item not in rendered.hooks()]
+    known = {
+        line.split()[-1] for line in done(kubectl("api-resources", "--no-headers")).splitlines()
+    }
+    rendered = objects(
+        file, sets={"namespaceOverride": f'"{namespace}"'}, options=("--kube-version", version)
+    )
+    items = [
+        item for item in rendered.all if item["kind"] in known and item not in rendered.hooks()
+    ]
     wanted = "MutatingAdmissionPolicy" if file == ci("policy") else "MutatingWebhookConfiguration"
     assert wanted in {item["kind"] for item in items}
     for item in items:
         if "namespace" in item["metadata"]:
             item["metadata"]["namespace"] = namespace
-    made = kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": items})
+    made = kubectl(
+        "apply",
+        "--dry-run=server",
+        "--validate=strict",
+        "-f",
+        "-",
+        given={"apiVersion": "v1", "kind": "List", "items": items},
+    )
     assert made.returncode == 0, made.stderr
     assert "Warning" not in made.stderr
 
@@ -90,7 +112,11 @@ def fill(namespace: str, configuration: str) -> None:
     lease = get("lease", "-n", namespace, "podgrace-certs")
     done(
         kubectl(
-            "replace", f"--field-manager={RUNTIME}", "-f", "-", given={**lease, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 15}}
+            "replace",
+            f"--field-manager={RUNTIME}",
+            "-f",
+            "-",
+            given={**lease, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 15}},
         )
     )
     bundle = base64.b64encode(trustme.CA().cert_pem.bytes()).decode()
@@ -98,17 +124,38 @@ def fill(namespace: str, configuration: str) -> None:
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": configuration},
-        "webhooks": [{"name": f"{entry}.podgrace.io", "clientConfig": {"caBundle": bundle}} for entry in ("pod", "namespace")],
+        "webhooks": [
+            {"name": f"{entry}.podgrace.io", "clientConfig": {"caBundle": bundle}}
+            for entry in ("pod", "namespace")
+        ],
     }
-    done(kubectl("apply", "--server-side", "--force-conflicts", f"--field-manager={RUNTIME}", "-f", "-", given=body))
+    done(
+        kubectl(
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            f"--field-manager={RUNTIME}",
+            "-f",
+            "-",
+            given=body,
+        )
+    )
 
 
 def written(namespace: str, configuration: str) -> Object:
     """Read it back."""
     return {
-        **{name: get("secret", "-n", namespace, name).get("data") for name in ("podgrace-ca", "podgrace-tls")},
-        "lease": get("lease", "-n", namespace, "podgrace-certs").get("spec", {}).get("holderIdentity"),
-        "bundles": [entry["clientConfig"].get("caBundle") for entry in get("mutatingwebhookconfiguration", configuration)["webhooks"]],
+        **{
+            name: get("secret", "-n", namespace, name).get("data")
+            for name in ("podgrace-ca", "podgrace-tls")
+        },
+        "lease": get("lease", "-n", namespace, "podgrace-certs")
+        .get("spec", {})
+        .get("holderIdentity"),
+        "bundles": [
+            entry["clientConfig"].get("caBundle")
+            for entry in get("mutatingwebhookconfiguration", configuration)["webhooks"]
+        ],
     }
 
 
@@ -122,11 +169,16 @@ def left_over(namespace: str) -> list[str]:
     return [
         f"{item['kind']} {item['metadata']['name']}"
         for item in found
-        if namespace in (item["metadata"].get("namespace"), *item["metadata"]["name"].split("podgrace-"))
+        if namespace
+        in (item["metadata"].get("namespace"), *item["metadata"]["name"].split("podgrace-"))
     ]
 
 
-@pytest.mark.parametrize("chain", [("helm", "helm"), ("helm3", "helm3"), ("helm3", "helm")], ids=["helm4", "helm3", "from-3-to-4"])
+@pytest.mark.parametrize(
+    "chain",
+    [("helm", "helm"), ("helm3", "helm3"), ("helm3", "helm")],
+    ids=["helm4", "helm3", "from-3-to-4"],
+)
 def test_helm_keeps_what_is_written_at_run_time(chain: tuple[str, str], namespace: str) -> None:
     """Install, upgrade with the same values, with others, roll back: certificates, Lease and bundle stay; then uninstall: nothing stays."""
     first, then = chain
@@ -141,7 +193,12 @@ def test_helm_keeps_what_is_written_at_run_time(chain: tuple[str, str], namespac
         assert found.returncode == 0, found.stderr
 
     helm(first, "install", "podgrace", str(CHART))
-    assert written(namespace, configuration) == {"podgrace-ca": None, "podgrace-tls": None, "lease": None, "bundles": [None, None]}
+    assert written(namespace, configuration) == {
+        "podgrace-ca": None,
+        "podgrace-tls": None,
+        "lease": None,
+        "bundles": [None, None],
+    }
     fill(namespace, configuration)
     before = written(namespace, configuration)
     assert all(before.values())
@@ -164,8 +221,17 @@ def test_helm_keeps_what_is_written_at_run_time(chain: tuple[str, str], namespac
 
 def apply(namespace: str, *files: Path, wait_for: str, **sets: str) -> list[Object]:
     """Make the policies of a rendering that is limited to namespaces of our own."""
-    rendered = objects(*files, sets={"revision": f'"{namespace}"'} | sets, namespace=namespace, options=("--kube-version", "1.36.0"))
-    items = [item for item in rendered.all if item["kind"].startswith(wait_for) or item["kind"].startswith(f"{wait_for}Binding")]
+    rendered = objects(
+        *files,
+        sets={"revision": f'"{namespace}"'} | sets,
+        namespace=namespace,
+        options=("--kube-version", "1.36.0"),
+    )
+    items = [
+        item
+        for item in rendered.all
+        if item["kind"].startswith(wait_for) or item["kind"].startswith(f"{wait_for}Binding")
+    ]
     done(kubectl("apply", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": items}))
     return items
 
@@ -179,18 +245,53 @@ def policies(namespace: str) -> Iterator[Callable[..., str]]:
     def make(kind: str, *files: Path, **sets: str) -> str:
         made.extend(apply(namespace, *files, wait_for=kind, **sets))
         labels = {"podgrace.io/revision": namespace, "podgrace.io/inject": "enabled"}
-        done(kubectl("apply", "-f", "-", given={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shop, "labels": labels}}))
+        done(
+            kubectl(
+                "apply",
+                "-f",
+                "-",
+                given={
+                    "apiVersion": "v1",
+                    "kind": "Namespace",
+                    "metadata": {"name": shop, "labels": labels},
+                },
+            )
+        )
         return shop
 
     yield make
-    kubectl("delete", "--wait=false", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": made})
+    kubectl(
+        "delete",
+        "--wait=false",
+        "-f",
+        "-",
+        given={"apiVersion": "v1", "kind": "List", "items": made},
+    )
     kubectl("delete", "namespace", shop, "--wait=false", "--ignore-not-found")
 
 
-def pod(namespace: str, *, labels: dict[str, str] | None = None, annotations: dict[str, str] | None = None, **spec: Any) -> Object:
-    containers = [{"name": "web", "image": "example.invalid/web:1", "ports": [{"containerPort": 80}]}]
-    metadata = {"name": "a", "namespace": namespace, "labels": labels or {}, "annotations": annotations or {}}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers} | spec}
+def pod(
+    namespace: str,
+    *,
+    labels: dict[str, str] | None = None,
+    annotations: dict[str, str] | None = None,
+    **spec: Any,
+) -> Object:
+    containers = [
+        {"name": "web", "image": "example.invalid/web:1", "ports": [{"containerPort": 80}]}
+    ]
+    metadata = {
+        "name": "a",
+        "namespace": namespace,
+        "labels": labels or {},
+        "annotations": annotations or {},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": containers} | spec,
+    }
 
 
 def create(item: Object) -> tuple[Object, str]:
@@ -215,27 +316,50 @@ def test_the_audit_finds_pods_that_slipped_through(policies: Callable[..., str])
     assert {name: create(item)[1] for name, item in quiet.items()} == dict.fromkeys(quiet, "")
     done(kubectl("label", "namespace", shop, "podgrace.io/inject-", "--overwrite"))
     until("the namespace's label to be gone", lambda: create(pod(shop))[1] == "")
-    assert seen in create(pod(shop, labels={"podgrace.io/inject": "enabled"}))[1], "by the Pod's own label"
+    assert seen in create(pod(shop, labels={"podgrace.io/inject": "enabled"}))[1], (
+        "by the Pod's own label"
+    )
     done(kubectl("label", "namespace", shop, "podgrace.io/inject=disabled"))
-    until("the namespace to be opted out", lambda: create(pod(shop, labels={"podgrace.io/inject": "enabled"}))[1] == "")
+    until(
+        "the namespace to be opted out",
+        lambda: create(pod(shop, labels={"podgrace.io/inject": "enabled"}))[1] == "",
+    )
 
 
 def test_authors_are_told_of_labels_that_have_no_effect(policies: Callable[..., str]) -> None:
     shop = policies("ValidatingAdmissionPolicy")
 
-    def deployment(workload: dict[str, str], template: dict[str, str], annotations: dict[str, str] | None = None) -> Object:
+    def deployment(
+        workload: dict[str, str],
+        template: dict[str, str],
+        annotations: dict[str, str] | None = None,
+    ) -> Object:
         containers = [{"name": "web", "image": "example.invalid/web:1"}]
         spec = {
             "selector": {"matchLabels": {"app": "a"}},
-            "template": {"metadata": {"labels": {"app": "a"} | template}, "spec": {"containers": containers}},
+            "template": {
+                "metadata": {"labels": {"app": "a"} | template},
+                "spec": {"containers": containers},
+            },
         }
-        metadata = {"name": "a", "namespace": shop, "labels": workload, "annotations": annotations or {}}
+        metadata = {
+            "name": "a",
+            "namespace": shop,
+            "labels": workload,
+            "annotations": annotations or {},
+        }
         return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
     misplaced = deployment({"podgrace.io/inject": "enabled"}, {})
     until("a warning", lambda: "no effect on the Deployment itself" in create(misplaced)[1])
-    assert '"true" and has no effect; accepted: enabled, disabled' in create(deployment({}, {"podgrace.io/inject": "true"}))[1]
-    assert "put them into spec.template.metadata.annotations" in create(deployment({}, {}, {"podgrace.io/delay": "3"}))[1]
+    assert (
+        '"true" and has no effect; accepted: enabled, disabled'
+        in create(deployment({}, {"podgrace.io/inject": "true"}))[1]
+    )
+    assert (
+        "put them into spec.template.metadata.annotations"
+        in create(deployment({}, {}, {"podgrace.io/delay": "3"}))[1]
+    )
     assert create(deployment({}, {"podgrace.io/inject": "enabled"}))[1] == ""
     assert create(deployment({"app": "a"}, {}))[1] == ""
 
@@ -249,15 +373,36 @@ def test_policy_mode_adds_the_sleep_and_the_time_for_it(policies: Callable[..., 
         return int(create(item)[0]["spec"]["terminationGracePeriodSeconds"])
 
     until("the policy to work", lambda: grace(pod(shop)) == 40)
-    own = {"name": "own", "image": "i", "ports": [{"containerPort": 81}], "lifecycle": {"preStop": {"sleep": {"seconds": 3}}}}
+    own = {
+        "name": "own",
+        "image": "i",
+        "ports": [{"containerPort": 81}],
+        "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
+    }
     made, _ = create(
-        pod(shop, containers=[{"name": "web", "image": "i", "ports": [{"containerPort": 80}]}, {"name": "idle", "image": "i"}, own])
+        pod(
+            shop,
+            containers=[
+                {"name": "web", "image": "i", "ports": [{"containerPort": 80}]},
+                {"name": "idle", "image": "i"},
+                own,
+            ],
+        )
     )
-    hooks = {container["name"]: container.get("lifecycle", {}).get("preStop") for container in made["spec"]["containers"]}
-    assert hooks == {"web": {"sleep": {"seconds": 10}}, "idle": None, "own": {"sleep": {"seconds": 3}}}
+    hooks = {
+        container["name"]: container.get("lifecycle", {}).get("preStop")
+        for container in made["spec"]["containers"]
+    }
+    assert hooks == {
+        "web": {"sleep": {"seconds": 10}},
+        "idle": None,
+        "own": {"sleep": {"seconds": 3}},
+    }
     assert made["metadata"]["annotations"]["podgrace.io/policy"] == "sleep=10"
     assert grace(pod(shop, terminationGracePeriodSeconds=60)) == 70
     assert grace(pod(shop, terminationGracePeriodSeconds=0)) == 0, "0 means at once, on purpose"
     assert grace(pod(shop, labels={"podgrace.io/inject": "disabled"})) == 30
     assert grace(pod(shop, restartPolicy="Never")) == 30
-    assert grace(pod(shop, annotations={"podgrace.io/policy": "sleep=10"})) == 30, "a second pass adds nothing"
+    assert grace(pod(shop, annotations={"podgrace.io/policy": "sleep=10"})) == 30, (
+        "a second pass adds nothing"
+    )

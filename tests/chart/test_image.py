@@ -34,7 +34,9 @@ def stages() -> dict[str, str]:
 def test_an_image_is_made_from_nothing_and_runs_as_nobody(stage: str) -> None:
     text = stages()[stage]
     assert text.startswith("scratch ")
-    assert "\nUSER 65532:65532\n" in text, "numeric: the kubelet cannot tell that a name is not root"
+    assert "\nUSER 65532:65532\n" in text, (
+        "numeric: the kubelet cannot tell that a name is not root"
+    )
     assert "\nRUN " not in text
     assert "org.opencontainers.image.licenses" in text
 
@@ -46,17 +48,32 @@ def test_what_is_installed_from_an_index_is_installed_by_hash() -> None:
 
 def test_what_is_copied_is_sent_to_the_builder() -> None:
     """And nothing else is: a secret that lies in the folder never gets into a layer."""
-    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")]
-    copied = [word for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE) for word in line.split()[:-1]]
+    kept = [
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    ]
+    copied = [
+        word
+        for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
+        for word in line.split()[:-1]
+    ]
     assert copied
     for word in copied:
         assert (ROOT / word).exists(), word
         assert any(word == keep or word.startswith(f"{keep}/") for keep in kept), word
-    assert {keep for keep in kept if not any(word == keep or word.startswith(f"{keep}/") for word in copied)} == set()
+    assert {
+        keep
+        for keep in kept
+        if not any(word == keep or word.startswith(f"{keep}/") for word in copied)
+    } == set()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change the root directory")
-@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="needs a Debian: the records of packages are read from it")
+@pytest.mark.skipif(
+    shutil.which("dpkg-query") is None,
+    reason="needs a Debian: the records of packages are read from it",
+)
 def test_python_serves_from_the_collected_root_alone(tmp_path: Path) -> None:
     """As in the image: another root directory, another user, nothing of this machine."""
     application, root = tmp_path / "application", tmp_path / "root"
@@ -64,7 +81,10 @@ def test_python_serves_from_the_collected_root_alone(tmp_path: Path) -> None:
     (application / "webhook" / "cli.py").write_text(APPLICATION, encoding="utf-8")
     (application / "webhook" / "__init__.py").touch()
     done = subprocess.run(
-        [sys.executable, str(ROOT / ".ci" / "image_root.py"), str(application), str(root)], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / ".ci" / "image_root.py"), str(application), str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for directory in (root.parent, root):
@@ -75,9 +95,15 @@ def test_python_serves_from_the_collected_root_alone(tmp_path: Path) -> None:
         preexec_fn=lambda: (os.chroot(root), os.chdir("/"), os.setgid(65532), os.setuid(65532)),
     )  # fmt: skip
     assert (told.stdout, told.stderr, told.returncode) == ("serves well\n", "", 0)
-    programs = {path.name for path in root.rglob("*") if path.is_file() and path.parent.name in ("bin", "sbin")}
+    programs = {
+        path.name
+        for path in root.rglob("*")
+        if path.is_file() and path.parent.name in ("bin", "sbin")
+    }
     assert not programs & {"sh", "bash", "dash", "pip", "pip3", "apt", "dpkg", "busybox"}
     assert not list(root.rglob("ensurepip")) + list(root.rglob("site-packages"))
-    assert (root / "var/lib/dpkg/status.d/libc6").read_text(encoding="utf-8").startswith("Package: libc6\n"), (
-        "scanners find Debian's packages by these"
-    )
+    assert (
+        (root / "var/lib/dpkg/status.d/libc6")
+        .read_text(encoding="utf-8")
+        .startswith("Package: libc6\n")
+    ), "scanners find Debian's packages by these"

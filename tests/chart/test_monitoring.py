@@ -32,7 +32,9 @@ OF_OTHERS = {
 
 
 def rules(**sets: str) -> list[Object]:
-    found: list[Object] = objects(sets=ENABLED | sets).one("PrometheusRule")["spec"]["groups"][0]["rules"]
+    found: list[Object] = objects(sets=ENABLED | sets).one("PrometheusRule")["spec"]["groups"][0][
+        "rules"
+    ]
     return found
 
 
@@ -43,14 +45,23 @@ def queries() -> list[str]:
 
 
 def metrics_of(query: str) -> set[str]:
-    return set(re.findall(r"\b((?:podgrace|apiserver|kube|process)_[a-z_]+)\b", re.sub(r'"[^"]*"', "", query)))
+    return set(
+        re.findall(
+            r"\b((?:podgrace|apiserver|kube|process)_[a-z_]+)\b", re.sub(r'"[^"]*"', "", query)
+        )
+    )
 
 
 def exposed() -> set[str]:
     """Read the names of our own metrics off the code that declares them, with the suffixes that the text format adds."""
-    source = "\n".join((ROOT / "webhook" / name).read_text(encoding="utf-8") for name in ("server.py", "telemetry.py"))
+    source = "\n".join(
+        (ROOT / "webhook" / name).read_text(encoding="utf-8")
+        for name in ("server.py", "telemetry.py")
+    )
     names = set(re.findall(r'"(podgrace_[a-z_]+)"', source))
-    ours = {name + suffix for name in names for suffix in ("", "_total", "_bucket", "_count", "_sum")}
+    ours = {
+        name + suffix for name in names for suffix in ("", "_total", "_bucket", "_count", "_sum")
+    }
     return (
         ours
         | set(re.findall(r"^(podgrace_certs_[a-z_]+)", render(Figures(expiries={})), re.MULTILINE))
@@ -65,7 +76,9 @@ def test_queries_name_metrics_that_exist() -> None:
 
 
 def test_every_alert_has_its_section_in_the_runbook() -> None:
-    headings = re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(
+        r"^## (\w+)$", (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert sorted(headings) == sorted(rule["alert"] for rule in rules())
     for rule in rules():
         assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
@@ -82,20 +95,33 @@ def test_alerts_can_be_left_out_labelled_and_added() -> None:
     found = objects(ci("monitoring")).one("PrometheusRule")["spec"]["groups"][0]["rules"]
     assert "PodgraceReplicasMissing" not in [rule.get("alert") for rule in found]
     assert found[0]["labels"]["team"] == "platform"
-    assert found[0]["annotations"]["runbook_url"] == "https://docs.example.internal/podgrace/runbook#podgracepodsmissed"
+    assert (
+        found[0]["annotations"]["runbook_url"]
+        == "https://docs.example.internal/podgrace/runbook#podgracepodsmissed"
+    )
     assert found[-1]["record"] == "podgrace:requests:rate5m"
 
 
-@pytest.mark.parametrize(("life", "soon", "now"), [("60d", 14 * 86400, 7 * 86400), ("12h", 3 * 3600, 5400), ("8d", 2 * 86400, 86400)])
-def test_alerts_on_expiry_follow_the_life_of_the_certificate(life: str, soon: int, now: int) -> None:
+@pytest.mark.parametrize(
+    ("life", "soon", "now"),
+    [("60d", 14 * 86400, 7 * 86400), ("12h", 3 * 3600, 5400), ("8d", 2 * 86400, 86400)],
+)
+def test_alerts_on_expiry_follow_the_life_of_the_certificate(
+    life: str, soon: int, now: int
+) -> None:
     """Renewal is due when a third is left, so an alert before that would be noise and one at a fixed week useless for short lives."""
-    expressions = {rule["alert"]: rule["expr"] for rule in rules(**{"tls.selfManaged.leafLife": f'"{life}"'})}
+    expressions = {
+        rule["alert"]: rule["expr"] for rule in rules(**{"tls.selfManaged.leafLife": f'"{life}"'})
+    }
     assert expressions["PodgraceCertificateExpiresSoon"].endswith(f"< {soon}")
     assert expressions["PodgraceCertificateExpires"].endswith(f"< {now}")
 
 
 def test_only_self_managed_certificates_are_watched_being_made() -> None:
-    mine, theirs = rules(), objects(ci("provided"), sets=ENABLED).one("PrometheusRule")["spec"]["groups"][0]["rules"]
+    mine, theirs = (
+        rules(),
+        objects(ci("provided"), sets=ENABLED).one("PrometheusRule")["spec"]["groups"][0]["rules"],
+    )
     assert {rule["alert"] for rule in mine} - {rule["alert"] for rule in theirs} == {
         "PodgraceCertificatesUnattended",
         "PodgraceRotationStuck",
@@ -109,8 +135,15 @@ def test_monitors_scrape_ports_that_are_there() -> None:
         assert [endpoint["port"] for endpoint in service["endpoints"]] == ports
         assert [endpoint["port"] for endpoint in pod["podMetricsEndpoints"]] == ports
         assert set(ports) <= {port["name"] for port in rendered.one("Service")["spec"]["ports"]}
-        assert set(ports) <= {port["name"] for container in rendered.pod()["containers"] for port in container["ports"]}
-        assert service["selector"]["matchLabels"].items() <= rendered.one("Service")["metadata"]["labels"].items()
+        assert set(ports) <= {
+            port["name"]
+            for container in rendered.pod()["containers"]
+            for port in container["ports"]
+        }
+        assert (
+            service["selector"]["matchLabels"].items()
+            <= rendered.one("Service")["metadata"]["labels"].items()
+        )
 
 
 def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
@@ -119,8 +152,12 @@ def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
         pytest.skip("promtool is not on the PATH")
     file = tmp_path / "rules.yaml"
     with file.open("w", encoding="utf-8") as out:
-        YAML(typ="safe", pure=True).dump({"groups": objects(sets=ENABLED).one("PrometheusRule")["spec"]["groups"]}, out)
-    done = subprocess.run([promtool, "check", "rules", str(file)], capture_output=True, text=True, check=False)
+        YAML(typ="safe", pure=True).dump(
+            {"groups": objects(sets=ENABLED).one("PrometheusRule")["spec"]["groups"]}, out
+        )
+    done = subprocess.run(
+        [promtool, "check", "rules", str(file)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.chart.rendering import CHART, CI_FILES, Object, Objects, ci, hook, objects, refusal, run, text
+from tests.chart.rendering import (
+    CHART,
+    CI_FILES,
+    Object,
+    Objects,
+    ci,
+    hook,
+    objects,
+    refusal,
+    run,
+    text,
+)
 from webhook.cli import parser
 from webhook.config import parse
 from webhook.core import names
@@ -23,7 +34,17 @@ def names_of(files: list[Path]) -> list[str]:
 @pytest.mark.parametrize("helm", ["helm", "helm3"])
 def test_two_renders_are_the_same_bytes(file: Path, helm: str) -> None:
     """GitOps tools render again and again; what differs is drift."""
-    call = ("template", "podgrace", str(CHART), "--namespace", "podgrace", "--kube-version", "1.36.0", "--values", str(file))
+    call = (
+        "template",
+        "podgrace",
+        str(CHART),
+        "--namespace",
+        "podgrace",
+        "--kube-version",
+        "1.36.0",
+        "--values",
+        str(file),
+    )
     first, second = (run.__wrapped__(*call, helm=helm) for _ in range(2))
     assert first.returncode == 0, first.stderr
     assert first.stdout == second.stdout
@@ -41,7 +62,9 @@ def test_helm_3_and_4_render_the_same(file: Path) -> None:
 @pytest.mark.parametrize("file", CI_FILES, ids=names_of(CI_FILES))
 @pytest.mark.parametrize("helm", ["helm", "helm3"])
 def test_helm_lint_finds_nothing(file: Path, helm: str) -> None:
-    done = run("lint", "--strict", str(CHART), "--kube-version", "1.36.0", "--values", str(file), helm=helm)
+    done = run(
+        "lint", "--strict", str(CHART), "--kube-version", "1.36.0", "--values", str(file), helm=helm
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -51,7 +74,8 @@ def test_no_template_generates_or_asks_the_cluster() -> None:
         for path in (CHART / "templates").rglob("*")
         if path.is_file()
         for word in re.findall(
-            r"\b(?:genCA|genSelfSignedCert|genSignedCert|genPrivateKey|lookup|now|randAlphaNum|randAlpha|uuidv4)\b", _code(path)
+            r"\b(?:genCA|genSelfSignedCert|genSignedCert|genPrivateKey|lookup|now|randAlphaNum|randAlpha|uuidv4)\b",
+            _code(path),
         )
     ]
     assert found == []
@@ -60,7 +84,11 @@ def test_no_template_generates_or_asks_the_cluster() -> None:
 def _code(path: Path) -> str:
     """Keep what is between braces, without comments and strings."""
     actions = re.findall(r"\{\{(.*?)\}\}", path.read_text(encoding="utf-8"), re.DOTALL)
-    return "\n".join(re.sub(r'"[^"]*"', "", action) for action in actions if not action.strip("- ").startswith("/*"))
+    return "\n".join(
+        re.sub(r'"[^"]*"', "", action)
+        for action in actions
+        if not action.strip("- ").startswith("/*")
+    )
 
 
 @pytest.mark.parametrize("file", CI_FILES, ids=names_of(CI_FILES))
@@ -109,17 +137,29 @@ def test_two_releases_of_one_name_do_not_collide() -> None:
     )
     one, other = objects(namespace="one"), objects(namespace="other")
     for kind in shared:
-        assert not {item["metadata"]["name"] for item in one.of(kind)} & {item["metadata"]["name"] for item in other.of(kind)}
+        assert not {item["metadata"]["name"] for item in one.of(kind)} & {
+            item["metadata"]["name"] for item in other.of(kind)
+        }
 
 
 def test_a_long_release_name_gives_names_that_fit() -> None:
     rendered = objects(name="a" * 53)
-    assert all(len(item["metadata"]["name"]) <= 63 for item in rendered.all if "namespace" in item["metadata"])
+    assert all(
+        len(item["metadata"]["name"]) <= 63
+        for item in rendered.all
+        if "namespace" in item["metadata"]
+    )
 
 
 # --- the webhook configuration
 
-RULE = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced"}
+RULE = {
+    "apiGroups": [""],
+    "apiVersions": ["v1"],
+    "operations": ["CREATE"],
+    "resources": ["pods"],
+    "scope": "Namespaced",
+}
 
 
 def entries(*files: Path, **sets: str) -> dict[str, Object]:
@@ -132,22 +172,38 @@ def test_defaults_of_the_entries() -> None:
     assert list(found) == ["pod.podgrace.io", "namespace.podgrace.io"]
     for entry in found.values():
         assert entry["rules"] == [
-            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced"}
+            {
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "operations": ["CREATE"],
+                "resources": ["pods"],
+                "scope": "Namespaced",
+            }
         ]
-        assert entry["clientConfig"] == {"service": {"name": "podgrace", "namespace": "podgrace", "path": "/mutate", "port": 443}}
+        assert entry["clientConfig"] == {
+            "service": {"name": "podgrace", "namespace": "podgrace", "path": "/mutate", "port": 443}
+        }
         wanted = {
             "failurePolicy": "Ignore", "timeoutSeconds": 3, "reinvocationPolicy": "IfNeeded", "sideEffects": "None",
             "matchPolicy": "Equivalent", "admissionReviewVersions": ["v1"],
         }  # fmt: skip
         assert {key: entry[key] for key in wanted} == wanted
-        assert [condition["name"] for condition in entry["matchConditions"]] == ["restarts", "not-a-mirror"]
+        assert [condition["name"] for condition in entry["matchConditions"]] == [
+            "restarts",
+            "not-a-mirror",
+        ]
 
 
 def selected(selector: Object, labels: dict[str, str]) -> bool:
     """Evaluate matchExpressions as Kubernetes does."""
     for need in selector["matchExpressions"]:
         value, values = labels.get(need["key"]), need.get("values", [])
-        holds = {"In": value in values, "NotIn": value not in values, "Exists": value is not None, "DoesNotExist": value is None}
+        holds = {
+            "In": value in values,
+            "NotIn": value not in values,
+            "Exists": value is not None,
+            "DoesNotExist": value is None,
+        }
         if not holds[need["operator"]]:
             return False
     return True
@@ -166,10 +222,14 @@ ABSENT, ON, OFF, ODD = None, "enabled", "disabled", "yes"
 )  # fmt: skip
 def test_who_is_called_for(namespace: str | None, pod: str | None, called: str | None) -> None:
     """The truth table of opt-in; no Pod meets both entries."""
-    on = {"kubernetes.io/metadata.name": "shop"} | ({names.INJECT_LABEL: namespace} if namespace else {})
+    on = {"kubernetes.io/metadata.name": "shop"} | (
+        {names.INJECT_LABEL: namespace} if namespace else {}
+    )
     own = {names.INJECT_LABEL: pod} if pod else {}
     matching = [
-        name for name, entry in entries().items() if selected(entry["namespaceSelector"], on) and selected(entry["objectSelector"], own)
+        name
+        for name, entry in entries().items()
+        if selected(entry["namespaceSelector"], on) and selected(entry["objectSelector"], own)
     ]
     assert matching == ([f"{called}.podgrace.io"] if called else [])
 
@@ -188,7 +248,9 @@ def test_our_own_pods_are_excluded_by_their_label_too() -> None:
 
 
 def test_pod_labels_of_the_operator_cannot_make_us_inject_ourselves() -> None:
-    labels = objects(sets={"podLabels": '{"podgrace.io/inject":"enabled"}'}).one("Deployment")["spec"]["template"]["metadata"]["labels"]
+    labels = objects(sets={"podLabels": '{"podgrace.io/inject":"enabled"}'}).one("Deployment")[
+        "spec"
+    ]["template"]["metadata"]["labels"]
     assert labels[names.INJECT_LABEL] == "disabled"
 
 
@@ -202,10 +264,21 @@ def test_a_revision_takes_over_labelled_namespaces_and_no_others() -> None:
 
 
 def test_aks_gets_the_selectors_that_it_would_add() -> None:
-    keys = [(e["key"], e["operator"]) for e in entries(ci("aks"))["pod.podgrace.io"]["namespaceSelector"]["matchExpressions"]]
-    assert {("control-plane", "DoesNotExist"), ("control-plane", "NotIn"), ("kubernetes.azure.com/managedby", "NotIn")} <= set(keys)
+    keys = [
+        (e["key"], e["operator"])
+        for e in entries(ci("aks"))["pod.podgrace.io"]["namespaceSelector"]["matchExpressions"]
+    ]
+    assert {
+        ("control-plane", "DoesNotExist"),
+        ("control-plane", "NotIn"),
+        ("kubernetes.azure.com/managedby", "NotIn"),
+    } <= set(keys)
     assert "control-plane" not in [
-        key for key, _ in [(e["key"], e) for e in entries()["pod.podgrace.io"]["namespaceSelector"]["matchExpressions"]]
+        key
+        for key, _ in [
+            (e["key"], e)
+            for e in entries()["pod.podgrace.io"]["namespaceSelector"]["matchExpressions"]
+        ]
     ]
 
 
@@ -217,7 +290,9 @@ def test_a_url_replaces_the_service() -> None:
 # --- certificates: nothing is rendered that somebody writes at run time
 
 
-@pytest.mark.parametrize("mode", ["self-managed", "cert-manager", "cert-manager-issuer", "openshift"])
+@pytest.mark.parametrize(
+    "mode", ["self-managed", "cert-manager", "cert-manager-issuer", "openshift"]
+)
 def test_no_ca_bundle_where_another_writes_it(mode: str) -> None:
     assert all("caBundle" not in entry["clientConfig"] for entry in entries(ci(mode)).values())
 
@@ -228,7 +303,10 @@ def test_a_given_bundle_is_rendered_into_every_entry() -> None:
 
 def test_the_secrets_and_the_lease_are_made_empty() -> None:
     rendered = objects()
-    assert sorted(secret["metadata"]["name"] for secret in rendered.of("Secret")) == ["podgrace-ca", "podgrace-tls"]
+    assert sorted(secret["metadata"]["name"] for secret in rendered.of("Secret")) == [
+        "podgrace-ca",
+        "podgrace-tls",
+    ]
     for item in [*rendered.of("Secret"), *rendered.of("Lease")]:
         assert not {"data", "stringData", "spec"} & set(item)
 
@@ -236,7 +314,12 @@ def test_the_secrets_and_the_lease_are_made_empty() -> None:
 def test_rights_are_limited_to_names() -> None:
     """Verbs that cannot be limited by name are not granted at all."""
     rendered = objects()
-    rules = [rule for kind in ("Role", "ClusterRole") for item in rendered.of(kind) for rule in item["rules"]]
+    rules = [
+        rule
+        for kind in ("Role", "ClusterRole")
+        for item in rendered.of(kind)
+        for rule in item["rules"]
+    ]
     assert [(rule["resources"], rule["resourceNames"], rule["verbs"]) for rule in rules] == [
         (["secrets"], ["podgrace-ca", "podgrace-tls"], ["get", "update"]),
         (["leases"], ["podgrace-certs"], ["get", "update"]),
@@ -246,7 +329,11 @@ def test_rights_are_limited_to_names() -> None:
 
 def test_the_names_given_to_the_certificates_container_are_those_of_the_objects() -> None:
     rendered = objects()
-    options = dict(argument.removeprefix("--").split("=", 1) for argument in rendered.container("certs")["args"] if "=" in argument)
+    options = dict(
+        argument.removeprefix("--").split("=", 1)
+        for argument in rendered.container("certs")["args"]
+        if "=" in argument
+    )
     assert rendered.one("Secret", options["secret"])
     assert rendered.one("Secret", options["ca-secret"])
     assert rendered.one("Lease", options["lease"])
@@ -254,10 +341,18 @@ def test_the_names_given_to_the_certificates_container_are_those_of_the_objects(
     assert rendered.one("MutatingWebhookConfiguration", options["webhook-configuration"])
 
 
-@pytest.mark.parametrize("mode", ["provided", "cert-manager", "cert-manager-issuer", "openshift", "restricted"])
+@pytest.mark.parametrize(
+    "mode", ["provided", "cert-manager", "cert-manager-issuer", "openshift", "restricted"]
+)
 def test_no_rights_and_no_token_where_certificates_come_from_elsewhere(mode: str) -> None:
     rendered = objects(ci(mode))
-    assert not rendered.kinds() & {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Lease"}
+    assert not rendered.kinds() & {
+        "Role",
+        "RoleBinding",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Lease",
+    }
     assert rendered.pod()["automountServiceAccountToken"] is False
     assert not [volume for volume in rendered.pod()["volumes"] if "projected" in volume]
     assert [container["name"] for container in rendered.pod()["containers"]] == ["webhook"]
@@ -267,7 +362,11 @@ def test_the_token_goes_into_the_certificates_container_only() -> None:
     rendered = objects()
     assert rendered.pod()["automountServiceAccountToken"] is False
     assert rendered.one("ServiceAccount")["automountServiceAccountToken"] is False
-    holders = [c["name"] for c in rendered.pod()["containers"] if any(m["name"] == "api-token" for m in c["volumeMounts"])]
+    holders = [
+        c["name"]
+        for c in rendered.pod()["containers"]
+        if any(m["name"] == "api-token" for m in c["volumeMounts"])
+    ]
     assert holders == ["certs"]
 
 
@@ -275,7 +374,10 @@ def test_cert_manager_is_told_to_inject_the_authority_of_the_right_certificate()
     rendered = objects(ci("cert-manager"))
     annotations = rendered.one("MutatingWebhookConfiguration")["metadata"]["annotations"]
     certificate = rendered.one("Certificate", "podgrace-tls")
-    assert annotations["cert-manager.io/inject-ca-from"] == f"podgrace/{certificate['metadata']['name']}"
+    assert (
+        annotations["cert-manager.io/inject-ca-from"]
+        == f"podgrace/{certificate['metadata']['name']}"
+    )
     assert "podgrace.podgrace.svc" in certificate["spec"]["dnsNames"]
     (volume,) = [volume for volume in rendered.pod()["volumes"] if volume["name"] == "tls"]
     assert volume["secret"]["secretName"] == certificate["spec"]["secretName"]
@@ -286,7 +388,11 @@ def test_an_issuer_of_the_operator_needs_none_of_ours() -> None:
     rendered = objects(ci("cert-manager-issuer"))
     assert rendered.of("Issuer") == []
     certificate = rendered.one("Certificate")["spec"]
-    assert certificate["issuerRef"] == {"group": "cert-manager.io", "kind": "ClusterIssuer", "name": "internal-ca"}
+    assert certificate["issuerRef"] == {
+        "group": "cert-manager.io",
+        "kind": "ClusterIssuer",
+        "name": "internal-ca",
+    }
     assert "podgrace.example.internal" in certificate["dnsNames"]
 
 
@@ -296,7 +402,10 @@ def test_an_issuer_of_the_operator_needs_none_of_ours() -> None:
 def test_a_rollout_of_ours_never_goes_below_what_is_wanted() -> None:
     deployment = objects().one("Deployment")["spec"]
     assert deployment["replicas"] == 2
-    assert deployment["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert deployment["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+    }
     budget = objects().one("PodDisruptionBudget")["spec"]
     assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
     assert budget["selector"] == deployment["selector"]
@@ -319,7 +428,10 @@ def test_an_autoscaler_owns_the_number_of_replicas() -> None:
 def test_replicas_prefer_to_be_apart() -> None:
     pod, selector = objects().pod(), objects().one("Deployment")["spec"]["selector"]
     (term,) = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
-    assert term["podAffinityTerm"] == {"topologyKey": "kubernetes.io/hostname", "labelSelector": selector}
+    assert term["podAffinityTerm"] == {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": selector,
+    }
     (spread,) = pod["topologySpreadConstraints"]
     assert (spread["whenUnsatisfiable"], spread["labelSelector"]) == ("ScheduleAnyway", selector)
 
@@ -328,14 +440,24 @@ def test_probes_do_not_touch_the_tls_port() -> None:
     rendered = objects()
     ports = {port["name"]: port["containerPort"] for port in rendered.container()["ports"]}
     assert ports == {"https": 8443, "metrics": 9090}
-    probes = {kind: rendered.container()[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
-    assert probes == {kind: {"path": "/readyz" if kind == "readiness" else "/livez", "port": "metrics"} for kind in probes}
-    assert "readinessProbe" not in rendered.container("certs"), "a renewal that fails must not make a webhook unready"
+    probes = {
+        kind: rendered.container()[f"{kind}Probe"]["httpGet"]
+        for kind in ("startup", "liveness", "readiness")
+    }
+    assert probes == {
+        kind: {"path": "/readyz" if kind == "readiness" else "/livez", "port": "metrics"}
+        for kind in probes
+    }
+    assert "readinessProbe" not in rendered.container("certs"), (
+        "a renewal that fails must not make a webhook unready"
+    )
 
 
 def test_changed_configuration_makes_new_pods() -> None:
     def checksum(**sets: str) -> str:
-        found: str = objects(sets=sets).one("Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+        found: str = objects(sets=sets).one("Deployment")["spec"]["template"]["metadata"][
+            "annotations"
+        ]["checksum/config"]
         return found
 
     assert checksum() != checksum(**{"config.defaults.delayMax": "20"})
@@ -362,7 +484,11 @@ def test_the_configuration_says_what_the_values_say() -> None:
 
 def test_the_version_of_kubernetes_is_helms_where_none_is_given() -> None:
     for version, seen in (("v1.31.4-gke.1", "1.31"), ("1.36+", "1.36")):
-        parsed = parse(objects(options=("--kube-version", version.replace("+", ".0+x"))).one("ConfigMap")["data"]["config.yaml"])
+        parsed = parse(
+            objects(options=("--kube-version", version.replace("+", ".0+x"))).one("ConfigMap")[
+                "data"
+            ]["config.yaml"]
+        )
         assert parsed.file.kubernetes.version == seen
 
 
@@ -377,21 +503,32 @@ def test_an_older_kubernetes_is_refused() -> None:
         ({"image.tag": '"2"'}, "podgrace/podgrace:2"),
         ({"image.registry": '"r.example/x/"'}, "r.example/x/podgrace/podgrace:0.1.0"),
         ({"global.imageRegistry": '"g.example"'}, "g.example/podgrace/podgrace:0.1.0"),
-        ({"global.imageRegistry": '"g.example"', "image.registry": '"r.example"'}, "r.example/podgrace/podgrace:0.1.0"),
-        ({"image.tag": '"2"', "image.digest": f'"sha256:{"a" * 64}"'}, f"podgrace/podgrace@sha256:{'a' * 64}"),
+        (
+            {"global.imageRegistry": '"g.example"', "image.registry": '"r.example"'},
+            "r.example/podgrace/podgrace:0.1.0",
+        ),
+        (
+            {"image.tag": '"2"', "image.digest": f'"sha256:{"a" * 64}"'},
+            f"podgrace/podgrace@sha256:{'a' * 64}",
+        ),
     ],
 )
 def test_image_names(sets: dict[str, str], image: str) -> None:
     rendered = objects(sets=sets)
     assert {container["image"] for container in rendered.pod()["containers"]} == {image}
-    assert [item["spec"]["containers"][0]["image"] for item in rendered.hooks() if item["kind"] == "Pod"] == [image]
+    assert [
+        item["spec"]["containers"][0]["image"] for item in rendered.hooks() if item["kind"] == "Pod"
+    ] == [image]
 
 
 def test_the_arguments_are_ones_that_the_program_knows() -> None:
     """Judged by its own parser, for each mode."""
     for file in CI_FILES:
         rendered = objects(file)
-        pods = [*rendered.of("Deployment"), *(item for item in rendered.hooks() if item["kind"] == "Pod")]
+        pods = [
+            *rendered.of("Deployment"),
+            *(item for item in rendered.hooks() if item["kind"] == "Pod"),
+        ]
         for item in pods:
             for container in item["spec"].get("template", item)["spec"]["containers"]:
                 assert parser().parse_args(container["args"]).func, (file.name, container["name"])
@@ -401,20 +538,32 @@ def test_only_api_servers_with_a_certificate_are_served_where_asked_for() -> Non
     rendered = objects(ci("restricted"))
     assert "--client-ca=/etc/podgrace/client-ca.crt" in rendered.container()["args"]
     assert "--client-names=kube-apiserver" in rendered.container()["args"]
-    assert rendered.one("ConfigMap")["data"]["client-ca.crt"].startswith("-----BEGIN CERTIFICATE-----")
-    assert not [argument for argument in objects().container()["args"] if argument.startswith("--client")]
+    assert rendered.one("ConfigMap")["data"]["client-ca.crt"].startswith(
+        "-----BEGIN CERTIFICATE-----"
+    )
+    assert not [
+        argument for argument in objects().container()["args"] if argument.startswith("--client")
+    ]
 
 
 def test_openshift_chooses_the_ids() -> None:
-    assert objects(ci("openshift")).pod()["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert objects(ci("openshift")).pod()["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     null = {f"podSecurityContext.{key}": "null" for key in ("runAsUser", "runAsGroup", "fsGroup")}
-    assert objects(sets=null).pod()["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert objects(sets=null).pod()["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
 
 
 def test_a_network_policy_lets_the_api_server_in_and_nothing_out_but_to_it() -> None:
     spec = objects(sets={"networkPolicy.enabled": "true"}).one("NetworkPolicy")["spec"]
     assert spec["ingress"][0] == {"ports": [{"port": "https", "protocol": "TCP"}]}
-    assert spec["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}, {"port": 6443, "protocol": "TCP"}]}]
+    assert spec["egress"] == [
+        {"ports": [{"port": 443, "protocol": "TCP"}, {"port": 6443, "protocol": "TCP"}]}
+    ]
     closed = objects(ci("restricted")).one("NetworkPolicy")["spec"]
     assert closed["egress"] == []
     assert [rule["from"] for rule in closed["ingress"]] == [
@@ -428,7 +577,10 @@ def test_a_network_policy_lets_the_api_server_in_and_nothing_out_but_to_it() -> 
 
 def test_the_audit_warns_and_never_refuses() -> None:
     rendered = objects()
-    bindings = {item["spec"]["policyName"]: item["spec"]["validationActions"] for item in rendered.of("ValidatingAdmissionPolicyBinding")}
+    bindings = {
+        item["spec"]["policyName"]: item["spec"]["validationActions"]
+        for item in rendered.of("ValidatingAdmissionPolicyBinding")
+    }
     assert bindings == {"podgrace-missed": ["Warn", "Audit"], "podgrace-labels": ["Warn"]}
     for policy in rendered.of("ValidatingAdmissionPolicy"):
         assert policy["spec"]["failurePolicy"] == "Ignore"
@@ -436,7 +588,9 @@ def test_the_audit_warns_and_never_refuses() -> None:
 
 
 def test_the_audit_looks_where_the_webhook_looks() -> None:
-    pods = objects(ci("everything")).one("ValidatingAdmissionPolicy", "10-grace-grace-system-missed")["spec"]
+    pods = objects(ci("everything")).one(
+        "ValidatingAdmissionPolicy", "10-grace-grace-system-missed"
+    )["spec"]
     pod, namespace = entries(ci("everything")).values()
     assert pods["matchConstraints"]["namespaceSelector"] == pod["namespaceSelector"]
     assert pods["matchConstraints"]["resourceRules"] == pod["rules"]
@@ -446,12 +600,19 @@ def test_the_audit_looks_where_the_webhook_looks() -> None:
 
 def test_no_audit_where_it_is_off_or_the_api_does_not_have_it() -> None:
     assert "ValidatingAdmissionPolicy" not in objects(sets={"audit.enabled": "false"}).kinds()
-    assert "ValidatingAdmissionPolicy" not in objects(options=("--api-versions", "apps/v1/Deployment")).kinds()
-    known = ("--api-versions", "apps/v1/Deployment,admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy")
+    assert (
+        "ValidatingAdmissionPolicy"
+        not in objects(options=("--api-versions", "apps/v1/Deployment")).kinds()
+    )
+    known = (
+        "--api-versions",
+        "apps/v1/Deployment,admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy",
+    )
     assert "ValidatingAdmissionPolicy" in objects(options=known).kinds()
-    assert [item["metadata"]["name"] for item in objects(sets={"audit.workloads": "false"}).of("ValidatingAdmissionPolicy")] == [
-        "podgrace-missed"
-    ]
+    assert [
+        item["metadata"]["name"]
+        for item in objects(sets={"audit.workloads": "false"}).of("ValidatingAdmissionPolicy")
+    ] == ["podgrace-missed"]
 
 
 def test_policy_mode_is_a_policy_and_nothing_else() -> None:
@@ -465,13 +626,25 @@ def test_policy_mode_is_a_policy_and_nothing_else() -> None:
 def test_helm_test_may_create_pods_in_its_namespace_and_nothing_else() -> None:
     hooks = {item["kind"]: item for item in objects().hooks()}
     assert set(hooks) == {"Namespace", "ServiceAccount", "Role", "RoleBinding", "Pod"}
-    assert hooks["Role"]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]
+    assert hooks["Role"]["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}
+    ]
     namespace = hooks["Namespace"]["metadata"]["name"]
     assert namespace not in [*SYSTEM, "podgrace"]
-    assert hooks["Role"]["metadata"]["namespace"] == hooks["RoleBinding"]["metadata"]["namespace"] == namespace
-    assert hooks["Pod"]["spec"]["containers"][0]["args"] == ["check", f"--namespace={namespace}", "--wait=60s"]
+    assert (
+        hooks["Role"]["metadata"]["namespace"]
+        == hooks["RoleBinding"]["metadata"]["namespace"]
+        == namespace
+    )
+    assert hooks["Pod"]["spec"]["containers"][0]["args"] == [
+        "check",
+        f"--namespace={namespace}",
+        "--wait=60s",
+    ]
     assert all(
-        "before-hook-creation,hook-succeeded" in item["metadata"]["annotations"]["helm.sh/hook-delete-policy"] for item in hooks.values()
+        "before-hook-creation,hook-succeeded"
+        in item["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+        for item in hooks.values()
     )
 
 
@@ -480,26 +653,42 @@ def test_a_given_namespace_is_not_made() -> None:
 
 
 def test_extra_objects_are_rendered_as_templates() -> None:
-    assert objects(ci("everything")).one("ConfigMap", "grace-extra")["metadata"]["namespace"] == "grace-system"
+    assert (
+        objects(ci("everything")).one("ConfigMap", "grace-extra")["metadata"]["namespace"]
+        == "grace-system"
+    )
     assert objects(ci("ha")).one("ResourceQuota")["metadata"]["namespace"] == "podgrace"
 
 
 def test_each_template_holds_one_object() -> None:
     """One object a file: a reader finds it by its name."""
-    source = text(ci("monitoring")) + text(ci("cert-manager")) + text(ci("policy")) + text(ci("autoscaling"))
+    source = (
+        text(ci("monitoring"))
+        + text(ci("cert-manager"))
+        + text(ci("policy"))
+        + text(ci("autoscaling"))
+    )
     per_file: dict[str, set[str]] = {}
     for block in re.split(r"^---\n", source, flags=re.MULTILINE):
         for file in re.findall(r"^# Source: (\S+)", block, re.MULTILINE):
-            per_file.setdefault(file, set()).update(re.findall(r"^kind: (\w+)", block, re.MULTILINE))
+            per_file.setdefault(file, set()).update(
+                re.findall(r"^kind: (\w+)", block, re.MULTILINE)
+            )
     assert {file: kinds for file, kinds in per_file.items() if len(kinds) != 1} == {}
 
 
 def test_the_dashboard_is_json_and_its_panels_do_not_overlap() -> None:
-    board = json.loads(objects(ci("monitoring")).one("ConfigMap", "podgrace-dashboard")["data"]["podgrace.json"])
+    board = json.loads(
+        objects(ci("monitoring")).one("ConfigMap", "podgrace-dashboard")["data"]["podgrace.json"]
+    )
     taken: set[tuple[int, int]] = set()
     for panel in board["panels"]:
         at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
         assert not cells & taken, panel["title"]
         assert max(x for x, _ in cells) < 24
         taken |= cells

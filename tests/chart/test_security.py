@@ -7,13 +7,29 @@ import pytest
 
 from tests.chart.rendering import CI_FILES, Object, ci, objects
 
-VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
 
 
 def pods(file: Path) -> list[tuple[str, Object]]:
     rendered = objects(file)
-    found = [(item["metadata"]["name"], item["spec"]["template"]["spec"]) for item in rendered.of("Deployment")]
-    return found + [(item["metadata"]["name"], item["spec"]) for item in rendered.hooks() if item["kind"] == "Pod"]
+    found = [
+        (item["metadata"]["name"], item["spec"]["template"]["spec"])
+        for item in rendered.of("Deployment")
+    ]
+    return found + [
+        (item["metadata"]["name"], item["spec"])
+        for item in rendered.hooks()
+        if item["kind"] == "Pod"
+    ]
 
 
 def violations(pod: Object, *, host_network: bool) -> list[str]:
@@ -22,20 +38,26 @@ def violations(pod: Object, *, host_network: bool) -> list[str]:
     found = [key for key in ("hostPID", "hostIPC", "shareProcessNamespace") if pod.get(key)]
     if pod.get("hostNetwork") and not host_network:
         found.append("hostNetwork")
-    found += [f"volume {volume['name']}" for volume in pod.get("volumes", []) if not (set(volume) - {"name"}) <= VOLUMES]
+    found += [
+        f"volume {volume['name']}"
+        for volume in pod.get("volumes", [])
+        if not (set(volume) - {"name"}) <= VOLUMES
+    ]
     for container in [*pod.get("initContainers", []), *pod["containers"]]:
         own: Object = {**context, **container.get("securityContext", {})}
         checks: dict[str, Any] = {
             "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
             "privileged": not own.get("privileged"),
-            "drop ALL": "ALL" in own.get("capabilities", {}).get("drop", []) and not own["capabilities"].get("add"),
+            "drop ALL": "ALL" in own.get("capabilities", {}).get("drop", [])
+            and not own["capabilities"].get("add"),
             "runAsNonRoot": own.get("runAsNonRoot") is True,
             "runAsUser": own.get("runAsUser") != 0,
             "seccomp": own.get("seccompProfile", {}).get("type") in ("RuntimeDefault", "Localhost"),
             "procMount": own.get("procMount", "Default") == "Default",
             "read-only root": own.get("readOnlyRootFilesystem") is True,
             "memory limit": "memory" in container.get("resources", {}).get("limits", {}),
-            "hostPort": host_network or not any("hostPort" in port for port in container.get("ports", [])),
+            "hostPort": host_network
+            or not any("hostPort" in port for port in container.get("ports", [])),
         }
         found += [f"{container['name']}: {check}" for check, held in checks.items() if not held]
     return found
@@ -68,4 +90,6 @@ def test_no_right_over_what_is_not_named(file: Path) -> None:
     for item in [item for item in rendered.all if item["kind"] in ("Role", "ClusterRole")]:
         for rule in item["rules"]:
             assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]
-            assert rule.get("resourceNames") or (item in rendered.hooks() and rule["verbs"] == ["create"])
+            assert rule.get("resourceNames") or (
+                item in rendered.hooks() and rule["verbs"] == ["create"]
+            )

@@ -18,7 +18,16 @@ from webhook.config import Config, ConfigError, File, parse
 VALUES = YAML(typ="safe", pure=True).load((CHART / "values.yaml").read_text(encoding="utf-8"))
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 
-WHOLE = ("config.profiles", "affinity", "resources", "certsResources", "podSecurityContext", "securityContext", "nodeSelector", "podSpec")
+WHOLE = (
+    "config.profiles",
+    "affinity",
+    "resources",
+    "certsResources",
+    "podSecurityContext",
+    "securityContext",
+    "nodeSelector",
+    "podSpec",
+)
 """Values whose inside is Kubernetes' or the operator's, not ours."""
 
 
@@ -26,7 +35,12 @@ def leaves(tree: Any, at: str = "") -> Iterator[str]:
     """List the paths of all values."""
     for key, value in tree.items():
         path = f"{at}.{key}" if at else key
-        if isinstance(value, dict) and value and path not in WHOLE and not path.endswith((".labels", ".requests", ".limits")):
+        if (
+            isinstance(value, dict)
+            and value
+            and path not in WHOLE
+            and not path.endswith((".labels", ".requests", ".limits"))
+        ):
             yield from leaves(value, path)
         else:
             yield path
@@ -201,7 +215,9 @@ def read_paths() -> set[str]:
             source = template.read_text(encoding="utf-8")
             found |= set(re.findall(r"\.Values\.([A-Za-z]\w*(?:\.[A-Za-z]\w*)*)", source))
             for name, start in re.findall(r"(\$\w+) := \.Values\.([\w.]+)", source):
-                found |= {f"{start}.{rest}" for rest in re.findall(rf"{re.escape(name)}\.(\w+)", source)}
+                found |= {
+                    f"{start}.{rest}" for rest in re.findall(rf"{re.escape(name)}\.(\w+)", source)
+                }
     return found
 
 
@@ -220,9 +236,19 @@ def test_a_value_that_is_read_is_declared() -> None:
 
 def test_every_value_is_in_a_values_file_for_ci_or_has_a_reason() -> None:
     """The files in ci/ are installed for real; together they set nearly everything."""
-    set_there = {path for file in CI_FILES for path in leaves(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")))}
-    wanted = {path for path in leaves(VALUES) if not any(other == path or other.startswith(f"{path}.") for other in set_there)}
-    assert wanted == {"audit.enabled", "podDisruptionBudget.enabled"}, "switched off in the tests above"
+    set_there = {
+        path
+        for file in CI_FILES
+        for path in leaves(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")))
+    }
+    wanted = {
+        path
+        for path in leaves(VALUES)
+        if not any(other == path or other.startswith(f"{path}.") for other in set_there)
+    }
+    assert wanted == {"audit.enabled", "podDisruptionBudget.enabled"}, (
+        "switched off in the tests above"
+    )
 
 
 # --- the schema
@@ -247,11 +273,19 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
 def test_the_schema_is_closed_wherever_it_knows_the_keys() -> None:
     def open_places(schema: Any, at: str) -> list[str]:
         if isinstance(schema, list):
-            return [place for i, item in enumerate(schema) for place in open_places(item, f"{at}[{i}]")]
+            return [
+                place for i, item in enumerate(schema) for place in open_places(item, f"{at}[{i}]")
+            ]
         if not isinstance(schema, dict):
             return []
-        here = [at] if "properties" in schema and schema.get("additionalProperties") is not False else []
-        return here + [place for key, item in schema.items() for place in open_places(item, f"{at}/{key}")]
+        here = (
+            [at]
+            if "properties" in schema and schema.get("additionalProperties") is not False
+            else []
+        )
+        return here + [
+            place for key, item in schema.items() for place in open_places(item, f"{at}/{key}")
+        ]
 
     assert open_places(SCHEMA, "") == ["/properties/global"], "only a parent chart's own"
 
@@ -316,7 +350,10 @@ def test_the_schema_refuses(path: str, value: str, said: str) -> None:
         ({"webhook.url": '"https://h.example"'}, "names the Service only"),
         ({"tls.clientAuth.names": '["a"]'}, "no name can be believed"),
         ({"ports.plain": "8443"}, "must differ"),
-        ({"autoscaling.enabled": "true", "autoscaling.minReplicas": "9"}, "above autoscaling.maxReplicas, 6"),
+        (
+            {"autoscaling.enabled": "true", "autoscaling.minReplicas": "9"},
+            "above autoscaling.maxReplicas, 6",
+        ),
         ({"config.defaults.delayMin": "16"}, "above config.defaults.delayMax, 15"),
         ({"config.defaults.delayMax": "121"}, "above config.bounds.delayMax, 120"),
         ({"config.defaults.drainTimeout": "601"}, "above config.bounds.drainTimeout, 600"),
@@ -351,7 +388,9 @@ def test_config_has_exactly_the_keys_of_the_webhooks_file() -> None:
 
 def test_config_has_the_defaults_of_the_webhooks_file() -> None:
     file = msgspec.to_builtins(File())
-    file["helper"] = {key: value for key, value in file["helper"].items() if f".helper.{key}" not in DERIVED}
+    file["helper"] = {
+        key: value for key, value in file["helper"].items() if f".helper.{key}" not in DERIVED
+    }
     file["kubernetes"]["version"] = ""  # as Helm sees it
     assert VALUES["config"] == file
 
@@ -404,8 +443,15 @@ def test_the_readme_is_made_from_the_values(capsys: pytest.CaptureFixture[str]) 
 
 def test_every_value_has_a_comment() -> None:
     """A key without a comment of its own is below a commented one."""
-    listed = {".".join(row.path) for row in _generator().rows((CHART / "values.yaml").read_text(encoding="utf-8"))}
-    silent = [path for path in leaves(VALUES) if not any(path == known or path.startswith(f"{known}.") for known in listed - {"config"})]
+    listed = {
+        ".".join(row.path)
+        for row in _generator().rows((CHART / "values.yaml").read_text(encoding="utf-8"))
+    }
+    silent = [
+        path
+        for path in leaves(VALUES)
+        if not any(path == known or path.startswith(f"{known}.") for known in listed - {"config"})
+    ]
     assert silent == []
 
 
@@ -418,7 +464,15 @@ def test_notes_say_what_next_and_what_is_risked() -> None:
     from tests.chart.rendering import run  # noqa: PLC0415
 
     def notes(*arguments: str) -> str:
-        done = run("install", "podgrace", str(CHART), "--dry-run=client", "--namespace", "podgrace", *arguments)
+        done = run(
+            "install",
+            "podgrace",
+            str(CHART),
+            "--dry-run=client",
+            "--namespace",
+            "podgrace",
+            *arguments,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.split("NOTES:", 1)[1]
 
@@ -435,4 +489,6 @@ def test_notes_say_what_next_and_what_is_risked() -> None:
         "replicas=1,webhook.failurePolicy=Fail,audit.enabled=false,drainSeconds=5,webhook.timeoutSeconds=15,webhook.reinvocationPolicy=Never",
     )
     assert risky.count("  ! ") == 7
-    assert "kubectl delete mutatingadmissionpolicybinding podgrace" in notes("--values", str(ci("policy")))
+    assert "kubectl delete mutatingadmissionpolicybinding podgrace" in notes(
+        "--values", str(ci("policy"))
+    )

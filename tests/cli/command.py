@@ -31,7 +31,12 @@ def spawned(*args: str, stdin: str | bytes = b"", env: dict[str, str] | None = N
     """Run `podgrace` in a process."""
     whole = {**os.environ, "PYTHONPATH": str(FOLDER.parent.parent), **(env or {})}
     ran = subprocess.run(
-        [sys.executable, "-m", "webhook.cli", *args], input=_bytes(stdin), capture_output=True, env=whole, timeout=120, check=False
+        [sys.executable, "-m", "webhook.cli", *args],
+        input=_bytes(stdin),
+        capture_output=True,
+        env=whole,
+        timeout=120,
+        check=False,
     )
     return _judged(ran.returncode, ran.stdout, ran.stderr)
 

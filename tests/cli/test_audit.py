@@ -16,13 +16,28 @@ from webhook.core.audit import opted_in
 CONFIG = parse("")
 
 
-def pod(name: str, namespace: str = "shop", label: str | None = None, *, marked: bool = False, **more: Any) -> dict[str, Any]:
+def pod(
+    name: str,
+    namespace: str = "shop",
+    label: str | None = None,
+    *,
+    marked: bool = False,
+    **more: Any,
+) -> dict[str, Any]:
     labels = {} if label is None else {"podgrace.io/inject": label}
     made: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels, "creationTimestamp": "2026-01-02T03:04:05Z"},
-        "spec": {"restartPolicy": "Always", "containers": [{"name": "web", "image": "shop", "ports": [{"containerPort": 80}]}]},
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": labels,
+            "creationTimestamp": "2026-01-02T03:04:05Z",
+        },
+        "spec": {
+            "restartPolicy": "Always",
+            "containers": [{"name": "web", "image": "shop", "ports": [{"containerPort": 80}]}],
+        },
         "status": {"phase": "Running"},
     }
     made["metadata"] |= more.pop("metadata", {})
@@ -37,7 +52,9 @@ def namespace(name: str, label: str | None = None) -> dict[str, Any]:
 
 def aged(made: dict[str, Any], version: str) -> dict[str, Any]:
     annotations = made["metadata"]["annotations"]
-    annotations["podgrace.io/status"] = annotations["podgrace.io/status"].replace(f'"version":"{__version__}"', f'"version":"{version}"')
+    annotations["podgrace.io/status"] = annotations["podgrace.io/status"].replace(
+        f'"version":"{__version__}"', f'"version":"{version}"'
+    )
     return made
 
 
@@ -47,7 +64,11 @@ def worker(name: str) -> dict[str, Any]:
     return once(made, CONFIG)[0]
 
 
-OWNER = {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-1", "uid": "x"}]}
+OWNER = {
+    "ownerReferences": [
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-1", "uid": "x"}
+    ]
+}
 RUN_ONCE = {"restartPolicy": "Never", "containers": [{"name": "a"}]}
 
 CLUSTER = [
@@ -90,7 +111,9 @@ def as_yaml(tree: Any) -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("text", [json.dumps(as_list(CLUSTER)), as_yaml(as_list(CLUSTER))], ids=["json", "yaml"])
+@pytest.mark.parametrize(
+    "text", [json.dumps(as_list(CLUSTER)), as_yaml(as_list(CLUSTER))], ids=["json", "yaml"]
+)
 def test_those_that_slipped_through(text: str) -> None:
     ran = podgrace("audit", "-o", "json", "-f", "-", stdin=text)
     assert (ran.code, ran.err) == (3, "")
@@ -99,25 +122,47 @@ def test_those_that_slipped_through(text: str) -> None:
     assert found["pods"] == 15
     bare = next(f for f in found["findings"] if f["pod"] == "bare")
     assert (bare["owner"], bare["created"]) == ("ReplicaSet/shop-1", "2026-01-02T03:04:05Z")
-    assert next(f for f in found["findings"] if f["pod"] == "old")["detail"] == f"0.0.9, not {__version__}"
+    assert (
+        next(f for f in found["findings"] if f["pod"] == "old")["detail"]
+        == f"0.0.9, not {__version__}"
+    )
 
 
 def test_as_a_table() -> None:
     ran = spawned("audit", "-f", "-", stdin=json.dumps(as_list(CLUSTER)))
     assert ran.code == 3
-    assert ran.out.splitlines()[0].split() == ["NAMESPACE", "POD", "OWNER", "WHAT", "CREATED", "WHY"]
+    assert ran.out.splitlines()[0].split() == [
+        "NAMESPACE",
+        "POD",
+        "OWNER",
+        "WHAT",
+        "CREATED",
+        "WHY",
+    ]
     assert len(ran.out.splitlines()) == 1 + len(EXPECTED)
     assert "5 of 15 Pods" in ran.err
 
 
 def test_all_is_well() -> None:
-    ran = podgrace("audit", "-f", "-", stdin=json.dumps(as_list([namespace("shop", "enabled"), pod("good", marked=True), worker("idle")])))
+    ran = podgrace(
+        "audit",
+        "-f",
+        "-",
+        stdin=json.dumps(
+            as_list([namespace("shop", "enabled"), pod("good", marked=True), worker("idle")])
+        ),
+    )
     assert ran == (0, f"2 Pods: each that is opted in carries the mark of {__version__}\n", "")
     assert podgrace("audit", "-f", "-", stdin=json.dumps(as_list([]))).code == 0
 
 
 def test_without_namespaces_only_the_pods_own_labels_count() -> None:
-    ran = podgrace("audit", "-f", "-", stdin=json.dumps({"kind": "PodList", "items": [pod("a"), pod("b", label="enabled")]}))
+    ran = podgrace(
+        "audit",
+        "-f",
+        "-",
+        stdin=json.dumps({"kind": "PodList", "items": [pod("a"), pod("b", label="enabled")]}),
+    )
     assert ran.code == 3
     assert "no namespaces in it" in ran.err
     assert ran.out.splitlines()[1].split()[:2] == ["shop", "b"]
@@ -127,7 +172,10 @@ def test_excluded_namespaces_are_the_operators(tmp_path: Any) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("{excludedNamespaces: [shop]}", encoding="utf-8")
     items = [namespace("shop", "enabled"), pod("bare")]
-    assert podgrace("audit", "-f", "-", "--config", str(config), stdin=json.dumps(as_list(items))).code == 0
+    assert (
+        podgrace("audit", "-f", "-", "--config", str(config), stdin=json.dumps(as_list(items))).code
+        == 0
+    )
 
 
 @pytest.mark.parametrize("label", ["enabled", "disabled", "other", None])
@@ -140,7 +188,19 @@ def test_who_is_opted_in_is_what_the_chart_selects(label: str | None) -> None:
 
 
 def test_manifests_that_were_injected_pass() -> None:
-    text = podgrace("inject", "-f", "-", stdin=(WORKLOADS / "nginx.yaml").read_text(encoding="utf-8")).out
+    text = podgrace(
+        "inject", "-f", "-", stdin=(WORKLOADS / "nginx.yaml").read_text(encoding="utf-8")
+    ).out
     template = YAML(typ="safe").load(text)["spec"]["template"]
-    made = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {**template["metadata"], "name": "x", "namespace": "shop"}}
-    assert podgrace("audit", "-f", "-", stdin=json.dumps(as_list([namespace("shop", "enabled"), made]))).code == 0
+    made = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        **template,
+        "metadata": {**template["metadata"], "name": "x", "namespace": "shop"},
+    }
+    assert (
+        podgrace(
+            "audit", "-f", "-", stdin=json.dumps(as_list([namespace("shop", "enabled"), made]))
+        ).code
+        == 0
+    )

@@ -42,12 +42,24 @@ def injected(body: Json) -> Json:
         },
     }
     told = json.loads(webhook_answer(msgspec.json.encode(review), load(None)).body)
-    patched: Json = jsonpatch.apply_patch(body, base64.b64decode(told["response"]["patch"]).decode())
+    patched: Json = jsonpatch.apply_patch(
+        body, base64.b64decode(told["response"]["patch"]).decode()
+    )
     return patched
 
 
-def configuration(namespaces: Json | None = None, objects: Json | None = None, name: str = "pod.podgrace.io") -> Json:
-    return {"items": [{"webhooks": [{"name": name, "namespaceSelector": namespaces, "objectSelector": objects}]}]}
+def configuration(
+    namespaces: Json | None = None, objects: Json | None = None, name: str = "pod.podgrace.io"
+) -> Json:
+    return {
+        "items": [
+            {
+                "webhooks": [
+                    {"name": name, "namespaceSelector": namespaces, "objectSelector": objects}
+                ]
+            }
+        ]
+    }
 
 
 class Api:
@@ -67,7 +79,9 @@ class Api:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else None
                 api.seen.append((f"{self.command} {self.path}", body))
-                status, told = api.answers.get(f"{self.command} {self.path.partition('?')[0]}", (404, {"message": "not found"}))
+                status, told = api.answers.get(
+                    f"{self.command} {self.path.partition('?')[0]}", (404, {"message": "not found"})
+                )
                 content = json.dumps(told(body) if callable(told) else told).encode()
                 self.send_response_only(status)
                 for warning in api.warnings:
@@ -84,7 +98,9 @@ class Api:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
 
     def pods(self, status: int, told: Json | Callable[[Json], Json]) -> None:
         self.answers[PODS] = (status, told)
@@ -99,22 +115,42 @@ def api() -> Iterator[Api]:
 
 
 def check(api: Api, *more: str, status: int) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "webhook.cli", "check", "--namespace", "shop", "--api", api.url, *more]
+    command = [
+        sys.executable,
+        "-m",
+        "webhook.cli",
+        "check",
+        "--namespace",
+        "shop",
+        "--api",
+        api.url,
+        *more,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env=environment
+    )
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
 
 
 def forbidden(text: str) -> Json:
-    return {"kind": "Status", "status": "Failure", "message": text, "reason": "Forbidden", "code": 403}
+    return {
+        "kind": "Status",
+        "status": "Failure",
+        "message": text,
+        "reason": "Forbidden",
+        "code": 403,
+    }
 
 
 def test_a_pod_that_comes_back_marked(api: Api) -> None:
     api.pods(201, injected)
     done = check(api, status=0)
-    assert done.stdout.startswith("podgrace: injected: a Pod labelled podgrace.io/inject=enabled in shop gets the mark of podgrace ")
+    assert done.stdout.startswith(
+        "podgrace: injected: a Pod labelled podgrace.io/inject=enabled in shop gets the mark of podgrace "
+    )
     assert done.stderr == ""
 
 
@@ -147,30 +183,70 @@ def test_a_mark_that_is_not_json_is_a_mark(api: Api) -> None:
 @pytest.mark.parametrize(
     ("status", "told", "found", "text"),
     [
-        (401, forbidden("Unauthorized"), "not-allowed", "401: Unauthorized (needed: create pods in shop)"),
-        (403, forbidden('pods is forbidden: User "a" cannot create resource "pods" in API group ""'), "not-allowed", "needed: create pods"),
-        (403, forbidden('pods "x" is forbidden: violates PodSecurity "restricted:latest"'), "refused", "PodSecurity"),
-        (403, forbidden('pods "x" is forbidden: exceeded quota: small'), "refused", "exceeded quota"),
-        (400, {"message": 'admission webhook "policy.example" denied the request: no'}, "refused", "policy.example"),
+        (
+            401,
+            forbidden("Unauthorized"),
+            "not-allowed",
+            "401: Unauthorized (needed: create pods in shop)",
+        ),
+        (
+            403,
+            forbidden('pods is forbidden: User "a" cannot create resource "pods" in API group ""'),
+            "not-allowed",
+            "needed: create pods",
+        ),
+        (
+            403,
+            forbidden('pods "x" is forbidden: violates PodSecurity "restricted:latest"'),
+            "refused",
+            "PodSecurity",
+        ),
+        (
+            403,
+            forbidden('pods "x" is forbidden: exceeded quota: small'),
+            "refused",
+            "exceeded quota",
+        ),
+        (
+            400,
+            {"message": 'admission webhook "policy.example" denied the request: no'},
+            "refused",
+            "policy.example",
+        ),
         (404, {"message": 'namespaces "shop" not found'}, "no-namespace", "not found"),
         (404, {"message": "the server could not find the requested resource"}, "refused", "404"),
         (500, None, "refused", "500: nothing"),
     ],
 )
-def test_who_says_no_is_told_apart(api: Api, status: int, told: Json | None, found: str, text: str) -> None:
+def test_who_says_no_is_told_apart(
+    api: Api, status: int, told: Json | None, found: str, text: str
+) -> None:
     api.pods(status, told)  # type: ignore[arg-type]
     done = check(api, status=1)
-    assert done.stdout == "" and done.stderr.startswith(f"podgrace: {found}: ") and text in done.stderr
+    assert (
+        done.stdout == "" and done.stderr.startswith(f"podgrace: {found}: ") and text in done.stderr
+    )
 
 
 def test_a_webhook_that_does_not_answer_under_failure_policy_fail(api: Api) -> None:
-    api.pods(500, {"message": 'Internal error occurred: failed calling webhook "pod.podgrace.io": context deadline exceeded'})
+    api.pods(
+        500,
+        {
+            "message": 'Internal error occurred: failed calling webhook "pod.podgrace.io": context deadline exceeded'
+        },
+    )
     done = check(api, status=3)
-    assert "podgrace: no-answer: " in done.stderr and "context deadline exceeded" in done.stderr and "failurePolicy Fail" in done.stderr
+    assert (
+        "podgrace: no-answer: " in done.stderr
+        and "context deadline exceeded" in done.stderr
+        and "failurePolicy Fail" in done.stderr
+    )
 
 
 def test_the_failure_of_somebody_elses_webhook_is_not_ours(api: Api) -> None:
-    api.pods(500, {"message": 'Internal error occurred: failed calling webhook "other.example": EOF'})
+    api.pods(
+        500, {"message": 'Internal error occurred: failed calling webhook "other.example": EOF'}
+    )
     assert "podgrace: refused: " in check(api, status=1).stderr
 
 
@@ -178,22 +254,41 @@ def test_a_webhook_that_does_not_answer_under_failure_policy_ignore(api: Api) ->
     api.pods(201, lambda body: {"kind": "Pod", **body})
     api.warnings = ["the API server's own words"]
     done = check(api, status=3)
-    assert "podgrace: no-answer: pod.podgrace.io selects the Pod, and it came back without podgrace.io/status" in done.stderr
+    assert (
+        "podgrace: no-answer: pod.podgrace.io selects the Pod, and it came back without podgrace.io/status"
+        in done.stderr
+    )
     assert "warning: the API server's own words" in done.stderr
 
 
 def test_a_namespace_that_opts_out(api: Api) -> None:
     api.pods(201, lambda body: body)
-    api.answers[f"GET {NAMESPACE}"] = (200, {"metadata": {"labels": {"podgrace.io/inject": "disabled"}}})
-    assert "podgrace: opted-out: namespace shop is labelled podgrace.io/inject=disabled" in check(api, status=3).stderr
+    api.answers[f"GET {NAMESPACE}"] = (
+        200,
+        {"metadata": {"labels": {"podgrace.io/inject": "disabled"}}},
+    )
+    assert (
+        "podgrace: opted-out: namespace shop is labelled podgrace.io/inject=disabled"
+        in check(api, status=3).stderr
+    )
 
 
 def test_a_namespace_that_no_entry_selects(api: Api) -> None:
     api.pods(201, lambda body: body)
-    others = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["shop"]}]}
-    api.answers[f"GET {NAMESPACE}"] = (200, {"metadata": {"labels": {"kubernetes.io/metadata.name": "shop"}}})
+    others = {
+        "matchExpressions": [
+            {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["shop"]}
+        ]
+    }
+    api.answers[f"GET {NAMESPACE}"] = (
+        200,
+        {"metadata": {"labels": {"kubernetes.io/metadata.name": "shop"}}},
+    )
     api.answers[CONFIGURATIONS] = (200, configuration(others))
-    assert "podgrace: excluded: none of pod.podgrace.io selects namespace shop" in check(api, status=3).stderr
+    assert (
+        "podgrace: excluded: none of pod.podgrace.io selects namespace shop"
+        in check(api, status=3).stderr
+    )
 
 
 def test_a_cluster_without_podgrace(api: Api) -> None:
@@ -207,7 +302,11 @@ def test_without_the_right_to_look_all_reasons_are_named(api: Api, hidden: str) 
     api.pods(201, lambda body: body)
     api.answers[hidden] = (403, forbidden("no"))
     told = check(api, status=3).stderr
-    assert "podgrace: unmarked: " in told and "did not answer, or shop is excluded or opted out" in told and "kubectl proxy" in told
+    assert (
+        "podgrace: unmarked: " in told
+        and "did not answer, or shop is excluded or opted out" in told
+        and "kubectl proxy" in told
+    )
 
 
 @pytest.mark.parametrize("told", [[], "x", {"kind": "Status"}, None])
@@ -219,7 +318,10 @@ def test_an_answer_that_is_no_pod(api: Api, told: Any) -> None:
 def test_no_api_server(api: Api) -> None:
     api.server.shutdown()
     api.server.server_close()
-    assert "podgrace: unreachable: POST /api/v1/namespaces/shop/pods at http://127.0.0.1:" in check(api, status=1).stderr
+    assert (
+        "podgrace: unreachable: POST /api/v1/namespaces/shop/pods at http://127.0.0.1:"
+        in check(api, status=1).stderr
+    )
     api.server = Api().server
 
 
@@ -231,7 +333,11 @@ def test_the_same_as_json(api: Api) -> None:
 
 def test_waiting_until_it_works(api: Api) -> None:
     """As `helm test` does right after an installation: first no rights, then no webhook, then all is well."""
-    stages: list[tuple[int, Any]] = [(403, forbidden("cannot create resource")), (201, lambda body: body), (201, injected)]
+    stages: list[tuple[int, Any]] = [
+        (403, forbidden("cannot create resource")),
+        (201, lambda body: body),
+        (201, injected),
+    ]
 
     def serve(body: Json) -> Json:
         status, told = stages.pop(0) if len(stages) > 1 else stages[0]
@@ -256,21 +362,28 @@ def test_waiting_ends(api: Api) -> None:
 
 def test_what_waiting_does_not_change_is_told_at_once(api: Api) -> None:
     api.pods(201, lambda body: body)
-    api.answers[f"GET {NAMESPACE}"] = (200, {"metadata": {"labels": {"podgrace.io/inject": "disabled"}}})
+    api.answers[f"GET {NAMESPACE}"] = (
+        200,
+        {"metadata": {"labels": {"podgrace.io/inject": "disabled"}}},
+    )
     check(api, "--wait", "10m", status=3)
     assert sum(call.startswith("POST") for call, _ in api.seen) == 1
 
 
 def test_every_word_is_in_the_document() -> None:
     root = Path(__file__).parents[2]
-    words = set(re.findall(r'Found\(\s*"([a-z-]+)"', (root / "webhook" / "cli" / "check.py").read_text()))
+    words = set(
+        re.findall(r'Found\(\s*"([a-z-]+)"', (root / "webhook" / "cli" / "check.py").read_text())
+    )
     document = (root / "docs" / "certificates.md").read_text()
     assert len(words) == 10
     assert [word for word in sorted(words) if f"`{word}`" not in document] == []
 
 
 def test_wrong_arguments(api: Api) -> None:
-    assert "accepted: a whole number and s, m, h or d" in check(api, "--wait", "soon", status=2).stderr
+    assert (
+        "accepted: a whole number and s, m, h or d" in check(api, "--wait", "soon", status=2).stderr
+    )
     assert "accepted: https://HOST:PORT" in check(api, "--api", "ftp://x", status=1).stderr
 
 
@@ -287,7 +400,10 @@ def test_wrong_arguments(api: Api) -> None:
         ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1"]}]}, False),
         ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, True),
         ({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}, False),
-        ({"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "b", "operator": "Exists"}]}, False),
+        (
+            {"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "b", "operator": "Exists"}]},
+            False,
+        ),
     ],
 )
 def test_selectors_are_the_api_servers(selector: Json | None, expected: bool) -> None:

@@ -58,15 +58,29 @@ def test_every_command_has_help() -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    assert podgrace("inject", "-f", str(tmp_path / "none.yaml")) == (1, "", f"podgrace: {tmp_path}/none.yaml: No such file or directory\n")
-    assert podgrace("inject", "-f", str(tmp_path)) == (1, "", f"podgrace: {tmp_path}: Is a directory\n")
-    assert podgrace("inject", "-f", NGINX, "--config", str(tmp_path / "c")).err == f"podgrace: {tmp_path}/c: No such file or directory\n"
+    assert podgrace("inject", "-f", str(tmp_path / "none.yaml")) == (
+        1,
+        "",
+        f"podgrace: {tmp_path}/none.yaml: No such file or directory\n",
+    )
+    assert podgrace("inject", "-f", str(tmp_path)) == (
+        1,
+        "",
+        f"podgrace: {tmp_path}: Is a directory\n",
+    )
+    assert (
+        podgrace("inject", "-f", NGINX, "--config", str(tmp_path / "c")).err
+        == f"podgrace: {tmp_path}/c: No such file or directory\n"
+    )
 
 
 def test_a_bad_configuration_names_all_problems(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("{helpr: 1, defaults: {mode: x}}", encoding="utf-8")
-    for ran in (podgrace("explain", "-f", NGINX, "--config", str(config)), podgrace("profiles", env={"PODGRACE_CONFIG": str(config)})):
+    for ran in (
+        podgrace("explain", "-f", NGINX, "--config", str(config)),
+        podgrace("profiles", env={"PODGRACE_CONFIG": str(config)}),
+    ):
         assert (ran.code, ran.out) == (1, "")
         assert "helpr: unknown key; nearest known: helper" in ran.err
     config.write_bytes(b"\xff")
@@ -78,18 +92,30 @@ def test_a_reader_that_stops_reading() -> None:
     text = "---\n".join([(WORKLOADS / "nginx.yaml").read_text(encoding="utf-8")] * 40)
     shell = f'"{sys.executable}" -m webhook.cli inject -f - 2>/dev/null | head -1; exit ${{PIPESTATUS[0]}}'
     root = Path(webhook.cli.__file__).parent.parent.parent
-    ran = subprocess.run(["bash", "-c", shell], input=text.encode(), capture_output=True, cwd=root, timeout=120, check=False)
+    ran = subprocess.run(
+        ["bash", "-c", shell],
+        input=text.encode(),
+        capture_output=True,
+        cwd=root,
+        timeout=120,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     assert b"Traceback" not in ran.stderr
 
 
-def test_a_bug_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(webhook.cli, "load", broken)
     assert webhook.cli.main(["profiles"]) == 4
-    assert "a bug of podgrace's own, please report it: ZeroDivisionError in broken" in capsys.readouterr().err
+    assert (
+        "a bug of podgrace's own, please report it: ZeroDivisionError in broken"
+        in capsys.readouterr().err
+    )
 
 
 WORDS = [
@@ -113,9 +139,18 @@ WORDS = [
 ]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(args=st.lists(st.sampled_from(WORDS), max_size=5), text=st.one_of(st.text(max_size=60), st.binary(max_size=60)))
-def test_any_arguments_and_any_input(args: list[str], text: str | bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    args=st.lists(st.sampled_from(WORDS), max_size=5),
+    text=st.one_of(st.text(max_size=60), st.binary(max_size=60)),
+)
+def test_any_arguments_and_any_input(
+    args: list[str], text: str | bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """In this process, since a thousand of them take a while."""
     path = tmp_path / "input"
     path.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogatepass"))
@@ -162,8 +197,15 @@ PIECES += [
 ]
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(pieces=st.lists(st.sampled_from(PIECES), max_size=14), command=st.sampled_from(["inject", "uninject", "explain", "audit"]))
+@settings(
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    pieces=st.lists(st.sampled_from(PIECES), max_size=14),
+    command=st.sampled_from(["inject", "uninject", "explain", "audit"]),
+)
 def test_any_yaml(pieces: list[str], command: str, tmp_path: Path) -> None:
     path = tmp_path / "input.yaml"
     path.write_text("".join(pieces), encoding="utf-8", newline="")

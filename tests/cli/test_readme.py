@@ -20,7 +20,10 @@ def test_readme_shows_the_real_output(name: str) -> None:
 
 
 def test_no_other_markers() -> None:
-    assert sorted(re.findall(r"<!-- explain:([a-z-]+) -->", README.read_text(encoding="utf-8"))) == NAMES
+    assert (
+        sorted(re.findall(r"<!-- explain:([a-z-]+) -->", README.read_text(encoding="utf-8")))
+        == NAMES
+    )
 
 
 def test_readme_is_the_projects() -> None:

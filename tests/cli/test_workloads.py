@@ -217,9 +217,15 @@ def test_containers_that_share_nodes_by_alias_get_their_own() -> None:
     out = podgrace("inject", "-f", "-", stdin=ANCHORS).out
     spec = YAML(typ="safe").load(out)["spec"]["template"]["spec"]
     for container in spec["containers"]:
-        assert f"--container={container['name']}" in container["lifecycle"]["preStop"]["exec"]["command"]
+        assert (
+            f"--container={container['name']}"
+            in container["lifecycle"]["preStop"]["exec"]["command"]
+        )
         assert container["lifecycle"]["postStart"] == {"exec": {"command": ["/warm"]}}
-        assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/data", "/.podgrace"]
+        assert [mount["mountPath"] for mount in container["volumeMounts"]] == [
+            "/data",
+            "/.podgrace",
+        ]
     assert problems({"metadata": {}, "spec": spec}) == []
     back = YAML(typ="safe").load(podgrace("uninject", "-f", "-", stdin=out).out)
     assert back == YAML(typ="safe").load(ANCHORS)
@@ -234,8 +240,13 @@ UNTOUCHED = {
     "text": "just   text\n",
     "another group": "apiVersion: batch.volcano.sh/v1alpha1\nkind: Job\nspec: {tasks:   []}\n",
     "a Knative service": "apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {template:  {spec: {containers: [{image: x}]}}}\n",
-    "opted out": DEPLOYMENT.replace("labels: {app: nginx}\n    spec", "labels: {app: nginx,   podgrace.io/inject: disabled}\n    spec"),
-    "a system namespace": DEPLOYMENT.replace("name: nginx\nspec", "name: nginx\n  namespace:   kube-system\nspec"),
+    "opted out": DEPLOYMENT.replace(
+        "labels: {app: nginx}\n    spec",
+        "labels: {app: nginx,   podgrace.io/inject: disabled}\n    spec",
+    ),
+    "a system namespace": DEPLOYMENT.replace(
+        "name: nginx\nspec", "name: nginx\n  namespace:   kube-system\nspec"
+    ),
     "an empty List": "apiVersion: v1\nkind: List\nitems:   []\n",
     "tabs in a value": "a: 'b\tc'\n",
 }
@@ -256,9 +267,18 @@ BAD = {
     "half": ("a: [1,\n", "not YAML"),
     "duplicate keys": ("kind: Pod\nkind: Pod\n", "not YAML"),
     "not UTF-8": (b"a: \xff\n", "not UTF-8 at byte 3"),
-    "a Pod without spec": ("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n", "Pod p: not a Pod template"),
-    "a Deployment without template": ("apiVersion: apps/v1\nkind: Deployment\n", "Deployment (no name): not a Pod template"),
-    "a number for a name": ("apiVersion: v1\nkind: Pod\nspec: {containers: [{name: 5}]}\n", "$.spec.containers[0].name"),
+    "a Pod without spec": (
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n",
+        "Pod p: not a Pod template",
+    ),
+    "a Deployment without template": (
+        "apiVersion: apps/v1\nkind: Deployment\n",
+        "Deployment (no name): not a Pod template",
+    ),
+    "a number for a name": (
+        "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: 5}]}\n",
+        "$.spec.containers[0].name",
+    ),
     "the second document": ("a: b\n---\napiVersion: v1\nkind: Pod\nspec: []\n", "document 2: Pod"),
     "the third item": ("kind: List\nitems: [{}, {}, {apiVersion: v1, kind: Pod}]\n", "item 3: Pod"),
     "a preStop of a number": (
@@ -266,7 +286,8 @@ BAD = {
         "Pod (no name)",
     ),
     "an alias bomb": (
-        "a0: &a0 [x,x,x,x,x,x,x,x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12)),
+        "a0: &a0 [x,x,x,x,x,x,x,x]\n"
+        + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12)),
         "aliases",
     ),
     "an alias of itself": ("a: &a {b: *a}\n", ""),
@@ -312,9 +333,13 @@ def test_a_newer_configuration_renews_what_is_there(tmp_path: Path) -> None:
     fresh = podgrace("inject", "-f", "-", "--config", str(config), stdin=DEPLOYMENT).out
     renewed = podgrace("inject", "-f", "-", "--config", str(config), stdin=old).out
     assert YAML(typ="safe").load(renewed) == YAML(typ="safe").load(fresh)
-    aged = old.replace("podgrace-helper:0.1.0", "podgrace-helper:0.0.1").replace('"version":"0.1.0"', '"version":"0.0.1"')
+    aged = old.replace("podgrace-helper:0.1.0", "podgrace-helper:0.0.1").replace(
+        '"version":"0.1.0"', '"version":"0.0.1"'
+    )
     assert aged != old
-    assert YAML(typ="safe").load(podgrace("inject", "-f", "-", stdin=aged).out) == YAML(typ="safe").load(old)
+    assert YAML(typ="safe").load(podgrace("inject", "-f", "-", stdin=aged).out) == YAML(
+        typ="safe"
+    ).load(old)
     mirrored = old.replace("podgrace/podgrace-helper:0.1.0", "mirror.example/podgrace-helper:0.1.0")
     assert podgrace("inject", "-f", "-", stdin=mirrored).out == mirrored
 
@@ -323,8 +348,14 @@ def test_explain_as_a_table_and_as_json() -> None:
     table = podgrace("explain", "-f", str(WORKLOADS / "django.yaml")).out.splitlines()
     assert table[0] == "Deployment django"
     assert table[1].split() == ["CONTAINER", "WHAT", "WHY", "CHANGED", "BY"]
-    (workload,) = json.loads(podgrace("explain", "-o", "json", "-f", str(WORKLOADS / "django.yaml")).out)
-    assert (workload["kind"], workload["name"], workload["result"]) == ("Deployment", "django", "injected")
+    (workload,) = json.loads(
+        podgrace("explain", "-o", "json", "-f", str(WORKLOADS / "django.yaml")).out
+    )
+    assert (workload["kind"], workload["name"], workload["result"]) == (
+        "Deployment",
+        "django",
+        "injected",
+    )
     assert len(workload["decisions"]) == len(table) - 2
     wrap = next(d for d in workload["decisions"] if d["code"] == "wrap")
     assert wrap["container"] == "gunicorn"
@@ -337,6 +368,10 @@ def test_colour_only_on_a_terminal() -> None:
 
 
 def test_output_is_utf8_whatever_the_terminal_says() -> None:
-    text = DEPLOYMENT.replace("name: nginx\nspec", "name: nginx\n  annotations: {who: Søren ✓}\nspec")
-    out = spawned("inject", "-f", "-", stdin=text, env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}).out
+    text = DEPLOYMENT.replace(
+        "name: nginx\nspec", "name: nginx\n  annotations: {who: Søren ✓}\nspec"
+    )
+    out = spawned(
+        "inject", "-f", "-", stdin=text, env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    ).out
     assert "Søren ✓" in out

@@ -76,7 +76,12 @@ def _image(api: Api, name: str, context: Path) -> str:
     for path in sorted(path for path in context.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(context)).encode() + b"\0" + path.read_bytes())
     full = f"{name}:{digest.hexdigest()[:12]}"
-    there = {known for node in api.list("Node") for image in node["status"].get("images", ()) for known in image["names"] or ()}
+    there = {
+        known
+        for node in api.list("Node")
+        for image in node["status"].get("images", ())
+        for known in image["names"] or ()
+    }
     builder = os.environ.get("PODGRACE_IMAGE_BUILD")
     if full not in there and builder:
         base = os.environ.get("PODGRACE_BASE_IMAGE", "python:3.11-slim-bookworm")
@@ -103,8 +108,17 @@ def namespaces(api: Api) -> Iterator[Callable[..., str]]:
 @contextlib.contextmanager
 def made_namespace(api: Api, labels: "dict[str, str] | None" = None) -> Iterator[str]:
     name = f"e2e-{uuid.uuid4().hex[:8]}"
-    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}})
-    kube.wait("the default service account", lambda: api.ask("GET", api.path("ServiceAccount", name, "default")).status == 200)
+    api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": labels or {}},
+        }
+    )
+    kube.wait(
+        "the default service account",
+        lambda: api.ask("GET", api.path("ServiceAccount", name, "default")).status == 200,
+    )
     try:
         yield name
     finally:
@@ -122,11 +136,32 @@ def prove(api: Api) -> Iterator[Prove]:
         return
     with made_namespace(api) as name:
         # The image has no shell and no sleep: a command that reads standard input, which stays open, waits as well.
-        client = kube.container("client", IMAGE, command=["podgrace", "inject", "-f", "-"], stdin=True)
+        client = kube.container(
+            "client", IMAGE, command=["podgrace", "inject", "-f", "-"], stdin=True
+        )
         metadata = {"name": "client", "labels": {"app": "client", "podgrace.io/inject": "disabled"}}
-        api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [client]}}, name)
+        api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": metadata,
+                "spec": {"containers": [client]},
+            },
+            name,
+        )
         kube.wait_ready(api, name, "client", 1)
-        yield lambda *words: ["kubectl", "exec", "--namespace", name, "--stdin", "client", "--", "podgrace", "prove", *words]
+        yield lambda *words: [
+            "kubectl",
+            "exec",
+            "--namespace",
+            name,
+            "--stdin",
+            "client",
+            "--",
+            "podgrace",
+            "prove",
+            *words,
+        ]
 
 
 @pytest.fixture
@@ -143,12 +178,17 @@ def tally() -> Iterator[Callable[[str, Sequence[Row]], None]]:
         print(f"\n{name}\n\n{mission.told(rows)}")
         if where := os.environ.get("PODGRACE_RESULTS"):
             Path(where).mkdir(parents=True, exist_ok=True)
-            (Path(where) / f"{name}.json").write_text(json.dumps([row._asdict() for row in rows], indent=1), encoding="utf-8")
+            (Path(where) / f"{name}.json").write_text(
+                json.dumps([row._asdict() for row in rows], indent=1), encoding="utf-8"
+            )
 
 
 @pytest.fixture(scope="session")
 def podgrace(api: Api) -> Iterator[Release]:
     """Install podgrace by its chart, as it comes; ready when a Pod has been mutated."""
-    with install.installed(api, install.images(IMAGE, HELPER_IMAGE)) as release, made_namespace(api, release.labels) as namespace:
+    with (
+        install.installed(api, install.images(IMAGE, HELPER_IMAGE)) as release,
+        made_namespace(api, release.labels) as namespace,
+    ):
         install.wait_serving(release, namespace)
         yield release

@@ -40,7 +40,11 @@ class Release(NamedTuple):
         return found
 
     def configuration(self) -> Tree:
-        found = [tree for tree in self.api.list("MutatingWebhookConfiguration") if _service_namespace(tree) == self.namespace]
+        found = [
+            tree
+            for tree in self.api.list("MutatingWebhookConfiguration")
+            if _service_namespace(tree) == self.namespace
+        ]
         assert len(found) == 1, [tree["metadata"]["name"] for tree in found]
         return found[0]
 
@@ -89,12 +93,20 @@ def helm(verb: str, release: Release, values: Tree, *options: str, chart: Path =
 
 
 @contextlib.contextmanager
-def installed(api: Api, values: Tree, prepare: Callable[[Release], None] = lambda _: None) -> Iterator[Release]:
+def installed(
+    api: Api, values: Tree, prepare: Callable[[Release], None] = lambda _: None
+) -> Iterator[Release]:
     """Install into a namespace of its own; take it away again, whatever happened. `prepare` may make what values name."""
     tag = uuid.uuid4().hex[:6]
     release = Release(api, "podgrace", f"e2e-system-{tag}", f"e2e-{tag}")
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
-    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": release.namespace, "labels": restricted}})
+    api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": release.namespace, "labels": restricted},
+        }
+    )
     try:
         prepare(release)
         helm("install", release, {**values, "revision": release.revision})
@@ -111,19 +123,35 @@ def wait_serving(release: Release, namespace: str) -> None:
 
     def mutated() -> bool:
         answer = try_pod(release.api, namespace, labels={"podgrace.io/inject": "enabled"})
-        return answer.status < 300 and is_injected(answer.body)  # under Fail it is refused until then
+        return answer.status < 300 and is_injected(
+            answer.body
+        )  # under Fail it is refused until then
 
     kube.wait("the first mutation", mutated, 90)
 
 
-def try_pod(api: Api, namespace: str, *, labels: "dict[str, str] | None" = None, **spec: Any) -> Answer:
+def try_pod(
+    api: Api, namespace: str, *, labels: "dict[str, str] | None" = None, **spec: Any
+) -> Answer:
     """Create a Pod by a dry run: everything but the storing."""
-    return api.ask("POST", api.path("Pod", namespace) + "?dryRun=All", simple_pod("try-", labels=labels, **spec))
+    return api.ask(
+        "POST",
+        api.path("Pod", namespace) + "?dryRun=All",
+        simple_pod("try-", labels=labels, **spec),
+    )
 
 
-def simple_pod(name: str, *, labels: "dict[str, str] | None" = None, annotations: "dict[str, str] | None" = None, **spec: Any) -> Tree:
+def simple_pod(
+    name: str,
+    *,
+    labels: "dict[str, str] | None" = None,
+    annotations: "dict[str, str] | None" = None,
+    **spec: Any,
+) -> Tree:
     """Make a Pod that serves on 8080; `name` ends in - to be completed by the API server."""
-    app = kube.container("app", "podgrace.test/none:1", command=["/server"], ports=[{"containerPort": 8080}])
+    app = kube.container(
+        "app", "podgrace.test/none:1", command=["/server"], ports=[{"containerPort": 8080}]
+    )
     named = {"generateName": name} if name.endswith("-") else {"name": name}
     metadata = {**named, "labels": labels or {}, "annotations": annotations or {}}
     return {
@@ -137,14 +165,16 @@ def simple_pod(name: str, *, labels: "dict[str, str] | None" = None, annotations
 def is_injected(pod: Tree) -> bool:
     """Tell whether a Pod was patched, by what is in it and not only by the mark."""
     containers = pod["spec"].get("initContainers", ())
-    return STATUS in pod["metadata"].get("annotations", {}) and any(c["name"] == SIDECAR for c in containers)
+    return STATUS in pod["metadata"].get("annotations", {}) and any(
+        c["name"] == SIDECAR for c in containers
+    )
 
 
 def is_untouched(pod: Tree) -> bool:
     """Tell whether nothing of ours is in it."""
-    return "podgrace" not in json.dumps({**pod["spec"], "annotations": pod["metadata"].get("annotations", {})}).replace(
-        "podgrace.test/", ""
-    )
+    return "podgrace" not in json.dumps(
+        {**pod["spec"], "annotations": pod["metadata"].get("annotations", {})}
+    ).replace("podgrace.test/", "")
 
 
 class Stream:
@@ -158,11 +188,17 @@ class Stream:
     def __call__(self) -> None:
         while not self.stopped:
             begin = time.monotonic()
-            self.answers.append(try_pod(self._api, self._namespace, labels={"podgrace.io/inject": "enabled"}))
+            self.answers.append(
+                try_pod(self._api, self._namespace, labels={"podgrace.io/inject": "enabled"})
+            )
             time.sleep(max(0.0, self._pause - (time.monotonic() - begin)))
 
     def verdict(self) -> tuple[int, int, int]:
         """Give how many were created, how many failed, how many came out unpatched."""
         failed = [answer for answer in self.answers if answer.status >= 300]
-        missed = [answer for answer in self.answers if answer.status < 300 and not is_injected(answer.body)]
+        missed = [
+            answer
+            for answer in self.answers
+            if answer.status < 300 and not is_injected(answer.body)
+        ]
         return len(self.answers), len(failed), len(missed)

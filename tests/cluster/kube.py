@@ -74,11 +74,16 @@ class Api:
     def __init__(self, port: int) -> None:
         self._port = port
 
-    def ask(self, method: str, path: str, body: Tree | None = None, *, kind: str = "application/json") -> Answer:
+    def ask(
+        self, method: str, path: str, body: Tree | None = None, *, kind: str = "application/json"
+    ) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         try:
             connection.request(
-                method, path, None if body is None else json.dumps(body), {"Content-Type": kind, "Accept": "application/json"}
+                method,
+                path,
+                None if body is None else json.dumps(body),
+                {"Content-Type": kind, "Accept": "application/json"},
             )
             response = connection.getresponse()
             text = response.read().decode(errors="replace")
@@ -91,7 +96,9 @@ class Api:
             tree = {"message": text}
         return Answer(response.status, tree, warnings, text)
 
-    def must(self, method: str, path: str, body: Tree | None = None, *, kind: str = "application/json") -> Tree:
+    def must(
+        self, method: str, path: str, body: Tree | None = None, *, kind: str = "application/json"
+    ) -> Tree:
         answer = self.ask(method, path, body, kind=kind)
         if answer.status >= 300:
             raise Refused(f"{method} {path}", answer)
@@ -110,16 +117,27 @@ class Api:
         return self.must("GET", self.path(kind, namespace, name))
 
     def list(self, kind: str, namespace: str = "", selector: str = "") -> "list[Tree]":
-        found: list[Tree] = self.must("GET", self.path(kind, namespace) + (f"?labelSelector={selector}" if selector else ""))["items"]
+        found: list[Tree] = self.must(
+            "GET", self.path(kind, namespace) + (f"?labelSelector={selector}" if selector else "")
+        )["items"]
         return found
 
     def delete(self, kind: str, namespace: str, name: str, **options: Any) -> None:
-        answer = self.ask("DELETE", self.path(kind, namespace, name), {"kind": "DeleteOptions", "apiVersion": "v1", **options})
+        answer = self.ask(
+            "DELETE",
+            self.path(kind, namespace, name),
+            {"kind": "DeleteOptions", "apiVersion": "v1", **options},
+        )
         if answer.status >= 300 and answer.status != 404:
             raise Refused(f"DELETE {kind} {name}", answer)
 
     def patch(self, kind: str, namespace: str, name: str, body: Tree) -> Tree:
-        return self.must("PATCH", self.path(kind, namespace, name), body, kind="application/strategic-merge-patch+json")
+        return self.must(
+            "PATCH",
+            self.path(kind, namespace, name),
+            body,
+            kind="application/strategic-merge-patch+json",
+        )
 
     def pods(self, namespace: str, app: str = "") -> "list[Tree]":
         return self.list("Pod", namespace, f"app={app}" if app else "")
@@ -138,7 +156,14 @@ class Api:
 @contextlib.contextmanager
 def proxy() -> Iterator[Api]:
     """Run `kubectl proxy` on a free port of this machine."""
-    command = ["kubectl", "proxy", "--port=0", "--reject-methods=^$", "--reject-paths=^$", "--accept-paths=.*"]
+    command = [
+        "kubectl",
+        "proxy",
+        "--port=0",
+        "--reject-methods=^$",
+        "--reject-paths=^$",
+        "--accept-paths=.*",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -162,7 +187,10 @@ def wait(what: str, check: Callable[[], Any], seconds: float = 60, every: float 
 
 
 def ready(pod: Tree) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", ()))
+    return any(
+        c["type"] == "Ready" and c["status"] == "True"
+        for c in pod.get("status", {}).get("conditions", ())
+    )
 
 
 def going(pod: Tree) -> bool:
@@ -171,15 +199,26 @@ def going(pod: Tree) -> bool:
 
 def state(pod: Tree) -> str:
     """Say in a line where a Pod is and why."""
-    statuses = [*pod.get("status", {}).get("initContainerStatuses", ()), *pod.get("status", {}).get("containerStatuses", ())]
-    waits = [f"{s['name']}: {w['reason']} {w.get('message', '')}".strip() for s in statuses if (w := s.get("state", {}).get("waiting"))]
-    ends = [f"{s['name']}: ended with {e['exitCode']}" for s in statuses if (e := s.get("state", {}).get("terminated"))]
-    return (
-        f"{pod['metadata']['name']} {pod.get('status', {}).get('phase')} {'going' if going(pod) else ''} {'; '.join(waits + ends)}".strip()
-    )
+    statuses = [
+        *pod.get("status", {}).get("initContainerStatuses", ()),
+        *pod.get("status", {}).get("containerStatuses", ()),
+    ]
+    waits = [
+        f"{s['name']}: {w['reason']} {w.get('message', '')}".strip()
+        for s in statuses
+        if (w := s.get("state", {}).get("waiting"))
+    ]
+    ends = [
+        f"{s['name']}: ended with {e['exitCode']}"
+        for s in statuses
+        if (e := s.get("state", {}).get("terminated"))
+    ]
+    return f"{pod['metadata']['name']} {pod.get('status', {}).get('phase')} {'going' if going(pod) else ''} {'; '.join(waits + ends)}".strip()  # noqa: E501
 
 
-def wait_ready(api: Api, namespace: str, app: str, count: int, seconds: float = 120) -> "list[Tree]":
+def wait_ready(
+    api: Api, namespace: str, app: str, count: int, seconds: float = 120
+) -> "list[Tree]":
     """Wait until so many Pods of an app are ready and no other is left."""
 
     def check() -> Any:
@@ -216,7 +255,14 @@ def container(name: str, image: str, **fields: Any) -> Tree:
     return {"name": name, "image": image, "imagePullPolicy": "IfNotPresent", **fields}
 
 
-def pod_template(app: str, containers: Sequence[Tree], *, labels: Tree | None = None, annotations: Tree | None = None, **spec: Any) -> Tree:
+def pod_template(
+    app: str,
+    containers: Sequence[Tree],
+    *,
+    labels: Tree | None = None,
+    annotations: Tree | None = None,
+    **spec: Any,
+) -> Tree:
     return {
         "metadata": {"labels": {"app": app, **(labels or {})}, "annotations": annotations or {}},
         "spec": {"containers": [*containers], "automountServiceAccountToken": False, **spec},

@@ -64,8 +64,15 @@ def _deployment(api: Api, namespace: str, server: str) -> Tree:
 
 def _restart(api: Api, namespace: str, server: str) -> None:
     """Do as `kubectl rollout restart` does."""
-    stamp = {"kubectl.kubernetes.io/restartedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    api.patch("Deployment", namespace, server, {"spec": {"template": {"metadata": {"annotations": stamp}}}})
+    stamp = {
+        "kubectl.kubernetes.io/restartedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    }
+    api.patch(
+        "Deployment",
+        namespace,
+        server,
+        {"spec": {"template": {"metadata": {"annotations": stamp}}}},
+    )
 
 
 def _scale(replicas: int) -> Callable[[Api, str, str], None]:
@@ -76,7 +83,9 @@ def _scale(replicas: int) -> Callable[[Api, str, str], None]:
 
 
 def _evict(api: Api, namespace: str, server: str) -> None:
-    pod = next(pod for pod in api.pods(namespace, server) if kube.ready(pod) and not kube.going(pod))
+    pod = next(
+        pod for pod in api.pods(namespace, server) if kube.ready(pod) and not kube.going(pod)
+    )
     answer = api.evict(namespace, pod["metadata"]["name"])
     assert answer.status < 300, answer
 
@@ -84,7 +93,9 @@ def _evict(api: Api, namespace: str, server: str) -> None:
 def _both(api: Api, namespace: str, server: str) -> None:
     """Take a replica away, and evict one of those that stay: one is left to serve until the new one is ready."""
     _scale(REPLICAS - 1)(api, namespace, server)
-    kube.wait("a Pod that goes", lambda: any(kube.going(pod) for pod in api.pods(namespace, server)))
+    kube.wait(
+        "a Pod that goes", lambda: any(kube.going(pod) for pod in api.pods(namespace, server))
+    )
     _evict(api, namespace, server)
 
 
@@ -96,7 +107,9 @@ DISTURBANCES: dict[str, Callable[[Api, str, str], None]] = {
 }
 
 
-def deploy(api: Api, namespace: str, servers: Sequence[str], variant: str, image: str) -> dict[str, str]:
+def deploy(
+    api: Api, namespace: str, servers: Sequence[str], variant: str, image: str
+) -> dict[str, str]:
     """Make the workloads and wait until they serve; returns the address of each one's Service."""
     addresses = {}
     for server in servers:
@@ -104,20 +117,32 @@ def deploy(api: Api, namespace: str, servers: Sequence[str], variant: str, image
         api.create(manifest(server, variant, image), namespace)
     for server in servers:
         kube.wait_ready(api, namespace, server, REPLICAS, seconds=240)
-        kube.wait(f"three addresses behind {server}", lambda server=server: _addresses(api, namespace, server) == REPLICAS)  # type: ignore[misc]
+        kube.wait(
+            f"three addresses behind {server}",
+            lambda server=server: _addresses(api, namespace, server) == REPLICAS,
+        )  # type: ignore[misc]
         for pod in api.pods(namespace, server):
             # Without a readiness probe a Pod is Ready before its server answers.
             path = f"{api.path('Pod', namespace, pod['metadata']['name'])}:8080/proxy/"
-            kube.wait(f"an answer of {server}", lambda path=path: api.ask("GET", path).status == 200)  # type: ignore[misc]
+            kube.wait(
+                f"an answer of {server}", lambda path=path: api.ask("GET", path).status == 200
+            )  # type: ignore[misc]
     return addresses
 
 
 def _addresses(api: Api, namespace: str, server: str) -> int:
     slices = api.list("EndpointSlice", namespace, f"kubernetes.io/service-name={server}")
-    return sum(1 for part in slices for endpoint in part["endpoints"] or () if endpoint["conditions"]["ready"])
+    return sum(
+        1
+        for part in slices
+        for endpoint in part["endpoints"] or ()
+        if endpoint["conditions"]["ready"]
+    )
 
 
-def disturb(api: Api, namespace: str, servers: Sequence[str], name: str, clock: Callable[[], float]) -> dict[str, Phase]:
+def disturb(
+    api: Api, namespace: str, servers: Sequence[str], name: str, clock: Callable[[], float]
+) -> dict[str, Phase]:
     """Disturb all servers in one way, and wait until each has its replicas again and no Pod that is going."""
     begin, before, done, gone = {}, {}, dict.fromkeys(servers, 0.0), dict.fromkeys(servers, 0.0)
     for server in servers:
@@ -133,9 +158,17 @@ def disturb(api: Api, namespace: str, servers: Sequence[str], name: str, clock: 
             left = [pod for pod in mine if kube.going(pod)]
             if not done[server] and kube.rolled_out(deployments[server]):
                 done[server] = clock() - begin[server]
-            if done[server] and not gone[server] and not left and {pod["metadata"]["uid"] for pod in mine} != before[server]:
+            if (
+                done[server]
+                and not gone[server]
+                and not left
+                and {pod["metadata"]["uid"] for pod in mine} != before[server]
+            ):
                 gone[server] = clock() - begin[server]
-        return all(gone.values()) or f"not yet: {[kube.state(pod) for pod in pods if kube.going(pod) or not kube.ready(pod)]}"
+        return (
+            all(gone.values())
+            or f"not yet: {[kube.state(pod) for pod in pods if kube.going(pod) or not kube.ready(pod)]}"
+        )
 
     kube.wait(f"the end of the {name}", settled, _PODS_GONE, every=0.5)
     return {server: Phase(name, begin[server], done[server], gone[server]) for server in servers}
@@ -151,7 +184,11 @@ class Place(NamedTuple):
 
 
 def run(
-    place: Place, servers: Sequence[str], variant: str, disturbances: Sequence[str], pressure: Pressure = USUAL
+    place: Place,
+    servers: Sequence[str],
+    variant: str,
+    disturbances: Sequence[str],
+    pressure: Pressure = USUAL,
 ) -> tuple[list[Row], dict[str, Tree]]:
     """Deploy, load, disturb, count; returns the rows, and each server's whole report."""
     api, namespace, image, prove = place
@@ -161,7 +198,9 @@ def run(
     processes: dict[str, subprocess.Popen[str]] = {}
     try:
         for server, address in addresses.items():
-            processes[server] = kube.wait(f"the load on {server}", lambda address=address: _load(prove, address, pressure))  # type: ignore[misc]
+            processes[server] = kube.wait(
+                f"the load on {server}", lambda address=address: _load(prove, address, pressure)
+            )  # type: ignore[misc]
             started[server] = time.monotonic()
         time.sleep(4)  # of load on what nobody disturbs, as the measure of the rest
         for name in disturbances:
@@ -173,19 +212,42 @@ def run(
         for process in processes.values():
             process.kill()
             process.wait()
-    rows = [row for server in servers for row in _rows(server, variant, phases[server], reports[server], started[server])]
+    rows = [
+        row
+        for server in servers
+        for row in _rows(server, variant, phases[server], reports[server], started[server])
+    ]
     return rows, reports
 
 
 def _load(prove: Prove, address: str, pressure: Pressure) -> "subprocess.Popen[str] | str":
     """Start a load. An address may be in the EndpointSlice before every node routes to it: then there is no load yet."""
-    options = ["--rate", str(pressure.rate), "--connections", str(pressure.connections), "--timeout", "15", "--until-eof", "-o", "json"]
+    options = [
+        "--rate",
+        str(pressure.rate),
+        "--connections",
+        str(pressure.connections),
+        "--timeout",
+        "15",
+        "--until-eof",
+        "-o",
+        "json",
+    ]
     if pressure.slow_rate:
-        options += ["--slow-url", f"http://{address}/sleep", "--slow-rate", str(pressure.slow_rate), "--slow-timeout", "45"]
+        options += [
+            "--slow-url",
+            f"http://{address}/sleep",
+            "--slow-rate",
+            str(pressure.slow_rate),
+            "--slow-timeout",
+            "45",
+        ]
     if not pressure.new:
         options.append("--no-new")
     pipe = subprocess.PIPE
-    process = subprocess.Popen(prove(f"http://{address}/", *options), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(
+        prove(f"http://{address}/", *options), stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
     assert process.stderr
     line = process.stderr.readline()
     if line.startswith("loading"):
@@ -201,7 +263,9 @@ def _report(server: str, process: "subprocess.Popen[str]") -> Tree:
     return report
 
 
-def _rows(server: str, variant: str, phases: Sequence[Phase], report: Tree, started: float) -> list[Row]:
+def _rows(
+    server: str, variant: str, phases: Sequence[Phase], report: Tree, started: float
+) -> list[Row]:
     """Give each disturbance what was sent and lost from its begin to the next one's; the first has the lead-in as well."""
     rows = []
     for number, phase in enumerate(phases):
@@ -209,18 +273,37 @@ def _rows(server: str, variant: str, phases: Sequence[Phase], report: Tree, star
         high = phases[number + 1].begin - started if number + 1 < len(phases) else 1e9
 
         def here(at: float, low: float = low, high: float = high) -> bool:
-            return int(low) <= int(at) < int(high)  # by whole seconds, as the timeline counts what was sent
+            return (
+                int(low) <= int(at) < int(high)
+            )  # by whole seconds, as the timeline counts what was sent
 
         timeline = [row for row in report["timeline"] if here(row["second"])]
         for client in report["clients"]:
-            lost = [loss for loss in report["losses"] if loss["client"] == client and here(loss["at"] - loss["took"])]
+            lost = [
+                loss
+                for loss in report["losses"]
+                if loss["client"] == client and here(loss["at"] - loss["took"])
+            ]
             outcomes: dict[str, int] = {}
             for loss in lost:
                 outcomes[loss["outcome"]] = outcomes.get(loss["outcome"], 0) + 1
             sent = sum(row["sent"].get(client, 0) for row in timeline)
-            retried = sum(row.get("retried", 0) for row in timeline) if client == "keep-alive" else 0
+            retried = (
+                sum(row.get("retried", 0) for row in timeline) if client == "keep-alive" else 0
+            )
             rows.append(
-                Row(server, variant, phase.name, client, sent, len(lost), retried, outcomes, round(phase.done, 1), round(phase.gone, 1))
+                Row(
+                    server,
+                    variant,
+                    phase.name,
+                    client,
+                    sent,
+                    len(lost),
+                    retried,
+                    outcomes,
+                    round(phase.done, 1),
+                    round(phase.gone, 1),
+                )
             )
     return rows
 
@@ -254,5 +337,8 @@ def why(api: Api, namespace: str, server: str) -> Any:
         for event in api.list("Event", namespace)
         if server in event["involvedObject"].get("name", "")
     ]
-    logs = {pod["metadata"]["name"]: api.log(namespace, pod["metadata"]["name"], "podgrace") for pod in api.pods(namespace, server)}
+    logs = {
+        pod["metadata"]["name"]: api.log(namespace, pod["metadata"]["name"], "podgrace")
+        for pod in api.pods(namespace, server)
+    }
     return {"events": events[-20:], "recorder": logs}

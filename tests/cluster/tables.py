@@ -25,12 +25,20 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def lost(rows: Sequence[Row]) -> str:
     """How many of how many requests, and what a client had to send again."""
-    sent, gone, retried = sum(r.sent for r in rows), sum(r.lost for r in rows), sum(r.retried for r in rows)
-    return f"{f'**{gone}**' if gone else 0} of {sent}" + (f" (+{retried} retried)" if retried else "")
+    sent, gone, retried = (
+        sum(r.sent for r in rows),
+        sum(r.lost for r in rows),
+        sum(r.retried for r in rows),
+    )
+    return f"{f'**{gone}**' if gone else 0} of {sent}" + (
+        f" (+{retried} retried)" if retried else ""
+    )
 
 
 def read(directory: Path, name: str) -> list[Row]:
-    return [Row(**row) for row in json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))]
+    return [
+        Row(**row) for row in json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
+    ]
 
 
 def text(directory: Path) -> Iterator[str]:
@@ -38,16 +46,28 @@ def text(directory: Path) -> Iterator[str]:
     disturbances = list(dict.fromkeys(row.disturbance for row in rows))
 
     def of(**fields: str) -> list[Row]:
-        return [row for row in rows if all(getattr(row, name) == value for name, value in fields.items())]
+        return [
+            row
+            for row in rows
+            if all(getattr(row, name) == value for name, value in fields.items())
+        ]
 
     yield "Requests lost, all kinds of client together:\n"
     head = ("disturbance", "server", "bare", "plain sleep of 5 s", "podgrace")
-    cells = [(d, s, *(lost(of(disturbance=d, server=s, variant=v)) for v in VARIANTS)) for d in disturbances for s in SERVERS]
+    cells = [
+        (d, s, *(lost(of(disturbance=d, server=s, variant=v)) for v in VARIANTS))
+        for d in disturbances
+        for s in SERVERS
+    ]
     cells.append(("**all**", "", *(lost(of(variant=v)) for v in VARIANTS)))
     yield table(head, cells)
 
     yield "\nBy kind of client, all servers together:\n"
-    cells = [(d, c, *(lost(of(disturbance=d, client=c, variant=v)) for v in VARIANTS)) for d in disturbances for c in CLIENTS]
+    cells = [
+        (d, c, *(lost(of(disturbance=d, client=c, variant=v)) for v in VARIANTS))
+        for d in disturbances
+        for c in CLIENTS
+    ]
     yield table(("disturbance", "client", "bare", "plain sleep of 5 s", "podgrace"), cells)
 
     yield "\nSeconds until the controller was done (`kubectl rollout status` returns) / until the last old Pod was gone:\n"
@@ -62,14 +82,19 @@ def text(directory: Path) -> Iterator[str]:
     yield "\nKept connections that never pause (50 requests a second over 4 of them), rolling update:\n"
     busy = {variant: read(directory, f"busy-{variant}") for variant in ("sleep", "podgrace")}
     servers = list(dict.fromkeys(row.server for row in busy["sleep"]))
-    cells = [("rolling update", s, *(lost([r for r in busy[v] if r.server == s]) for v in busy)) for s in servers]
+    cells = [
+        ("rolling update", s, *(lost([r for r in busy[v] if r.server == s]) for v in busy))
+        for s in servers
+    ]
     yield table(("disturbance", "server", "plain sleep of 5 s", "podgrace"), cells)
 
 
 def main(directory: Path) -> None:
     before, _, rest = PROOF.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    PROOF.write_text(before + BEGIN + "\n" + "\n".join(text(directory)) + "\n\n" + END + after, encoding="utf-8")
+    PROOF.write_text(
+        before + BEGIN + "\n" + "\n".join(text(directory)) + "\n\n" + END + after, encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -53,11 +53,15 @@ class Place(NamedTuple):
 
     @property
     def names(self) -> survey.Names:
-        return survey.Names("podgrace", "podgrace-tls", self.configuration, "podgrace-ca", "podgrace-certs")
+        return survey.Names(
+            "podgrace", "podgrace-tls", self.configuration, "podgrace-ca", "podgrace-certs"
+        )
 
     def lines(self) -> list[survey.Line]:
         seen = survey.look(self.client, self.names)
-        return survey.judge(seen, within=timedelta(days=7), covered=[f"podgrace.{self.namespace}.svc"])
+        return survey.judge(
+            seen, within=timedelta(days=7), covered=[f"podgrace.{self.namespace}.svc"]
+        )
 
     def wrong(self) -> list[survey.Line]:
         return [line for line in self.lines() if line.level != "ok"]
@@ -81,8 +85,18 @@ class Place(NamedTuple):
 
 def _rules(configuration: str) -> tuple[list[Tree], list[Tree]]:
     inside = [
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["podgrace-ca", "podgrace-tls"], "verbs": ["get", "update"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["podgrace-certs"], "verbs": ["get", "update"]},
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": ["podgrace-ca", "podgrace-tls"],
+            "verbs": ["get", "update"],
+        },
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": ["podgrace-certs"],
+            "verbs": ["get", "update"],
+        },
     ]
     outside = [
         {
@@ -103,13 +117,28 @@ def _objects(namespace: str, name: str) -> list[Tree]:
         {
             "name": entry,
             "admissionReviewVersions": ["v1"],
-            "clientConfig": {"service": {"name": "podgrace", "namespace": namespace, "path": "/mutate", "port": 443}},
+            "clientConfig": {
+                "service": {
+                    "name": "podgrace",
+                    "namespace": namespace,
+                    "path": "/mutate",
+                    "port": 443,
+                }
+            },
             "failurePolicy": "Ignore",
             "sideEffects": "None",
             # Nothing has this label: no call is ever made.
             "objectSelector": {"matchLabels": {"podgrace.test/never": name}},
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced"}],
+            "rules": [
+                {
+                    "apiGroups": [""],
+                    "apiVersions": ["v1"],
+                    "operations": ["CREATE"],
+                    "resources": ["pods"],
+                    "scope": "Namespaced",
+                }
+            ],
         }
         for entry in ENTRIES
     ]
@@ -118,8 +147,17 @@ def _objects(namespace: str, name: str) -> list[Tree]:
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "podgrace-ca"}},
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "podgrace-tls"}},
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}},
-        {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "podgrace-certs"}},
-        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": {"name": "certs"}, "rules": inside},
+        {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": "podgrace-certs"},
+        },
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "Role",
+            "metadata": {"name": "certs"},
+            "rules": inside,
+        },
         {
             "apiVersion": f"{rbac}/v1",
             "kind": "RoleBinding",
@@ -127,7 +165,12 @@ def _objects(namespace: str, name: str) -> list[Tree]:
             "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "certs"},
             "subjects": subject,
         },
-        {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": outside},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": name},
+            "rules": outside,
+        },
         {
             "apiVersion": f"{rbac}/v1",
             "kind": "ClusterRoleBinding",
@@ -149,10 +192,14 @@ CLUSTER_SCOPED = ("ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfigura
 
 @pytest.fixture
 def place(api: Api, tmp_path: Path) -> Iterator[Place]:
-    config = json.loads(kube.run("kubectl", "config", "view", "--minify", "--raw", "--flatten", "-o", "json").stdout)
+    config = json.loads(
+        kube.run("kubectl", "config", "view", "--minify", "--raw", "--flatten", "-o", "json").stdout
+    )
     cluster = config["clusters"][0]["cluster"]
     if "certificate-authority-data" not in cluster:
-        pytest.skip("the kubeconfig names no authority of the API server: its certificate could not be verified")
+        pytest.skip(
+            "the kubeconfig names no authority of the API server: its certificate could not be verified"
+        )
     (tmp_path / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
     name = f"certs-{uuid.uuid4().hex[:8]}"
     with contextlib.ExitStack() as stack:
@@ -162,16 +209,40 @@ def place(api: Api, tmp_path: Path) -> Iterator[Place]:
             _applied(api, tree, namespace, "helm")
             if tree["kind"] in CLUSTER_SCOPED:
                 stack.callback(api.delete, tree["kind"], "", name)
-        (tmp_path / "token").write_text(kube.run("kubectl", "create", "token", "podgrace", "-n", namespace, "--duration", "1h").stdout)
-        made = Place(api, namespace, name, Server.of(cluster["server"], tmp_path / "token", tmp_path / "ca.crt"), tmp_path)
+        (tmp_path / "token").write_text(
+            kube.run(
+                "kubectl", "create", "token", "podgrace", "-n", namespace, "--duration", "1h"
+            ).stdout
+        )
+        made = Place(
+            api,
+            namespace,
+            name,
+            Server.of(cluster["server"], tmp_path / "token", tmp_path / "ca.crt"),
+            tmp_path,
+        )
         # Rights are known to the API server a moment after they are written.
-        kube.wait("the rights", lambda: _allowed(lambda: made.client.secret("podgrace-ca")) and _allowed(lambda: made.bundles), 30)
+        kube.wait(
+            "the rights",
+            lambda: (
+                _allowed(lambda: made.client.secret("podgrace-ca"))
+                and _allowed(lambda: made.bundles)
+            ),
+            30,
+        )
         yield made
 
 
 def _applied(api: Api, tree: Tree, namespace: str, manager: str, *, force: bool = False) -> Tree:
-    path = api.path(tree["kind"], "" if tree["kind"] in CLUSTER_SCOPED else namespace, tree["metadata"]["name"])
-    return api.must("PATCH", f"{path}?fieldManager={manager}&force={str(force).lower()}", tree, kind="application/apply-patch+yaml")
+    path = api.path(
+        tree["kind"], "" if tree["kind"] in CLUSTER_SCOPED else namespace, tree["metadata"]["name"]
+    )
+    return api.must(
+        "PATCH",
+        f"{path}?fieldManager={manager}&force={str(force).lower()}",
+        tree,
+        kind="application/apply-patch+yaml",
+    )
 
 
 def _allowed(call: Callable[[], Any]) -> bool:
@@ -185,11 +256,30 @@ def _allowed(call: Callable[[], Any]) -> bool:
 @contextlib.contextmanager
 def replica(place: Place, name: str, *more: str) -> "Iterator[subprocess.Popen[str]]":
     """Run `podgrace certs run` with the service account's token."""
-    command = [sys.executable, "-m", "certs", "run", "--dir", str(place.directory / name), *place.options()]
-    command += ["--service", "podgrace", "--secret", "podgrace-tls", "--ca-secret", "podgrace-ca", "--lease", "podgrace-certs"]
+    command = [
+        sys.executable,
+        "-m",
+        "certs",
+        "run",
+        "--dir",
+        str(place.directory / name),
+        *place.options(),
+    ]
+    command += [
+        "--service",
+        "podgrace",
+        "--secret",
+        "podgrace-tls",
+        "--ca-secret",
+        "podgrace-ca",
+        "--lease",
+        "podgrace-certs",
+    ]
     command += ["--webhook-configuration", place.configuration, "--poll", "1s", *more]
     with (place.directory / f"{name}.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, text=True, env={**os.environ, "POD_NAME": name})
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, text=True, env={**os.environ, "POD_NAME": name}
+        )
         try:
             yield process
         finally:
@@ -198,11 +288,17 @@ def replica(place: Place, name: str, *more: str) -> "Iterator[subprocess.Popen[s
 
 
 def events(place: Place, name: str) -> list[Tree]:
-    return [json.loads(line) for line in (place.directory / f"{name}.log").read_text().splitlines() if line.startswith("{")]
+    return [
+        json.loads(line)
+        for line in (place.directory / f"{name}.log").read_text().splitlines()
+        if line.startswith("{")
+    ]
 
 
 def wait_files(place: Place, *names: str) -> None:
-    kube.wait("files of all", lambda: all(len(read(place.directory / name)) == 3 for name in names), 60)
+    kube.wait(
+        "files of all", lambda: all(len(read(place.directory / name)) == 3 for name in names), 60
+    )
 
 
 # Processes beside the cluster.
@@ -211,15 +307,27 @@ def wait_files(place: Place, *names: str) -> None:
 def test_three_replicas_with_limited_rights_agree_and_everything_checks(place: Place) -> None:
     with replica(place, "a"), replica(place, "b"), replica(place, "c"):
         wait_files(place, "a", "b", "c")
-        kube.wait("a check without findings", lambda: not place.wrong() or f"not yet: {place.wrong()}", 60)
+        kube.wait(
+            "a check without findings", lambda: not place.wrong() or f"not yet: {place.wrong()}", 60
+        )
         stored = place.client.secret("podgrace-tls").data
         for name in "abc":
             assert read(place.directory / name) == stored
         written = [event["event"] for name in "abc" for event in events(place, name)]
-        assert [written.count(what) for what in ("authorities_written", "bundle_written", "serving_written")] == [1, 1, 1]
+        assert [
+            written.count(what)
+            for what in ("authorities_written", "bundle_written", "serving_written")
+        ] == [1, 1, 1]
         assert not [event for event in written if "failed" in event]
         assert set(place.bundles) == set(ENTRIES) and len(set(place.bundles.values())) == 1
-        command = [*PODGRACE, "certs", "check", *place.options(), "--webhook-configuration", place.configuration]
+        command = [
+            *PODGRACE,
+            "certs",
+            "check",
+            *place.options(),
+            "--webhook-configuration",
+            place.configuration,
+        ]
         assert "trusts the serving certificate" in kube.run(*command).stdout
 
 
@@ -228,15 +336,24 @@ def test_of_the_configuration_only_the_bundles_are_ours(place: Place) -> None:
     with replica(place, "a"):
         wait_files(place, "a")
         after = place.api.get("MutatingWebhookConfiguration", "", place.configuration)
-        owned = {entry["manager"]: entry["fieldsV1"] for entry in after["metadata"]["managedFields"]}
-        expected = {f'k:{{"name":"{name}"}}': {".": {}, "f:clientConfig": {"f:caBundle": {}}, "f:name": {}} for name in ENTRIES}
+        owned = {
+            entry["manager"]: entry["fieldsV1"] for entry in after["metadata"]["managedFields"]
+        }
+        expected = {
+            f'k:{{"name":"{name}"}}': {".": {}, "f:clientConfig": {"f:caBundle": {}}, "f:name": {}}
+            for name in ENTRIES
+        }
         assert owned["podgrace-certs"] == {"f:webhooks": expected}
         for entry in after["webhooks"]:
             del entry["clientConfig"]["caBundle"]
         assert after["webhooks"] == before["webhooks"]
         # An upgrade applies the chart's fields again, without force, and changes one: no conflict, and the bundles stay.
         bundles = place.bundles
-        changed = next(tree for tree in _objects(place.namespace, place.configuration) if tree["kind"] == "MutatingWebhookConfiguration")
+        changed = next(
+            tree
+            for tree in _objects(place.namespace, place.configuration)
+            if tree["kind"] == "MutatingWebhookConfiguration"
+        )
         for entry in changed["webhooks"]:
             entry["timeoutSeconds"] = 7
         _applied(place.api, changed, place.namespace, "helm")
@@ -246,10 +363,18 @@ def test_of_the_configuration_only_the_bundles_are_ours(place: Place) -> None:
 def test_what_an_upgrade_adds_is_filled(place: Place) -> None:
     with replica(place, "a"):
         wait_files(place, "a")
-        changed = next(tree for tree in _objects(place.namespace, place.configuration) if tree["kind"] == "MutatingWebhookConfiguration")
+        changed = next(
+            tree
+            for tree in _objects(place.namespace, place.configuration)
+            if tree["kind"] == "MutatingWebhookConfiguration"
+        )
         changed["webhooks"].append({**changed["webhooks"][0], "name": "third.podgrace.io"})
         _applied(place.api, changed, place.namespace, "helm")
-        kube.wait("the third bundle", lambda: len(place.bundles) == 3 and len(set(place.bundles.values())) == 1, 30)
+        kube.wait(
+            "the third bundle",
+            lambda: len(place.bundles) == 3 and len(set(place.bundles.values())) == 1,
+            30,
+        )
 
 
 def test_the_rights_reach_no_further(place: Place) -> None:
@@ -262,7 +387,11 @@ def test_the_rights_reach_no_further(place: Place) -> None:
         ("DELETE", f"{secrets}/podgrace-ca", None),
         ("GET", configurations, None),
         ("GET", f"{configurations}/any-other", None),
-        ("PATCH", f"{configurations}/any-other?fieldManager=x", {"metadata": {"name": "any-other"}}),
+        (
+            "PATCH",
+            f"{configurations}/any-other?fieldManager=x",
+            {"metadata": {"name": "any-other"}},
+        ),
         ("DELETE", f"{configurations}/{place.configuration}", None),
         ("GET", f"/api/v1/namespaces/{place.namespace}/pods", None),
     ):
@@ -272,7 +401,11 @@ def test_the_rights_reach_no_further(place: Place) -> None:
 def test_every_write_on_an_old_version_is_refused(place: Place) -> None:
     """What safety without a leader rests on, as the real API server does it."""
     client = place.client
-    secret, webhooks, lease = client.secret("podgrace-tls"), client.webhooks(place.configuration), client.lease("podgrace-certs")
+    secret, webhooks, lease = (
+        client.secret("podgrace-tls"),
+        client.webhooks(place.configuration),
+        client.lease("podgrace-certs"),
+    )
     client.save_secret(secret, {"a": b"1"})
     client.publish(place.configuration, webhooks, b"-----BEGIN CERTIFICATE-----\n")
     client.save_lease(lease, {"holderIdentity": "a"})
@@ -295,22 +428,48 @@ def test_the_authority_is_rotated_and_at_no_time_is_the_served_one_untrusted(pla
             found.append([line.text for line in place.lines() if line.level == "error"])
             time.sleep(0.05)
 
-    with replica(place, "a", "--trust-wait", "5s"), replica(place, "b", "--trust-wait", "5s"), replica(place, "c", "--trust-wait", "5s"):
+    with (
+        replica(place, "a", "--trust-wait", "5s"),
+        replica(place, "b", "--trust-wait", "5s"),
+        replica(place, "c", "--trust-wait", "5s"),
+    ):
         wait_files(place, "a", "b", "c")
-        kube.wait("a check without findings", lambda: not place.wrong() or f"not yet: {place.wrong()}", 60)
+        kube.wait(
+            "a check without findings", lambda: not place.wrong() or f"not yet: {place.wrong()}", 60
+        )
         old, leaf = place.authorities.signer.certificate, place.serving.leaf
         made = leaf.certificate.not_before + timedelta(hours=1)
         kube.wait("the next second", lambda: datetime.now(UTC) > made + timedelta(seconds=2))
         watcher = threading.Thread(target=watch)
         watcher.start()
-        kube.run(*PODGRACE, "certs", "renew", "--authority", "--ca-secret", "podgrace-ca", *place.options())
-        kube.wait("both in every bundle", lambda: {len(load_bundle(bundle)) for bundle in place.bundles.values()} == {2}, 60)
-        assert place.serving.leaf.certificate.signed_by(old), "the old one signs until everybody trusts the next one"
+        kube.run(
+            *PODGRACE,
+            "certs",
+            "renew",
+            "--authority",
+            "--ca-secret",
+            "podgrace-ca",
+            *place.options(),
+        )
+        kube.wait(
+            "both in every bundle",
+            lambda: {len(load_bundle(bundle)) for bundle in place.bundles.values()} == {2},
+            60,
+        )
+        assert place.serving.leaf.certificate.signed_by(old), (
+            "the old one signs until everybody trusts the next one"
+        )
         kube.wait("the new signer", lambda: place.authorities.signer.certificate != old, 60)
         kube.wait("its leaf", lambda: not place.serving.leaf.certificate.signed_by(old), 60)
         stored = place.client.secret("podgrace-tls").data
-        kube.wait("it in all files", lambda: all(read(place.directory / name) == stored for name in "abc"), 60)
-        assert {len(load_bundle(bundle)) for bundle in place.bundles.values()} == {2}, "the old one stays trusted while its leaves live"
+        kube.wait(
+            "it in all files",
+            lambda: all(read(place.directory / name) == stored for name in "abc"),
+            60,
+        )
+        assert {len(load_bundle(bundle)) for bundle in place.bundles.values()} == {2}, (
+            "the old one stays trusted while its leaves live"
+        )
         over.set()
         watcher.join()
     assert len(found) > 20
@@ -321,26 +480,56 @@ def test_accidents_are_put_right(place: Place) -> None:
     api = place.api
     with replica(place, "a", "--trust-wait", "2s"), replica(place, "b", "--trust-wait", "2s"):
         wait_files(place, "a", "b")
-        kube.wait("a check without findings", lambda: not place.wrong() or f"not yet: {place.wrong()}", 60)
+        kube.wait(
+            "a check without findings", lambda: not place.wrong() or f"not yet: {place.wrong()}", 60
+        )
         bundles, files = place.bundles, read(place.directory / "a")
 
         path = api.path("MutatingWebhookConfiguration", "", place.configuration)
-        api.must("PATCH", path, [{"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}], kind="application/json-patch+json")
+        api.must(
+            "PATCH",
+            path,
+            [{"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}],
+            kind="application/json-patch+json",
+        )
         kube.wait("the blanked bundle", lambda: place.bundles == bundles, 30)
 
         api.delete("Secret", place.namespace, "podgrace-tls")
-        kube.wait("the complaint", lambda: any(event["event"] == "files_failed" for event in events(place, "a")), 60)
+        kube.wait(
+            "the complaint",
+            lambda: any(event["event"] == "files_failed" for event in events(place, "a")),
+            60,
+        )
         assert read(place.directory / "a") == files
-        api.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "podgrace-tls"}}, place.namespace)
-        kube.wait("the Secret filled again", lambda: place.serving.leaf is not None and not place.wrong(), 60)
+        api.create(
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "podgrace-tls"}},
+            place.namespace,
+        )
+        kube.wait(
+            "the Secret filled again",
+            lambda: place.serving.leaf is not None and not place.wrong(),
+            60,
+        )
 
         secret = api.get("Secret", place.namespace, "podgrace-ca")
         api.must(
-            "PUT", api.path("Secret", place.namespace, "podgrace-ca"), {**secret, "data": {"signer.crt": "eA==", "state.json": "Ww=="}}
+            "PUT",
+            api.path("Secret", place.namespace, "podgrace-ca"),
+            {**secret, "data": {"signer.crt": "eA==", "state.json": "Ww=="}},
         )
-        kube.wait("a new authority", lambda: place.authorities.signer is not None and not place.wrong(), 90)
+        kube.wait(
+            "a new authority",
+            lambda: place.authorities.signer is not None and not place.wrong(),
+            90,
+        )
         for name in "ab":
-            kube.wait("its files", lambda name=name: read(place.directory / name) == place.client.secret("podgrace-tls").data, 60)
+            kube.wait(
+                "its files",
+                lambda name=name: (
+                    read(place.directory / name) == place.client.secret("podgrace-tls").data
+                ),
+                60,
+            )
 
 
 def test_a_killed_leader_is_replaced_and_one_that_stops_hands_over(place: Place) -> None:
@@ -372,7 +561,11 @@ VALUES = install.images(IMAGE, HELPER_IMAGE)
 @pytest.fixture(scope="module", params=["Ignore", "Fail"])
 def release(api: Api, request: pytest.FixtureRequest) -> Iterator[tuple[Release, str]]:
     """Install with a short wait, so that a rotation fits into a test; two replicas, as by default."""
-    values = {**VALUES, "webhook": {"failurePolicy": request.param}, "tls": {"selfManaged": {"trustWait": "20s"}}}
+    values = {
+        **VALUES,
+        "webhook": {"failurePolicy": request.param},
+        "tls": {"selfManaged": {"trustWait": "20s"}},
+    }
     with installed(api, values) as made, made_namespace(api, {**made.labels, **ON}) as namespace:
         wait_serving(made, namespace)
         yield made, namespace
@@ -384,15 +577,22 @@ def _proxied(api: Api) -> str:
 
 def _certs(release: Release, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run `podgrace certs` as an operator does, through `kubectl proxy`."""
-    return kube.run(*PODGRACE, "certs", *words, "--api", _proxied(release.api), "--namespace", release.namespace)
+    return kube.run(
+        *PODGRACE, "certs", *words, "--api", _proxied(release.api), "--namespace", release.namespace
+    )
 
 
 def _loaded(release: Release, serial: str) -> bool:
     """Tell whether every webhook has said that it serves this certificate."""
     for pod in release.api.pods(release.namespace):
-        log = kube.run("kubectl", "logs", "-n", release.namespace, pod["metadata"]["name"], "-c", "webhook").stdout
+        log = kube.run(
+            "kubectl", "logs", "-n", release.namespace, pod["metadata"]["name"], "-c", "webhook"
+        ).stdout
         lines = (json.loads(line) for line in log.splitlines() if line.startswith("{"))
-        if not any(line.get("event") == "certificate_loaded" and str(line.get("serial")).lower() == serial for line in lines):
+        if not any(
+            line.get("event") == "certificate_loaded" and str(line.get("serial")).lower() == serial
+            for line in lines
+        ):
             return False
     return True
 
@@ -419,11 +619,15 @@ def _served(release: Release) -> list[str]:
             "-o",
             "json",
         )
-        found.append(next(row["sha256"] for row in json.loads(shown.stdout) if row["role"] == "serving"))
+        found.append(
+            next(row["sha256"] for row in json.loads(shown.stdout) if row["role"] == "serving")
+        )
     return found
 
 
-def test_a_rotation_of_the_authority_under_a_stream_fails_and_misses_no_pod(release: tuple[Release, str]) -> None:
+def test_a_rotation_of_the_authority_under_a_stream_fails_and_misses_no_pod(
+    release: tuple[Release, str],
+) -> None:
     """Under Fail a call that fails is a Pod that is refused; under Ignore it is one that comes out unpatched. There must be neither."""
     made, namespace = release
     before = _certs(made, "show", "-o", "json").stdout
@@ -440,15 +644,27 @@ def test_a_rotation_of_the_authority_under_a_stream_fails_and_misses_no_pod(rele
         def promoted() -> Any:
             rows = json.loads(_certs(made, "show", "-o", "json").stdout)
             signers = [row["sha256"] for row in rows if row["role"] == "signer"]
-            trusted = [row["sha256"] for row in rows if row["role"] == "trusted" and row["file"].startswith("webhook ")]
-            return (signers != [signer] and len(trusted) == 4) or f"not yet: {signers}, {len(trusted)} trusted"
+            trusted = [
+                row["sha256"]
+                for row in rows
+                if row["role"] == "trusted" and row["file"].startswith("webhook ")
+            ]
+            return (
+                signers != [signer] and len(trusted) == 4
+            ) or f"not yet: {signers}, {len(trusted)} trusted"
 
         kube.wait("the new signer, and two authorities in both entries", promoted, 180)
-        kube.wait("its certificate in every replica", lambda: len(new := set(_served(made))) == 1 and new != old, 120)
+        kube.wait(
+            "its certificate in every replica",
+            lambda: len(new := set(_served(made))) == 1 and new != old,
+            120,
+        )
         client = Client(Server.of(_proxied(made.api), None, None), made.namespace)
         leaf = read_serving(client.secret("podgrace-tls").data).leaf
         assert leaf is not None
-        kube.wait("it in use", lambda: _loaded(made, f"{leaf.certificate.raw.serial_number:032x}"), 60)
+        kube.wait(
+            "it in use", lambda: _loaded(made, f"{leaf.certificate.raw.serial_number:032x}"), 60
+        )
         seen = len(stream.answers)
         kube.wait("the stream after it", lambda: len(stream.answers) > seen + 200, 120)
 
@@ -456,10 +672,19 @@ def test_a_rotation_of_the_authority_under_a_stream_fails_and_misses_no_pod(rele
         assert "phase: retiring" in _certs(made, "check").stdout
         secret = client.secret("podgrace-ca")
         stored = read_authorities(secret.data)
-        past = tuple(replace(item, until=datetime.now(UTC) - timedelta(hours=1)) for item in stored.retired)
+        past = tuple(
+            replace(item, until=datetime.now(UTC) - timedelta(hours=1)) for item in stored.retired
+        )
         client.save_secret(secret, write_authorities(replace(stored, retired=past)))
-        kube.wait("the end of the old authority", lambda: "phase: steady" in _certs(made, "check", "--wait", "1m").stdout, 90)
-        assert {len(load_bundle(bundle)) for bundle in client.webhooks(made.configuration()["metadata"]["name"]).bundles.values()} == {1}
+        kube.wait(
+            "the end of the old authority",
+            lambda: "phase: steady" in _certs(made, "check", "--wait", "1m").stdout,
+            90,
+        )
+        assert {
+            len(load_bundle(bundle))
+            for bundle in client.webhooks(made.configuration()["metadata"]["name"]).bundles.values()
+        } == {1}
         seen = len(stream.answers)
         kube.wait("the stream after that", lambda: len(stream.answers) > seen + 200, 120)
     finally:
@@ -479,7 +704,11 @@ def test_a_new_leaf_under_a_stream_fails_and_misses_no_pod(release: tuple[Releas
     try:
         kube.wait("the stream", lambda: len(stream.answers) > 20)
         _certs(made, "renew")
-        kube.wait("a new certificate in every replica", lambda: len(new := set(_served(made))) == 1 and new != old, 120)
+        kube.wait(
+            "a new certificate in every replica",
+            lambda: len(new := set(_served(made))) == 1 and new != old,
+            120,
+        )
         seen = len(stream.answers)
         kube.wait("the stream after it", lambda: len(stream.answers) > seen + 200, 120)
     finally:
@@ -493,10 +722,14 @@ def test_podgrace_check_tells_namespaces_apart(release: tuple[Release, str], api
     made, namespace = release
 
     def check(name: str) -> "subprocess.CompletedProcess[str]":
-        return kube.run(*PODGRACE, "check", "--namespace", name, "--api", _proxied(api), check=False)
+        return kube.run(
+            *PODGRACE, "check", "--namespace", name, "--api", _proxied(api), check=False
+        )
 
     done = check(namespace)
-    assert done.returncode == 0 and done.stdout.startswith("podgrace: injected: "), done.stdout + done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("podgrace: injected: "), (
+        done.stdout + done.stderr
+    )
     with made_namespace(api, {**made.labels, "podgrace.io/inject": "disabled"}) as out:
         done = check(out)
         assert done.returncode == 3 and "podgrace: opted-out: " in done.stderr
@@ -511,7 +744,9 @@ def test_podgrace_check_tells_namespaces_apart(release: tuple[Release, str], api
 
 def test_podgrace_check_without_the_right(release: tuple[Release, str], api: Api) -> None:
     _, namespace = release
-    config = json.loads(kube.run("kubectl", "config", "view", "--minify", "--raw", "--flatten", "-o", "json").stdout)
+    config = json.loads(
+        kube.run("kubectl", "config", "view", "--minify", "--raw", "--flatten", "-o", "json").stdout
+    )
     cluster = config["clusters"][0]["cluster"]
     with tempfile.TemporaryDirectory() as directory:
         token, ca = Path(directory) / "token", Path(directory) / "ca.crt"
@@ -519,7 +754,9 @@ def test_podgrace_check_without_the_right(release: tuple[Release, str], api: Api
         token.write_text(kube.run("kubectl", "create", "token", "default", "-n", namespace).stdout)
         options = ["--api", cluster["server"], "--api-token", str(token), "--api-ca", str(ca)]
         done = kube.run(*PODGRACE, "check", "--namespace", namespace, *options, check=False)
-        assert done.returncode == 1 and "podgrace: not-allowed: 403" in done.stderr, done.stdout + done.stderr
+        assert done.returncode == 1 and "podgrace: not-allowed: 403" in done.stderr, (
+            done.stdout + done.stderr
+        )
         token.write_text("nonsense")
         done = kube.run(*PODGRACE, "check", "--namespace", namespace, *options, check=False)
         assert done.returncode == 1 and "podgrace: not-allowed: 401" in done.stderr
@@ -532,6 +769,10 @@ def test_podgrace_check_of_a_webhook_that_is_down(release: tuple[Release, str], 
     api.patch("Deployment", made.namespace, name, {"spec": {"replicas": 0}})
     kube.wait("the end of the webhook", lambda: not api.pods(made.namespace), 90)
     policy = made.configuration()["webhooks"][0]["failurePolicy"]
-    done = kube.run(*PODGRACE, "check", "--namespace", namespace, "--api", _proxied(api), check=False)
-    assert done.returncode == 3 and "podgrace: no-answer: " in done.stderr, done.stdout + done.stderr
+    done = kube.run(
+        *PODGRACE, "check", "--namespace", namespace, "--api", _proxied(api), check=False
+    )
+    assert done.returncode == 3 and "podgrace: no-answer: " in done.stderr, (
+        done.stdout + done.stderr
+    )
     assert ("failed calling webhook" in done.stderr) == (policy == "Fail")

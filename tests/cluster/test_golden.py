@@ -24,7 +24,14 @@ from webhook.core.pod import Pod
 
 PODS = sorted((Path(__file__).parents[1] / "pods").glob("*.yaml"))
 
-_SERVER_MADE = ("uid", "creationTimestamp", "managedFields", "resourceVersion", "generation", "selfLink")
+_SERVER_MADE = (
+    "uid",
+    "creationTimestamp",
+    "managedFields",
+    "resourceVersion",
+    "generation",
+    "selfLink",
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +52,26 @@ def create(api: Api, namespace: str, pod: Tree) -> kube.Answer:
     pod["metadata"]["namespace"] = namespace
     account = pod["spec"].get("serviceAccountName")
     if account and api.ask("GET", api.path("ServiceAccount", namespace, account)).status == 404:
-        api.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}}, namespace)
+        api.create(
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}}, namespace
+        )
     return api.ask("POST", api.path("Pod", namespace) + "?dryRun=All", pod)
 
 
 @pytest.mark.parametrize("path", PODS, ids=lambda path: path.stem)
-def test_accepted_after_mutation(path: Path, journey: Callable[[Tree], kube.Answer], podgrace: Release, looked_at: str) -> None:
+def test_accepted_after_mutation(
+    path: Path, journey: Callable[[Tree], kube.Answer], podgrace: Release, looked_at: str
+) -> None:
     golden = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     plain = journey(golden["pod"])
     assert plain.status == 201, plain.message
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(golden.get("config") or {}, text)
-    outcome = mutate(msgspec.json.decode(msgspec.json.encode(_bare(plain.body)), type=Pod), parse(text.getvalue()), "e2e")
+    outcome = mutate(
+        msgspec.json.decode(msgspec.json.encode(_bare(plain.body)), type=Pod),
+        parse(text.getvalue()),
+        "e2e",
+    )
     patched = jsonpatch.apply_patch(_bare(plain.body), outcome.ops)
     answer = journey(patched)
     assert answer.status == 201, answer.message
@@ -64,7 +79,9 @@ def test_accepted_after_mutation(path: Path, journey: Callable[[Tree], kube.Answ
     if not golden.get("config"):
         live = create(podgrace.api, looked_at, {**golden["pod"], "kind": "Pod", "apiVersion": "v1"})
         assert live.status == 201, live.message
-        labelled = (golden["pod"]["metadata"].get("labels") or {}).get("podgrace.io/inject") == "enabled"
+        labelled = (golden["pod"]["metadata"].get("labels") or {}).get(
+            "podgrace.io/inject"
+        ) == "enabled"
         wanted = patched["metadata"].get("annotations", {}).get(STATUS) if labelled else None
         assert live.body["metadata"].get("annotations", {}).get(STATUS) == wanted
 
@@ -81,12 +98,16 @@ def _bare(pod: Tree) -> Tree:
 def _nothing_dropped(patched: Tree, stored: Tree, name: str) -> None:
     """Compare: what a webhook writes and the API server does not know is dropped without a word."""
     for kind in ("containers", "initContainers"):
-        for before, after in zip(patched["spec"].get(kind, ()), stored["spec"].get(kind, ()), strict=True):
+        for before, after in zip(
+            patched["spec"].get(kind, ()), stored["spec"].get(kind, ()), strict=True
+        ):
             for field in ("command", "lifecycle", "readinessProbe", "restartPolicy"):
                 assert _within(before.get(field), after.get(field)), (
                     f"{name}: {before['name']}.{field}: {before.get(field)} became {after.get(field)}"
                 )
-    assert patched["spec"].get("terminationGracePeriodSeconds") == stored["spec"].get("terminationGracePeriodSeconds")
+    assert patched["spec"].get("terminationGracePeriodSeconds") == stored["spec"].get(
+        "terminationGracePeriodSeconds"
+    )
 
 
 def _within(part: object, whole: object) -> bool:

@@ -26,7 +26,11 @@ ON, OFF = {"podgrace.io/inject": "enabled"}, {"podgrace.io/inject": "disabled"}
     ],
 )
 def test_labels(
-    podgrace: Release, namespaces: Callable[..., str], namespace_label: dict[str, str], pod_label: dict[str, str], injected: bool
+    podgrace: Release,
+    namespaces: Callable[..., str],
+    namespace_label: dict[str, str],
+    pod_label: dict[str, str],
+    injected: bool,
 ) -> None:
     """Either side may opt in, either side may opt out, and out wins; what is not injected carries nothing of ours."""
     namespace = namespaces({**podgrace.labels, **namespace_label})
@@ -46,27 +50,73 @@ def test_dry_run_stores_nothing(podgrace: Release, namespaces: Callable[..., str
     assert podgrace.api.pods(namespace) == []
 
 
-def test_every_kind_of_workload(podgrace: Release, namespaces: Callable[..., str], servers_image: str) -> None:
+def test_every_kind_of_workload(
+    podgrace: Release, namespaces: Callable[..., str], servers_image: str
+) -> None:
     """What serves is injected and becomes ready; what ends by itself is left alone and ends."""
     api, namespace = podgrace.api, namespaces({**podgrace.labels, **ON})
 
     def serving(app: str) -> Tree:
-        return pod_template(app, [container("app", servers_image, args=["exits"], ports=[{"containerPort": 8080}])])
+        return pod_template(
+            app, [container("app", servers_image, args=["exits"], ports=[{"containerPort": 8080}])]
+        )
 
     def ending(app: str) -> Tree:
-        return pod_template(app, [container("app", servers_image, command=["true"])], restartPolicy="Never")
+        return pod_template(
+            app, [container("app", servers_image, command=["true"])], restartPolicy="Never"
+        )
 
     cron = {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": ending("cron")}}}
-    api.create({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "cron"}, "spec": cron}, namespace)
-    api.create({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": {"template": ending("job")}}, namespace)
+    api.create(
+        {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "cron"}, "spec": cron},
+        namespace,
+    )
+    api.create(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "job"},
+            "spec": {"template": ending("job")},
+        },
+        namespace,
+    )
     api.create(deployment("deployment", 1, serving("deployment")), namespace)
     selected = {"selector": {"matchLabels": {"app": "daemon"}}, "template": serving("daemon")}
-    api.create({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "daemon"}, "spec": selected}, namespace)
+    api.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": {"name": "daemon"},
+            "spec": selected,
+        },
+        namespace,
+    )
     api.create(kube.service("stateful"), namespace)
-    ordered = {"serviceName": "stateful", "replicas": 2, "selector": {"matchLabels": {"app": "stateful"}}, "template": serving("stateful")}
-    api.create({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "stateful"}, "spec": ordered}, namespace)
+    ordered = {
+        "serviceName": "stateful",
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": "stateful"}},
+        "template": serving("stateful"),
+    }
+    api.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "stateful"},
+            "spec": ordered,
+        },
+        namespace,
+    )
     bare = serving("bare")
-    api.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare", **bare["metadata"]}, "spec": bare["spec"]}, namespace)
+    api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "bare", **bare["metadata"]},
+            "spec": bare["spec"],
+        },
+        namespace,
+    )
 
     nodes = len([node for node in api.list("Node") if not node["spec"].get("unschedulable")])
     for app, count in {"deployment": 1, "daemon": nodes, "stateful": 2, "bare": 1}.items():
@@ -77,64 +127,114 @@ def test_every_kind_of_workload(podgrace: Release, namespaces: Callable[..., str
 
         def ended(app: str = app) -> Any:
             pods = api.pods(namespace, app)
-            return [pod for pod in pods if pod["status"].get("phase") == "Succeeded"] or f"not yet: {list(map(kube.state, pods))}"
+            return [
+                pod for pod in pods if pod["status"].get("phase") == "Succeeded"
+            ] or f"not yet: {list(map(kube.state, pods))}"
 
         for pod in kube.wait(f"the end of {app}", ended, 120):
             assert is_untouched(pod), app
 
 
-def test_a_restricted_namespace_accepts_what_is_injected(podgrace: Release, namespaces: Callable[..., str], servers_image: str) -> None:
+def test_a_restricted_namespace_accepts_what_is_injected(
+    podgrace: Release, namespaces: Callable[..., str], servers_image: str
+) -> None:
     """Pod Security `restricted` judges after mutation; the Pod runs, as a user without rights."""
     api = podgrace.api
-    namespace = namespaces({**podgrace.labels, **ON, "pod-security.kubernetes.io/enforce": "restricted"})
+    namespace = namespaces(
+        {**podgrace.labels, **ON, "pod-security.kubernetes.io/enforce": "restricted"}
+    )
     strict = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    app = container("app", servers_image, args=["exits"], ports=[{"containerPort": 8080}], securityContext=strict)
+    app = container(
+        "app",
+        servers_image,
+        args=["exits"],
+        ports=[{"containerPort": 8080}],
+        securityContext=strict,
+    )
     secure = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
-    api.create(deployment("strict", 1, pod_template("strict", [app], securityContext=secure)), namespace)
+    api.create(
+        deployment("strict", 1, pod_template("strict", [app], securityContext=secure)), namespace
+    )
     (pod,) = kube.wait_ready(api, namespace, "strict", 1)
     assert is_injected(pod)
 
 
-def test_a_quota_and_a_limit_range_accept_what_is_injected(podgrace: Release, namespaces: Callable[..., str]) -> None:
+def test_a_quota_and_a_limit_range_accept_what_is_injected(
+    podgrace: Release, namespaces: Callable[..., str]
+) -> None:
     """A quota on requests and limits refuses any container without them; a limit range refuses those out of its bounds."""
     api, namespace = podgrace.api, namespaces({**podgrace.labels, **ON})
-    hard = dict.fromkeys(("requests.cpu", "limits.cpu"), "2") | dict.fromkeys(("requests.memory", "limits.memory"), "1Gi")
-    api.create({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": hard}}, namespace)
+    hard = dict.fromkeys(("requests.cpu", "limits.cpu"), "2") | dict.fromkeys(
+        ("requests.memory", "limits.memory"), "1Gi"
+    )
+    api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "all"},
+            "spec": {"hard": hard},
+        },
+        namespace,
+    )
     bounds = {
         "type": "Container",
         "min": {"cpu": "10m", "memory": "8Mi"},
         "max": {"cpu": "1", "memory": "512Mi"},
         "default": {"cpu": "100m"},
     }
-    api.create({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "all"}, "spec": {"limits": [bounds]}}, namespace)
+    api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "LimitRange",
+            "metadata": {"name": "all"},
+            "spec": {"limits": [bounds]},
+        },
+        namespace,
+    )
 
     app = simple_pod("try-")["spec"]["containers"][0]
-    app["resources"] = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "10m", "memory": "16Mi"}}
+    app["resources"] = {
+        "requests": {"cpu": "10m", "memory": "16Mi"},
+        "limits": {"cpu": "10m", "memory": "16Mi"},
+    }
 
     def accepted() -> Any:
         answer = try_pod(api, namespace, containers=[app])
-        return answer if answer.status == 201 else f"not yet: {answer.message}"  # the quota's controller counts first
+        return (
+            answer if answer.status == 201 else f"not yet: {answer.message}"
+        )  # the quota's controller counts first
 
     pod = kube.wait("the quota to admit the Pod", accepted, 30).body
     assert is_injected(pod)
     assert pod["status"]["qosClass"] == "Guaranteed"
 
 
-def test_a_quota_that_is_full_refuses_as_it_would_without_us(podgrace: Release, namespaces: Callable[..., str]) -> None:
+def test_a_quota_that_is_full_refuses_as_it_would_without_us(
+    podgrace: Release, namespaces: Callable[..., str]
+) -> None:
     """The counter-check of the test above: the sidecar counts, and a quota below it says so."""
     api, namespace = podgrace.api, namespaces({**podgrace.labels, **ON})
     app = simple_pod("try-")["spec"]["containers"][0]
     app["resources"] = {"requests": {"memory": "16Mi"}, "limits": {"memory": "16Mi"}}
     quota = {"hard": {"requests.memory": "20Mi"}}
-    api.create({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": quota}, namespace)
+    api.create(
+        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": quota},
+        namespace,
+    )
 
     def refused() -> Any:
         answer = try_pod(api, namespace, containers=[app])
-        return answer if answer.status == 403 and "exceeded quota" in answer.message else f"not yet: {answer.status} {answer.message}"
+        return (
+            answer
+            if answer.status == 403 and "exceeded quota" in answer.message
+            else f"not yet: {answer.status} {answer.message}"
+        )
 
     kube.wait("the quota's refusal", refused, 30)
 
 
-def test_the_status_on_the_pod_says_what_was_done(podgrace: Release, namespaces: Callable[..., str]) -> None:
+def test_the_status_on_the_pod_says_what_was_done(
+    podgrace: Release, namespaces: Callable[..., str]
+) -> None:
     pod = try_pod(podgrace.api, namespaces({**podgrace.labels, **ON})).body
     assert "prestop-added" in pod["metadata"]["annotations"][STATUS]

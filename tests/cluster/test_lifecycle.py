@@ -14,7 +14,17 @@ import pytest
 
 from tests.cluster import install, kube
 from tests.cluster.conftest import HELPER_IMAGE, IMAGE, made_namespace
-from tests.cluster.install import CHART, Release, Stream, installed, is_injected, is_untouched, simple_pod, try_pod, wait_serving
+from tests.cluster.install import (
+    CHART,
+    Release,
+    Stream,
+    installed,
+    is_injected,
+    is_untouched,
+    simple_pod,
+    try_pod,
+    wait_serving,
+)
 from tests.cluster.kube import Api, Tree
 
 ON = {"podgrace.io/inject": "enabled"}
@@ -30,7 +40,10 @@ class Life(NamedTuple):
 
 @pytest.fixture(scope="module")
 def life(api: Api) -> Iterator[Life]:
-    with installed(api, VALUES) as release, made_namespace(api, {**release.labels, **ON}) as namespace:
+    with (
+        installed(api, VALUES) as release,
+        made_namespace(api, {**release.labels, **ON}) as namespace,
+    ):
         wait_serving(release, namespace)
         yield Life(release, namespace)
 
@@ -73,7 +86,12 @@ def test_a_rollout_of_the_webhook_misses_no_pod(life: Life) -> None:
         before = uids(life)
         stamp = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
         name = life.release.deployment()["metadata"]["name"]
-        life.release.api.patch("Deployment", life.release.namespace, name, {"spec": {"template": {"metadata": {"annotations": stamp}}}})
+        life.release.api.patch(
+            "Deployment",
+            life.release.namespace,
+            name,
+            {"spec": {"template": {"metadata": {"annotations": stamp}}}},
+        )
         settle(life, before)
 
     count, failed, missed = under_a_stream(life, restart)
@@ -88,7 +106,12 @@ def test_an_upgrade_of_the_chart_misses_no_pod(life: Life, tmp_path: Path) -> No
     meta = (chart / "Chart.yaml").read_text()
     assert "\nversion: 0.1.0\n" in meta
     (chart / "Chart.yaml").write_text(meta.replace("\nversion: 0.1.0\n", "\nversion: 0.1.1\n"))
-    values = {**VALUES, "revision": life.release.revision, "config": {"defaults": {"delayMax": 21}}, "podAnnotations": {"upgraded": "yes"}}
+    values = {
+        **VALUES,
+        "revision": life.release.revision,
+        "config": {"defaults": {"delayMax": 21}},
+        "podAnnotations": {"upgraded": "yes"},
+    }
 
     def upgrade() -> None:
         before = uids(life)
@@ -98,7 +121,9 @@ def test_an_upgrade_of_the_chart_misses_no_pod(life: Life, tmp_path: Path) -> No
     count, failed, missed = under_a_stream(life, upgrade)
     assert (failed, missed) == (0, 0), f"of {count} Pods"
     assert life.release.deployment()["metadata"]["labels"]["helm.sh/chart"] == "podgrace-0.1.1"
-    command = try_pod(life.release.api, life.namespace).body["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    command = try_pod(life.release.api, life.namespace).body["spec"]["containers"][0]["lifecycle"][
+        "preStop"
+    ]["exec"]["command"]
     assert "--delay-max=21" in command
 
 
@@ -123,7 +148,11 @@ def test_while_the_webhook_is_down_pods_start_and_are_found(life: Life) -> None:
     api.create(simple_pod("seen"), life.namespace)
     listed = kube.run("kubectl", "get", "namespaces,pods", "--all-namespaces", "-o", "json").stdout
     audit = kube.run(*install.PODGRACE, "audit", "-f", "-", "-o", "json", check=False, input=listed)
-    found = [row["pod"] for row in json.loads(audit.stdout)["findings"] if row["namespace"] == life.namespace]
+    found = [
+        row["pod"]
+        for row in json.loads(audit.stdout)["findings"]
+        if row["namespace"] == life.namespace
+    ]
     assert (audit.returncode, found) == (3, ["missed"]), audit.stderr
 
 
@@ -133,7 +162,12 @@ def test_self_managed_certificates_need_few_rights_and_no_hand(life: Life) -> No
     assert len({entry["clientConfig"]["caBundle"] for entry in entries}) == 1
     for pod in api.pods(release.namespace):
         tokens = {volume["name"] for volume in pod["spec"]["volumes"] if "projected" in volume}
-        holders = [c["name"] for c in pod["spec"]["containers"] for mount in c.get("volumeMounts", ()) if mount["name"] in tokens]
+        holders = [
+            c["name"]
+            for c in pod["spec"]["containers"]
+            for mount in c.get("volumeMounts", ())
+            if mount["name"] in tokens
+        ]
         assert holders == ["certs"]
     for role in api.list("Role", release.namespace):
         for rule in role["rules"]:
@@ -145,55 +179,109 @@ def test_self_managed_certificates_need_few_rights_and_no_hand(life: Life) -> No
 
 
 def test_helm_test_passes(life: Life) -> None:
-    kube.run("helm", "test", life.release.name, "--namespace", life.release.namespace, "--timeout", "120s")
+    kube.run(
+        "helm",
+        "test",
+        life.release.name,
+        "--namespace",
+        life.release.namespace,
+        "--timeout",
+        "120s",
+    )
 
 
 def test_an_uninstall_leaves_nothing(life: Life) -> None:
     release, api = life.release, life.release.api
     assert _left(release), "the look itself finds what is installed"
-    kube.run("helm", "uninstall", release.name, "--namespace", release.namespace, "--wait", "--timeout", "120s")
-    kube.wait("the end of everything", lambda: not _left(release) or f"not yet: {_left(release)}", 60)
+    kube.run(
+        "helm",
+        "uninstall",
+        release.name,
+        "--namespace",
+        release.namespace,
+        "--wait",
+        "--timeout",
+        "120s",
+    )
+    kube.wait(
+        "the end of everything", lambda: not _left(release) or f"not yet: {_left(release)}", 60
+    )
     assert is_untouched(try_pod(api, life.namespace).body)
 
 
 def _left(release: Release) -> list[str]:
     """Find every object of the release, of every kind that the API server has; what has no namespace carries it in its name."""
-    common = {"configmap/kube-root-ca.crt", "serviceaccount/default", f"namespace/{release.namespace}"}
+    common = {
+        "configmap/kube-root-ca.crt",
+        "serviceaccount/default",
+        f"namespace/{release.namespace}",
+    }
     inside = set(_all("true", "--namespace", release.namespace))
     outside = {line for line in _all("false") if release.namespace in line}
     return sorted((inside | outside) - common)
 
 
 def _all(namespaced: str, *where: str) -> list[str]:
-    kinds = kube.run("kubectl", "api-resources", f"--namespaced={namespaced}", "--verbs=list", "-o", "name").stdout.split()
+    kinds = kube.run(
+        "kubectl", "api-resources", f"--namespaced={namespaced}", "--verbs=list", "-o", "name"
+    ).stdout.split()
     skipped = {"events", "events.events.k8s.io", "componentstatuses"}
-    names = ",".join(kind for kind in kinds if kind not in skipped and not kind.endswith("metrics.k8s.io"))
-    return kube.run("kubectl", "get", names, *where, "-o", "name", "--ignore-not-found").stdout.split()
+    names = ",".join(
+        kind for kind in kinds if kind not in skipped and not kind.endswith("metrics.k8s.io")
+    )
+    return kube.run(
+        "kubectl", "get", names, *where, "-o", "name", "--ignore-not-found"
+    ).stdout.split()
 
 
 def test_provided_certificates_need_no_rights_at_all(api: Api, tmp_path: Path) -> None:
     """A Secret of the operator's own: no role, no token, and a certificate that is renewed in it is served without a restart."""
     tag = "provided"
-    values: Tree = {**VALUES, "tls": {"type": "provided", "provided": {"secretName": tag}}, "replicas": 1}
+    values: Tree = {
+        **VALUES,
+        "tls": {"type": "provided", "provided": {"secretName": tag}},
+        "replicas": 1,
+    }
 
     def secret(release: Release) -> Tree:
         command = ["certs", "init", "--dir", str(tmp_path / "tls")]
-        names = [f"podgrace.{release.namespace}.svc", f"podgrace.{release.namespace}.svc.cluster.local"]
-        kube.run(*install.PODGRACE, *command, *[word for name in names for word in ("--name", name)])
-        data = {file: install.b64(tmp_path / "tls" / file) for file in ("tls.crt", "tls.key", "ca.crt")}
-        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": tag}, "type": "kubernetes.io/tls", "data": data}
+        names = [
+            f"podgrace.{release.namespace}.svc",
+            f"podgrace.{release.namespace}.svc.cluster.local",
+        ]
+        kube.run(
+            *install.PODGRACE, *command, *[word for name in names for word in ("--name", name)]
+        )
+        data = {
+            file: install.b64(tmp_path / "tls" / file) for file in ("tls.crt", "tls.key", "ca.crt")
+        }
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": tag},
+            "type": "kubernetes.io/tls",
+            "data": data,
+        }
 
     def prepare(release: Release) -> None:
         api.create(secret(release), release.namespace)
         values["tls"]["provided"]["caBundle"] = (tmp_path / "tls" / "ca.crt").read_text()
 
-    with installed(api, values, prepare) as release, made_namespace(api, {**release.labels, **ON}) as namespace:
+    with (
+        installed(api, values, prepare) as release,
+        made_namespace(api, {**release.labels, **ON}) as namespace,
+    ):
         wait_serving(release, namespace)
-        assert not [tree for tree in api.list("Role", release.namespace) if "test" not in tree["metadata"]["name"]]
+        assert not [
+            tree
+            for tree in api.list("Role", release.namespace)
+            if "test" not in tree["metadata"]["name"]
+        ]
         assert not [
             tree
             for tree in api.list("ClusterRole")
-            if release.namespace in tree["metadata"]["name"] and "test" not in tree["metadata"]["name"]
+            if release.namespace in tree["metadata"]["name"]
+            and "test" not in tree["metadata"]["name"]
         ]
         for pod in api.pods(release.namespace):
             assert not [volume for volume in pod["spec"]["volumes"] if "projected" in volume]

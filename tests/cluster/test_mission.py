@@ -22,7 +22,9 @@ Tally = Callable[[str, list[Row]], None]
 
 
 @pytest.fixture
-def here(podgrace: Release, namespaces: Callable[..., str], servers_image: str, prove: Prove) -> Place:
+def here(
+    podgrace: Release, namespaces: Callable[..., str], servers_image: str, prove: Prove
+) -> Place:
     return Place(podgrace.api, namespaces(podgrace.labels), servers_image, prove)
 
 
@@ -33,9 +35,17 @@ def lost(rows: list[Row]) -> set[str]:
 @pytest.mark.timeout(900)
 def test_with_podgrace_no_request_is_lost(here: Place, tally: Tally) -> None:
     """For clients that open a connection for each request, for those that keep them, and for answers of ten seconds in flight."""
-    rows, reports = mission.run(here, list(SERVERS), "podgrace", EACH if FULL else ["rolling update", "scale-down and eviction"])
+    rows, reports = mission.run(
+        here,
+        list(SERVERS),
+        "podgrace",
+        EACH if FULL else ["rolling update", "scale-down and eviction"],
+    )
     tally("podgrace", rows)
-    assert not lost(rows), json.dumps({server: [reports[server]["losses"], reports[server]["events"]] for server in lost(rows)}, indent=1)
+    assert not lost(rows), json.dumps(
+        {server: [reports[server]["losses"], reports[server]["events"]] for server in lost(rows)},
+        indent=1,
+    )
 
 
 @pytest.mark.timeout(900)
@@ -60,7 +70,9 @@ def test_a_plain_sleep_loses_what_is_in_flight(place: Place, tally: Tally) -> No
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not FULL, reason="part of the long measurement: PODGRACE_FULL=1")
 @pytest.mark.parametrize("variant", ["sleep", "podgrace"])
-def test_clients_that_never_pause_on_their_connections(here: Place, tally: Tally, variant: str) -> None:
+def test_clients_that_never_pause_on_their_connections(
+    here: Place, tally: Tally, variant: str
+) -> None:
     """The hard case: a kept connection that is in use all the time never shows the helper a calm moment, and nobody tells the client.
 
     What is cut when the wait is over goes back to the client without a byte of answer; it sends such a request again, if it may.

@@ -49,11 +49,22 @@ def other(api: Api, servers_image: str) -> Iterator[Callable[[str, dict[str, str
         leaf = authority.issue(*service_names("other", namespace), now=datetime.now(UTC))
         files = {"tls.crt": leaf.cert_pem, "tls.key": leaf.key_pem, "other.py": OTHER.encode()}
         data = {name: base64.b64encode(content).decode() for name, content in files.items()}
-        api.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}, "data": data}, namespace)
+        api.create(
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}, "data": data},
+            namespace,
+        )
         mount = [{"name": "other", "mountPath": "/other"}]
         probe = {"tcpSocket": {"port": 8443}, "periodSeconds": 1}
-        app = kube.container("other", servers_image, command=["python3", "/other/other.py"], volumeMounts=mount, readinessProbe=probe)
-        template = kube.pod_template("other", [app], volumes=[{"name": "other", "secret": {"secretName": "other"}}])
+        app = kube.container(
+            "other",
+            servers_image,
+            command=["python3", "/other/other.py"],
+            volumeMounts=mount,
+            readinessProbe=probe,
+        )
+        template = kube.pod_template(
+            "other", [app], volumes=[{"name": "other", "secret": {"secretName": "other"}}]
+        )
         api.create(kube.deployment("other", 1, template), namespace)
         api.create(kube.service("other", 8443), namespace)
         kube.wait_ready(api, namespace, "other", 1)
@@ -68,11 +79,24 @@ def other(api: Api, servers_image: str) -> Iterator[Callable[[str, dict[str, str
                 "timeoutSeconds": 5,
                 "failurePolicy": "Fail",
                 "reinvocationPolicy": "Never",
-                "clientConfig": {"service": service, "caBundle": base64.b64encode(authority.cert_pem).decode()},
+                "clientConfig": {
+                    "service": service,
+                    "caBundle": base64.b64encode(authority.cert_pem).decode(),
+                },
                 "namespaceSelector": {"matchLabels": labels},
-                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+                "rules": [
+                    {
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "operations": ["CREATE"],
+                        "resources": ["pods"],
+                    }
+                ],
             }
-            tree = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration"}
+            tree = {
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "MutatingWebhookConfiguration",
+            }
             made.append(name)
             return api.create({**tree, "metadata": {"name": name}, "webhooks": [entry]})
 
@@ -83,7 +107,10 @@ def other(api: Api, servers_image: str) -> Iterator[Callable[[str, dict[str, str
 
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_another_webhook(
-    podgrace: Release, namespaces: Callable[..., str], other: Callable[[str, dict[str, str]], Tree], order: str
+    podgrace: Release,
+    namespaces: Callable[..., str],
+    other: Callable[[str, dict[str, str]], Tree],
+    order: str,
 ) -> None:
     """Webhooks run in the order of their configurations' names; ours is called once more when a later one has changed the Pod."""
     mark = {"e2e-other": order}
@@ -95,8 +122,14 @@ def test_another_webhook(
 
     def both() -> Any:
         answer = try_pod(podgrace.api, namespace)
-        found = [container["name"] for container in answer.body.get("spec", {}).get("containers", ())]
-        return answer if found == ["app", "late"] else f"not yet: {answer.status} {answer.message} {found}"
+        found = [
+            container["name"] for container in answer.body.get("spec", {}).get("containers", ())
+        ]
+        return (
+            answer
+            if found == ["app", "late"]
+            else f"not yet: {answer.status} {answer.message} {found}"
+        )
 
     pod = kube.wait("both webhooks", both, 60).body
     assert is_injected(pod)

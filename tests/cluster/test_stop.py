@@ -13,10 +13,18 @@ from tests.cluster.kube import Answer, container, deployment, pod_template
 ON = {"podgrace.io/inject": "enabled"}
 
 
-def test_a_normal_stop_makes_no_noise_and_leaves_a_record(podgrace: Release, namespaces: Callable[..., str], servers_image: str) -> None:
+def test_a_normal_stop_makes_no_noise_and_leaves_a_record(
+    podgrace: Release, namespaces: Callable[..., str], servers_image: str
+) -> None:
     """The answer in flight arrives, no event complains of a hook, and the sidecar's log says in a line what was waited for."""
     api, namespace = podgrace.api, namespaces({**podgrace.labels, **ON})
-    app = container("app", servers_image, args=["exits"], ports=[{"containerPort": 8080}], env=[{"name": "SLEEP", "value": "8"}])
+    app = container(
+        "app",
+        servers_image,
+        args=["exits"],
+        ports=[{"containerPort": 8080}],
+        env=[{"name": "SLEEP", "value": "8"}],
+    )
     api.create(deployment("one", 1, pod_template("one", [app])), namespace)
     (pod,) = kube.wait_ready(api, namespace, "one", 1)
     name = pod["metadata"]["name"]
@@ -33,7 +41,11 @@ def test_a_normal_stop_makes_no_noise_and_leaves_a_record(podgrace: Release, nam
         seen = api.ask("GET", api.path("Pod", namespace, name))
         if seen.status == 404:
             return True
-        records.extend(line for line in api.log(namespace, name, "podgrace").splitlines() if line.startswith("{") and line not in records)
+        records.extend(
+            line
+            for line in api.log(namespace, name, "podgrace").splitlines()
+            if line.startswith("{") and line not in records
+        )
         return f"not yet: {kube.state(seen.body)}"
 
     kube.wait("the end of the Pod", gone, 60, every=0.1)
@@ -41,10 +53,16 @@ def test_a_normal_stop_makes_no_noise_and_leaves_a_record(podgrace: Release, nam
     thread.join()
     assert answers[0].status == 200, answers
     assert 6 < took < 30, "it neither cut the answer nor waited for the grace period"
-    events = [event for event in api.list("Event", namespace) if event["involvedObject"].get("name") == name]
+    events = [
+        event
+        for event in api.list("Event", namespace)
+        if event["involvedObject"].get("name") == name
+    ]
     # Until the server listens its readiness probe fails, and says so: that is no news.
     complaints = [
-        f"{event['reason']}: {event['message']}" for event in events if event["type"] != "Normal" and event["reason"] != "Unhealthy"
+        f"{event['reason']}: {event['message']}"
+        for event in events
+        if event["type"] != "Normal" and event["reason"] != "Unhealthy"
     ]
     assert not complaints
     (drain,) = [record for record in map(json.loads, records) if record["podgrace"] == "drain"]

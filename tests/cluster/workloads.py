@@ -38,24 +38,44 @@ def _one(about: str, *, args: tuple[str, ...] = (), command: tuple[str, ...] = (
     return Server(about, (Process("app", 8080, args, command),))
 
 
-_GUNICORN = ("gunicorn", "--bind=0.0.0.0:8080", "--workers=2", "--worker-class=gthread", "--threads=8", "demo.wsgi")
+_GUNICORN = (
+    "gunicorn",
+    "--bind=0.0.0.0:8080",
+    "--workers=2",
+    "--worker-class=gthread",
+    "--threads=8",
+    "demo.wsgi",
+)
 _UWSGI = "uwsgi --plugins=http,python3 --http=0.0.0.0:8080 --master --processes=2 --threads=8 --virtualenv=/opt/python --module=demo.wsgi"
 
 SERVERS = {
     "exits": _one("a server that exits at SIGTERM", args=("exits",)),
     "nginx": _one("nginx, by the image's entrypoint", args=("nginx",)),
     "gunicorn": _one("gunicorn with threads, by the Pod's command", command=_GUNICORN),
-    "uwsgi": _one("uWSGI with its HTTP router, by the Pod's command", command=tuple(_UWSGI.split())),
-    "php-fpm": Server("php-fpm behind nginx, two containers", (Process("web", 8080, ("nginx-php",)), Process("php", 9000, ("php-fpm",)))),
+    "uwsgi": _one(
+        "uWSGI with its HTTP router, by the Pod's command", command=tuple(_UWSGI.split())
+    ),
+    "php-fpm": Server(
+        "php-fpm behind nginx, two containers",
+        (Process("web", 8080, ("nginx-php",)), Process("php", 9000, ("php-fpm",))),
+    ),
     "django": _one(
-        "Django's development server, by the Pod's command", command=("python3", "/site/manage.py", "runserver", "0.0.0.0:8080")
+        "Django's development server, by the Pod's command",
+        command=("python3", "/site/manage.py", "runserver", "0.0.0.0:8080"),
     ),
     "node": _one("Node without a signal handler, under tini", args=("node-tini",)),
     "demo": _one("the article's demo: nginx before gunicorn in one container", args=("demo",)),
 }
 
 
-def manifest(server: str, variant: str, image: str, *, replicas: int = REPLICAS, annotations: "dict[str, str] | None" = None) -> Tree:
+def manifest(
+    server: str,
+    variant: str,
+    image: str,
+    *,
+    replicas: int = REPLICAS,
+    annotations: "dict[str, str] | None" = None,
+) -> Tree:
     """Make the Deployment of one server in one variant."""
     containers = []
     for process in SERVERS[server].processes:
@@ -66,4 +86,6 @@ def manifest(server: str, variant: str, image: str, *, replicas: int = REPLICAS,
             made["readinessProbe"] = {"tcpSocket": {"port": process.port}, **PROBE_TIMES}
         containers.append(made)
     labels = {"podgrace.io/inject": "enabled"} if variant == "podgrace" else {}
-    return deployment(server, replicas, pod_template(server, containers, labels=labels, annotations=annotations))
+    return deployment(
+        server, replicas, pod_template(server, containers, labels=labels, annotations=annotations)
+    )

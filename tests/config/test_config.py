@@ -45,15 +45,27 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     operator = config.operator
     assert operator.sidecar["image"] == "registry.example/podgrace-helper@sha256:1111"
     assert operator.sidecar["imagePullPolicy"] == "Never"
-    assert operator.sidecar["resources"] == {"requests": {"cpu": "5m", "memory": "8Mi"}, "limits": {"memory": "8Mi"}}
+    assert operator.sidecar["resources"] == {
+        "requests": {"cpu": "5m", "memory": "8Mi"},
+        "limits": {"memory": "8Mi"},
+    }
     assert operator.volume == {"name": "podgrace", "emptyDir": {"sizeLimit": "2Mi"}}
     assert (operator.port, operator.grace_bound, operator.drain_bound) == (20000, 300, 120)
     assert operator.excluded_namespaces == {"kube-system", "podgrace"}
     assert (operator.native_sleep, operator.native_sidecar) == (True, True)
     profile = operator.profiles.by_name["shopd"]
-    assert (profile.signal, profile.stop_on, profile.observe, profile.target) == ("HUP", ("INT",), False, "group")
+    assert (profile.signal, profile.stop_on, profile.observe, profile.target) == (
+        "HUP",
+        ("INT",),
+        False,
+        "group",
+    )
     assert operator.images[0].cmd == ("serve",)
-    assert (config.defaults.mode, config.defaults.delay_max, config.defaults.readiness) == ("hook", 9, "off")
+    assert (config.defaults.mode, config.defaults.delay_max, config.defaults.readiness) == (
+        "hook",
+        9,
+        "off",
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,8 +80,12 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         ("1.29", "1.36", False, True),
     ],
 )
-def test_the_older_of_api_server_and_kubelet_decides(version: str, kubelet: str, sleep: bool, sidecar: bool) -> None:
-    operator = parse(f'{{kubernetes: {{version: "{version}", oldestKubelet: "{kubelet}"}}}}').operator
+def test_the_older_of_api_server_and_kubelet_decides(
+    version: str, kubelet: str, sleep: bool, sidecar: bool
+) -> None:
+    operator = parse(
+        f'{{kubernetes: {{version: "{version}", oldestKubelet: "{kubelet}"}}}}'
+    ).operator
     assert (operator.native_sleep, operator.native_sidecar) == (sleep, sidecar)
 
 
@@ -95,7 +111,10 @@ def test_all_problems_at_once() -> None:
 
 VALUES = [
     ("{defaults: {mode: turbo}}", "defaults.mode: 'turbo': accepted: auto, hook, off, sleep, wrap"),
-    ("{defaults: {mode: wrap}, bounds: {modes: [sleep]}}", "defaults.mode: 'wrap': bounds.modes does not allow it"),
+    (
+        "{defaults: {mode: wrap}, bounds: {modes: [sleep]}}",
+        "defaults.mode: 'wrap': bounds.modes does not allow it",
+    ),
     ("{bounds: {modes: []}}", "bounds.modes: []"),
     ("{bounds: {modes: [off]}}", "bounds.modes"),
     ("{bounds: {drainTimeout: 0}}", "bounds.drainTimeout: 0: accepted: 1 to 86400"),
@@ -109,7 +128,10 @@ VALUES = [
     ("{helper: {image: ''}}", "helper.image: ''"),
     ("{helper: {image: 'a b'}}", "helper.image: 'a b'"),
     ("{helper: {resources: {requests: {cpu: 10 m}}}}", "helper.resources.requests.cpu: '10 m'"),
-    ("{helper: {resources: {requests: {cpu: '1'}}}}", "helper.resources.requests.cpu: '1': over its limit '10m'"),
+    (
+        "{helper: {resources: {requests: {cpu: '1'}}}}",
+        "helper.resources.requests.cpu: '1': over its limit '10m'",
+    ),
     ("{helper: {volumeSizeLimit: big}}", "helper.volumeSizeLimit: 'big'"),
     ("{kubernetes: {version: new}}", "kubernetes.version: 'new': accepted: like 1.36"),
     ("{kubernetes: {version: 1.36}}", "kubernetes.version: 1.36: expected `str`"),
@@ -137,7 +159,12 @@ def test_each_problem_names_place_value_and_what_is_accepted(text: str, problem:
 
 @settings(deadline=None)
 @given(
-    st.one_of(st.text(), st.recursive(st.one_of(st.none(), st.text(), st.integers()), lambda x: st.dictionaries(st.text(), x)).map(repr))
+    st.one_of(
+        st.text(),
+        st.recursive(
+            st.one_of(st.none(), st.text(), st.integers()), lambda x: st.dictionaries(st.text(), x)
+        ).map(repr),
+    )
 )
 def test_any_text_is_a_configuration_or_a_list_of_problems(text: str) -> None:
     with contextlib.suppress(ConfigError):

@@ -22,7 +22,12 @@ def keys(kind: type, at: str = "") -> Iterator[tuple[str, Any]]:
         elif field.required:
             yield place, None
         else:
-            yield place, field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+            yield (
+                place,
+                field.default
+                if field.default is not msgspec.NODEFAULT
+                else field.default_factory(),
+            )
 
 
 def test_every_key_with_its_default() -> None:

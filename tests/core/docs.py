@@ -21,10 +21,21 @@ def rows(name: str, marker: str) -> list[list[str]]:
 def reasons() -> str:
     """Print the table of reasons."""
     head = ("code", "meaning", "changed by")
-    body = [(f"`{code}`", reason.sentence + (" (*warned*)" if reason.warn else ""), _safe(reason.hint)) for code, reason in REASONS.items()]
+    body = [
+        (f"`{code}`", reason.sentence + (" (*warned*)" if reason.warn else ""), _safe(reason.hint))
+        for code, reason in REASONS.items()
+    ]
     widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in (head, *body)]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]) + "\n"
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (head, *body)
+    ]
+    return (
+        "\n".join(
+            [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+        )
+        + "\n"
+    )
 
 
 def _safe(hint: str) -> str:
@@ -33,7 +44,12 @@ def _safe(hint: str) -> str:
 
 def written(text: str) -> str:
     """Fill the markers of docs/reasons.md."""
-    return re.sub(r"<!-- codes -->\n.*?<!-- /codes -->", lambda _: f"<!-- codes -->\n{reasons()}<!-- /codes -->", text, flags=re.DOTALL)
+    return re.sub(
+        r"<!-- codes -->\n.*?<!-- /codes -->",
+        lambda _: f"<!-- codes -->\n{reasons()}<!-- /codes -->",
+        text,
+        flags=re.DOTALL,
+    )
 
 
 if __name__ == "__main__":

@@ -42,16 +42,22 @@ def once(pod: Json, config: Config, namespace: str = "") -> tuple[Json, Outcome,
 def undone(pod: Json, config: Config) -> Json:
     """Take everything of ours out again."""
     seen = typed(pod)
-    return jsonpatch.apply_patch(copy.deepcopy(pod), plain(render(seen, restore(seen), config.operator)))
+    return jsonpatch.apply_patch(
+        copy.deepcopy(pod), plain(render(seen, restore(seen), config.operator))
+    )
 
 
-def judged(pod: Json, config: Config, namespace: str = "", *, restores: bool = True) -> tuple[Json, Outcome]:
+def judged(
+    pod: Json, config: Config, namespace: str = "", *, restores: bool = True
+) -> tuple[Json, Outcome]:
     """Patch a Pod and assert all that holds for every Pod."""
     original = copy.deepcopy(pod)
     patched, outcome, ops = once(pod, config, namespace)
     assert pod == original, "the input was changed"
     assert {op["op"] for op in ops} <= {"add", "remove", "replace"}
-    assert not {op["path"] for op in ops} & {"/spec/containers", "/spec", "/metadata/labels", ""}, "a whole part was written again"
+    assert not {op["path"] for op in ops} & {"/spec/containers", "/spec", "/metadata/labels", ""}, (
+        "a whole part was written again"
+    )
     again, _, second = once(patched, config, namespace)
     assert second == [], "a second pass changes something"
     assert again == patched
@@ -75,7 +81,9 @@ def _is_marked(outcome: Outcome, ops: list[Json], patched: Json) -> None:
 
 def _fits(original: Json, patched: Json) -> None:
     """All waits end inside the grace period; the grace period is never lowered; the sidecar is one that any policy admits."""
-    before, after = (p["spec"].get("terminationGracePeriodSeconds", 30) for p in (original, patched))
+    before, after = (
+        p["spec"].get("terminationGracePeriodSeconds", 30) for p in (original, patched)
+    )
     assert after >= before
     for container in patched["spec"]["containers"]:
         hook = (container.get("lifecycle") or {}).get("preStop") or {}
@@ -83,7 +91,9 @@ def _fits(original: Json, patched: Json) -> None:
             assert hook["sleep"]["seconds"] <= after
         for words in (container.get("command"), (hook.get("exec") or {}).get("command")):
             if words and words[0] == HELPER:
-                option = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
+                option = dict(
+                    word.split("=", 1) for word in words if word.startswith("--") and "=" in word
+                )
                 waits = [int(option[f"--{name}"]) for name in ("delay-max", "drain-timeout")]
                 assert int(option["--delay-min"]) <= waits[0]
                 own = int(option.get("--hook-sleep", option.get("--hook-timeout", "0")))
@@ -92,7 +102,9 @@ def _fits(original: Json, patched: Json) -> None:
                 if "--no-stop" not in words:
                     assert left >= int(option["--patience"]) + KILL_MARGIN
     for container in patched["spec"].get("initContainers") or ():
-        if container["name"] == SIDECAR and container not in (original["spec"].get("initContainers") or ()):
+        if container["name"] == SIDECAR and container not in (
+            original["spec"].get("initContainers") or ()
+        ):
             assert restricted(container) == []
             assert container["resources"]["requests"] == container["resources"]["limits"]
 
@@ -103,7 +115,9 @@ def _keeps(original: Json, patched: Json) -> None:
     old, new = original["spec"]["containers"], patched["spec"]["containers"]
     assert [c["name"] for c in old] == [c["name"] for c in new]
     for was, now in zip(old, new, strict=True):
-        assert {key: value for key, value in was.items() if key not in touched} == {k: v for k, v in now.items() if k not in touched}
+        assert {key: value for key, value in was.items() if key not in touched} == {
+            k: v for k, v in now.items() if k not in touched
+        }
         mounts = was.get("volumeMounts") or []
         assert (now.get("volumeMounts") or [])[: len(mounts)] == mounts
         assert {k: v for k, v in (was.get("lifecycle") or {}).items() if k != "preStop"} == {
@@ -112,7 +126,9 @@ def _keeps(original: Json, patched: Json) -> None:
         if was.get("readinessProbe"):
             assert now["readinessProbe"] == was["readinessProbe"]
     rest = {"containers", "initContainers", "volumes", "terminationGracePeriodSeconds"}
-    assert {k: v for k, v in original["spec"].items() if k not in rest} == {k: v for k, v in patched["spec"].items() if k not in rest}
+    assert {k: v for k, v in original["spec"].items() if k not in rest} == {
+        k: v for k, v in patched["spec"].items() if k not in rest
+    }
     for part in ("initContainers", "volumes"):
         assert [x for x in patched["spec"].get(part) or () if x["name"] != SIDECAR] == [
             x for x in original["spec"].get(part) or () if x["name"] != SIDECAR
@@ -120,5 +136,7 @@ def _keeps(original: Json, patched: Json) -> None:
     assert {k: v for k, v in original["metadata"].items() if k != "annotations"} == {
         k: v for k, v in patched["metadata"].items() if k != "annotations"
     }
-    added = set(patched["metadata"].get("annotations") or ()) - set(original["metadata"].get("annotations") or ())
+    added = set(patched["metadata"].get("annotations") or ()) - set(
+        original["metadata"].get("annotations") or ()
+    )
     assert added <= {STATUS_ANNOTATION}

@@ -34,7 +34,20 @@ from webhook.core.names import HELPER, STATUS_ANNOTATION
 FOLDER = Path(__file__).parent.parent / "pods"
 FILES = sorted(FOLDER.glob("*.yaml"))
 EXPECTATIONS = {
-    *("decisions", "never", "left-alone", "marked-only", "warnings", "grace", "sidecar", "hook", "pid1", "never-word", "at", "unchanged"),
+    *(
+        "decisions",
+        "never",
+        "left-alone",
+        "marked-only",
+        "warnings",
+        "grace",
+        "sidecar",
+        "hook",
+        "pid1",
+        "never-word",
+        "at",
+        "unchanged",
+    ),
     *("order", "order-containers"),
 }
 
@@ -57,11 +70,15 @@ def test_there_are_enough() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_golden(path: Path) -> None:
     case = load(path)
-    assert set(case) <= {"what", "pitfalls", "config", "namespace", "pod", "expect", "restores"}, "a key that nothing reads"
+    assert set(case) <= {"what", "pitfalls", "config", "namespace", "pod", "expect", "restores"}, (
+        "a key that nothing reads"
+    )
     expect: dict[str, Any] = case["expect"]
     assert set(expect) <= EXPECTATIONS, "an expectation that nothing checks"
     pod, config = case["pod"], configured(case)
-    patched, outcome = judged(pod, config, case.get("namespace", "shop"), restores=case.get("restores", True))
+    patched, outcome = judged(
+        pod, config, case.get("namespace", "shop"), restores=case.get("restores", True)
+    )
     said = [f"{d.container}: {d.code}" if d.container else d.code for d in outcome.plan.decisions]
     for code in expect.get("decisions", ()):
         assert code in said, said
@@ -80,8 +97,16 @@ def test_golden(path: Path) -> None:
 
 def _warns(expect: dict[str, Any], pod: dict[str, Any], config: Config, namespace: str) -> None:
     kind = {"group": "", "version": "v1", "kind": "Pod"}
-    request = {"uid": "1", "kind": kind, "operation": "CREATE", "namespace": namespace, "object": pod}
-    body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
+    request = {
+        "uid": "1",
+        "kind": kind,
+        "operation": "CREATE",
+        "namespace": namespace,
+        "object": pod,
+    }
+    body = json.dumps(
+        {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    ).encode()
     warnings = json.loads(answer(body, config).body)["response"].get("warnings", [])
     assert all(len(warning) <= 120 for warning in warnings)
     for text in expect.get("warnings", ()):
@@ -110,7 +135,10 @@ def _holds(expect: dict[str, Any], pod: dict[str, Any], patched: dict[str, Any])
             assert command and command[0] == HELPER
             _in_order(words, command)
     for name, word in expect.get("never-word", {}).items():
-        assert not any(text.startswith(word) for text in (*_hook(spec, name), *(_container(spec, name).get("command") or ())))
+        assert not any(
+            text.startswith(word)
+            for text in (*_hook(spec, name), *(_container(spec, name).get("command") or ()))
+        )
     for path, value in expect.get("at", {}).items():
         assert at(patched, path) == value, path
     for path in expect.get("unchanged", ()):
@@ -127,7 +155,13 @@ def _container(spec: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _hook(spec: dict[str, Any], name: str) -> list[str]:
-    words: list[str] = _container(spec, name).get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])
+    words: list[str] = (
+        _container(spec, name)
+        .get("lifecycle", {})
+        .get("preStop", {})
+        .get("exec", {})
+        .get("command", [])
+    )
     return words
 
 
@@ -139,7 +173,9 @@ def _in_order(words: list[str], command: list[str]) -> None:
 def at(tree: Any, path: str) -> Any:
     """Follow `spec.containers[web].command`; None where it leads nowhere. Keys with dots of annotations are tried whole."""
     if path.startswith("metadata.annotations."):
-        return tree["metadata"].get("annotations", {}).get(path.removeprefix("metadata.annotations."))
+        return (
+            tree["metadata"].get("annotations", {}).get(path.removeprefix("metadata.annotations."))
+        )
     for part in re.findall(r"[^.\[\]]+", path):
         if isinstance(tree, list):
             tree = next((item for item in tree if item["name"] == part), None)

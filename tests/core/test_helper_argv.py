@@ -19,7 +19,9 @@ from webhook.config import parse
 from webhook.core.names import HELPER, IMAGE_HELPER
 
 BINARY = Path(__file__).parent.parent.parent / "entrypoint" / "build" / "podgrace-helper"
-pytestmark = pytest.mark.skipif(not BINARY.exists() and "CI" not in os.environ, reason="the helper is not built: make helper")
+pytestmark = pytest.mark.skipif(
+    not BINARY.exists() and "CI" not in os.environ, reason="the helper is not built: make helper"
+)
 
 
 def command_lines(patched: dict[str, Any]) -> Iterator[list[str]]:
@@ -37,7 +39,12 @@ def command_lines(patched: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def understood(words: list[str]) -> dict[str, list[str]]:
-    ran = subprocess.run([str(BINARY), words[1], "--dry-run", *words[2:]], capture_output=True, timeout=30, check=False)
+    ran = subprocess.run(
+        [str(BINARY), words[1], "--dry-run", *words[2:]],
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
     assert ran.returncode == 0, (words, ran.stderr)
     found: dict[str, list[str]] = {}
     for line in ran.stdout.decode(errors="replace").splitlines():
@@ -52,7 +59,16 @@ def agrees(words: list[str]) -> None:
         if word == "--":
             break
         name, _, value = word.removeprefix("--").partition("=")
-        if name in ("delay-min", "quiet", "delay-max", "drain-timeout", "patience", "probe-period", "hook-sleep", "hook-timeout"):
+        if name in (
+            "delay-min",
+            "quiet",
+            "delay-max",
+            "drain-timeout",
+            "patience",
+            "probe-period",
+            "hook-sleep",
+            "hook-timeout",
+        ):
             assert seen[f"{name}-ms"] == [str(int(value) * 1000)]
         elif name == "ports":
             assert seen["port"] == value.split(",")
@@ -69,7 +85,11 @@ def test_golden(path: Path) -> None:
             agrees(words)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(pod=pods())
 def test_any_pod(pod: dict[str, Any]) -> None:
     for words in command_lines(once(pod, parse(""))[0]):

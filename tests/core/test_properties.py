@@ -32,7 +32,11 @@ CONFIGS = {
 }
 CONFIG = parse("")
 
-SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SLOW = settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -53,7 +57,9 @@ def test_any_status_annotation_is_harmless(pod: Json, other: Json) -> None:
     pod["metadata"].setdefault("annotations", {})[STATUS_ANNOTATION] = foreign
     patched, outcome, _ = once(pod, CONFIG)
     assert problems(patched) == []
-    assert patched["spec"].get("terminationGracePeriodSeconds", 30) >= min(30, pod["spec"].get("terminationGracePeriodSeconds", 30))
+    assert patched["spec"].get("terminationGracePeriodSeconds", 30) >= min(
+        30, pod["spec"].get("terminationGracePeriodSeconds", 30)
+    )
     assert once(patched, CONFIG)[2] == []
     if outcome.plan.skip:
         return
@@ -83,12 +89,16 @@ FIELDS = ("mode", "profile", "codes", "preStop", "nativeSleep", "readiness", "en
             optional={
                 "version": TEXT,
                 "grace": st.fixed_dictionaries(
-                    {"now": st.integers(-5, 4000)}, optional={"was": st.one_of(st.none(), st.integers(-5, 10**10))}
+                    {"now": st.integers(-5, 4000)},
+                    optional={"was": st.one_of(st.none(), st.integers(-5, 10**10))},
                 ),
                 "containers": st.dictionaries(
-                    st.sampled_from(["web", "api"]), st.dictionaries(st.sampled_from(FIELDS), FORGED, max_size=3)
+                    st.sampled_from(["web", "api"]),
+                    st.dictionaries(st.sampled_from(FIELDS), FORGED, max_size=3),
                 ),
-                "empty": st.lists(st.sampled_from(["annotations", "volumes", "initContainers", "x"])),
+                "empty": st.lists(
+                    st.sampled_from(["annotations", "volumes", "initContainers", "x"])
+                ),
             },
         ).map(json.dumps),
     ),
@@ -97,7 +107,9 @@ def test_any_text_as_status_is_harmless(pod: Json, status: str) -> None:
     pod["metadata"].setdefault("annotations", {})[STATUS_ANNOTATION] = status
     patched, _, _ = once(pod, CONFIG)
     assert problems(patched) == []
-    assert patched["spec"].get("terminationGracePeriodSeconds", 30) <= max(900, pod["spec"].get("terminationGracePeriodSeconds", 30))
+    assert patched["spec"].get("terminationGracePeriodSeconds", 30) <= max(
+        900, pod["spec"].get("terminationGracePeriodSeconds", 30)
+    )
     assert once(patched, CONFIG)[2] == []
     undone(patched, CONFIG)
 
@@ -110,7 +122,9 @@ def test_status_lost_on_the_way(pod: Json, strip: bool) -> None:
     annotations = patched["metadata"].get("annotations", {})
     if STATUS_ANNOTATION not in annotations:
         return
-    annotations.pop(STATUS_ANNOTATION) if strip else annotations.update({STATUS_ANNOTATION: annotations[STATUS_ANNOTATION][:-7]})
+    annotations.pop(STATUS_ANNOTATION) if strip else annotations.update(
+        {STATUS_ANNOTATION: annotations[STATUS_ANNOTATION][:-7]}
+    )
     again, _, _ = once(patched, CONFIG)
     assert problems(again) == []
     for was, now in zip(pod["spec"]["containers"], again["spec"]["containers"], strict=True):
@@ -119,14 +133,26 @@ def test_status_lost_on_the_way(pod: Json, strip: bool) -> None:
             argv = now["lifecycle"]["preStop"]["exec"]["command"]
             assert argv[-len(hook["exec"]["command"]) :] == hook["exec"]["command"]
         if "sleep" in hook and "exec" in now["lifecycle"]["preStop"]:
-            assert f"--hook-sleep={hook['sleep']['seconds']}" in now["lifecycle"]["preStop"]["exec"]["command"]
+            assert (
+                f"--hook-sleep={hook['sleep']['seconds']}"
+                in now["lifecycle"]["preStop"]["exec"]["command"]
+            )
 
 
 @SLOW
-@given(pod=pods(), extra=st.sampled_from(["late", *sorted(MESH_PROXIES)]).flatmap(lambda name: containers(name, 30)))
+@given(
+    pod=pods(),
+    extra=st.sampled_from(["late", *sorted(MESH_PROXIES)]).flatmap(
+        lambda name: containers(name, 30)
+    ),
+)
 def test_a_container_that_comes_later(pod: Json, extra: Json) -> None:
     """Another webhook adds a container after our first pass: the result is what one pass over the whole would have given."""
-    if any(c["name"] == extra["name"] for part in ("containers", "initContainers") for c in pod["spec"].get(part) or ()):
+    if any(
+        c["name"] == extra["name"]
+        for part in ("containers", "initContainers")
+        for c in pod["spec"].get(part) or ()
+    ):
         return
     if pod["spec"].get("terminationGracePeriodSeconds", 30) < 30:
         extra.pop("lifecycle", None)

@@ -9,7 +9,9 @@ import webhook
 from tests.core.docs import DOCS, written
 from webhook.core.reasons import REASONS
 
-SOURCES = [path for path in Path(webhook.__file__).parent.rglob("*.py") if path.name != "reasons.py"]
+SOURCES = [
+    path for path in Path(webhook.__file__).parent.rglob("*.py") if path.name != "reasons.py"
+]
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
 
 FAMILIES = {f"readiness-{kind}" for kind in ("liveness", "startup")}

@@ -48,12 +48,21 @@ def _containers(spec: dict[str, Any]) -> Iterator[str]:
     windows = (spec.get("os") or {}).get("name") == "windows"
     if grace < 0:
         yield f"grace period {grace}"
-    for init, container in [(False, c) for c in spec["containers"]] + [(True, c) for c in spec.get("initContainers") or ()]:
+    for init, container in [(False, c) for c in spec["containers"]] + [
+        (True, c) for c in spec.get("initContainers") or ()
+    ]:
         at = f"container {container['name']!r}"
         sidecar = init and container.get("restartPolicy") == "Always"
         if init and container.get("restartPolicy") not in (None, "Always"):
             yield f"{at}: restartPolicy {container['restartPolicy']!r} on an init container"
-        if init and not sidecar and any(container.get(key) for key in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")):
+        if (
+            init
+            and not sidecar
+            and any(
+                container.get(key)
+                for key in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
+            )
+        ):
             yield f"{at}: an init container with a lifecycle or a probe"
         paths = [mount["mountPath"] for mount in container.get("volumeMounts") or ()]
         for path, count in Counter(paths).items():
@@ -65,7 +74,9 @@ def _containers(spec: dict[str, Any]) -> Iterator[str]:
         for hook in ("preStop", "postStart"):
             handler = (container.get("lifecycle") or {}).get(hook)
             if handler is not None:
-                yield from _handler(f"{at}: {hook}", handler, {"exec", "httpGet", "tcpSocket", "sleep"})
+                yield from _handler(
+                    f"{at}: {hook}", handler, {"exec", "httpGet", "tcpSocket", "sleep"}
+                )
                 if "sleep" in handler and not 0 <= handler["sleep"]["seconds"] <= grace:
                     yield f"{at}: {hook} sleeps {handler['sleep']['seconds']} s of a grace period of {grace} s"
         for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
@@ -91,17 +102,28 @@ def _handler(at: str, handler: dict[str, Any], accepted: set[str]) -> Iterator[s
         if kind in handler:
             port = handler[kind].get("port")
             if not (isinstance(port, int) and 1 <= port <= 65535) and not (
-                kind != "grpc" and isinstance(port, str) and PORT_NAME.fullmatch(port) and re.search("[a-z]", port)
+                kind != "grpc"
+                and isinstance(port, str)
+                and PORT_NAME.fullmatch(port)
+                and re.search("[a-z]", port)
             ):
                 yield f"{at}: {kind} port {port!r}"
     get = handler.get("httpGet")
-    if get is not None and (get.get("scheme", "HTTP") not in ("HTTP", "HTTPS") or not get.get("path", "/")):
+    if get is not None and (
+        get.get("scheme", "HTTP") not in ("HTTP", "HTTPS") or not get.get("path", "/")
+    ):
         yield f"{at}: httpGet {sorted(get)}"
 
 
 def _probe(at: str, kind: str, probe: dict[str, Any]) -> Iterator[str]:
     yield from _handler(at, probe, {"exec", "httpGet", "tcpSocket", "grpc"})
-    for key in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
+    for key in (
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+    ):
         if not 0 <= probe.get(key, 1) < 2**31:
             yield f"{at}: {key} {probe[key]}"
     if kind != "readinessProbe" and probe.get("successThreshold", 1) != 1:
@@ -114,7 +136,9 @@ def _annotations(pod: dict[str, Any]) -> Iterator[str]:
     annotations = pod["metadata"].get("annotations") or {}
     if not all(isinstance(value, str) for value in annotations.values()):
         yield "an annotation that is no string"
-    elif (size := sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())) > 256 * 1024:
+    elif (
+        size := sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
+    ) > 256 * 1024:
         yield f"annotations of {size} bytes"
 
 
@@ -126,11 +150,15 @@ def restricted(container: dict[str, Any]) -> list[str]:
         found.append("runs as root")
     if context.get("allowPrivilegeEscalation") is not False:
         found.append("allowPrivilegeEscalation")
-    if (context.get("capabilities") or {}).get("drop") != ["ALL"] or (context.get("capabilities") or {}).get("add"):
+    if (context.get("capabilities") or {}).get("drop") != ["ALL"] or (
+        context.get("capabilities") or {}
+    ).get("add"):
         found.append("capabilities")
     if (context.get("seccompProfile") or {}).get("type") not in ("RuntimeDefault", "Localhost"):
         found.append("seccompProfile")
-    if context.get("privileged") or any(port.get("hostPort") for port in container.get("ports") or ()):
+    if context.get("privileged") or any(
+        port.get("hostPort") for port in container.get("ports") or ()
+    ):
         found.append("privileged, or a host port")
     hooks = (container.get("lifecycle") or {}).values()
     if any("host" in (handler.get("httpGet") or {}) for handler in hooks):

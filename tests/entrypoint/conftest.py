@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "entrypoint" / "build"
 VICTIM = str(Path(__file__).with_name("victim.py"))
 PYTHON = sys.executable
-SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or PYTHON  # one that every user may run
+SYSTEM_PYTHON = (
+    shutil.which("python3", path="/usr/bin:/usr/local/bin") or PYTHON
+)  # one that every user may run
 DEADLINE = 30.0
 
 CLONE_NEWNET = 0x40000000
@@ -33,7 +35,11 @@ def _make(target: str) -> None:
     BUILD.mkdir(exist_ok=True)
     with (BUILD / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run(["make", "-s", "-C", str(BUILD.parent), f"PYTHON={PYTHON}", target], check=True, timeout=280)
+        subprocess.run(
+            ["make", "-s", "-C", str(BUILD.parent), f"PYTHON={PYTHON}", target],
+            check=True,
+            timeout=280,
+        )
 
 
 def _helper(kind: str) -> str:
@@ -73,28 +79,58 @@ def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -
 class Container:
     """PID 1 in namespaces of its own, with a log; hooks are started beside it, as the kubelet starts them."""
 
-    def __init__(self, argv: Sequence[str], where: Path, *, prepare: str = "", prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self, argv: Sequence[str], where: Path, *, prepare: str = "", prefix: Sequence[str] = ()
+    ) -> None:
         self.path = where / f"log-{time.monotonic_ns()}"
         self._log = self.path.open("ab")
         self.path.chmod(0o666)
         self.prefix = list(prefix)
         script = f'ip link set lo up; {prepare or ":"}; exec "$@"'
         self.outer = subprocess.Popen(
-            ["unshare", "--net", "--pid", "--fork", "--mount", "--mount-proc", "--", "sh", "-c", script, "sh", *self.prefix, *argv],
+            [
+                "unshare",
+                "--net",
+                "--pid",
+                "--fork",
+                "--mount",
+                "--mount-proc",
+                "--",
+                "sh",
+                "-c",
+                script,
+                "sh",
+                *self.prefix,
+                *argv,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
         )
         children = Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children")
-        self.pid = int(until(lambda: children.exists() and children.read_text().split()[:1], "PID 1 is there")[0])
+        self.pid = int(
+            until(lambda: children.exists() and children.read_text().split()[:1], "PID 1 is there")[
+                0
+            ]
+        )
         self._net = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
         self._hooks: list[subprocess.Popen[str]] = []
 
     def exec(self, *argv: str, **more: Any) -> "subprocess.Popen[str]":
         """Start a process beside PID 1."""
         hook = subprocess.Popen(
-            ["nsenter", "-t", str(self.pid), "--net", "--pid", "--mount", "--", *self.prefix, *argv],
+            [
+                "nsenter",
+                "-t",
+                str(self.pid),
+                "--net",
+                "--pid",
+                "--mount",
+                "--",
+                *self.prefix,
+                *argv,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -142,7 +178,12 @@ class Container:
 
     def records(self, kind: str) -> list[dict[str, Any]]:
         """JSON lines of one kind."""
-        return [r for line in self.log.splitlines() if line.startswith("{") if (r := json.loads(line))["podgrace"] == kind]
+        return [
+            r
+            for line in self.log.splitlines()
+            if line.startswith("{")
+            if (r := json.loads(line))["podgrace"] == kind
+        ]
 
     def kill(self, number: int) -> None:
         """Signal PID 1 from outside, as a runtime does."""
@@ -194,7 +235,14 @@ def victim(*options: str) -> list[str]:
     return [PYTHON, VICTIM, *options]
 
 
-def waits(*more: str, delay: str = "0", quiet: str = "0.2", most: str = "1", drain: str = "20", patience: str = "10") -> list[str]:
+def waits(
+    *more: str,
+    delay: str = "0",
+    quiet: str = "0.2",
+    most: str = "1",
+    drain: str = "20",
+    patience: str = "10",
+) -> list[str]:
     """Build the helper's options with short times."""
     return [
         "--container=app",

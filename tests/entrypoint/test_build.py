@@ -24,7 +24,10 @@ def test_at_most_64_kb_static_and_stripped(built: str) -> None:
     with open(built, "rb") as file:  # noqa: PTH123
         data = file.read()
     assert len(data) <= LIMIT
-    offset, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)
+    offset, size, count = (
+        struct.unpack_from("<Q", data, 32)[0],
+        *struct.unpack_from("<HH", data, 54),
+    )
     kinds = [struct.unpack_from("<I", data, offset + i * size)[0] for i in range(count)]
     assert 1 in kinds
     assert not {2, 3} & set(kinds), "dynamic section or interpreter"
@@ -39,9 +42,19 @@ def test_in_an_empty_root(released: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("chroot needs root")
     script = f"mount -t tmpfs none /mnt; cp {released} /mnt/h; exec chroot /mnt /h"
-    done = subprocess.run(["unshare", "-m", "--", "sh", "-c", f"{script} version"], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["unshare", "-m", "--", "sh", "-c", f"{script} version"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.startswith("podgrace-helper ")
-    done = subprocess.run(["unshare", "-m", "--", "sh", "-c", f"{script} run -- /h nonsense"], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        ["unshare", "-m", "--", "sh", "-c", f"{script} run -- /h nonsense"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 125
     assert "nonsense" in done.stderr
 
@@ -57,14 +70,27 @@ def test_the_other_architecture_runs() -> None:
     helper = [emulator, str(BUILD / "podgrace-helper-aarch64")]
 
     def code(*argv: str) -> int:
-        return subprocess.run([*helper, *argv], check=False, capture_output=True, timeout=60).returncode
+        return subprocess.run(
+            [*helper, *argv], check=False, capture_output=True, timeout=60
+        ).returncode
 
-    assert subprocess.run([*helper, "version"], check=True, capture_output=True, text=True).stdout.startswith("podgrace-helper ")
+    assert subprocess.run(
+        [*helper, "version"], check=True, capture_output=True, text=True
+    ).stdout.startswith("podgrace-helper ")
     assert [code("run", "--", "sh", "-c", f"exit {n}") for n in (0, 7, 255)] == [0, 7, 255]
     assert code("run", "--", "sh", "-c", "kill -9 $$") == 137
     assert code("run", "--", "/nowhere") == 127
     done = subprocess.run(
-        [*helper, "drain", "--ports=1", "--delay-min=0", "--quiet=0", "--delay-max=1", "--drain-timeout=1", "--no-stop"],
+        [
+            *helper,
+            "drain",
+            "--ports=1",
+            "--delay-min=0",
+            "--quiet=0",
+            "--delay-max=1",
+            "--drain-timeout=1",
+            "--no-stop",
+        ],
         check=True,
         capture_output=True,
         timeout=60,
@@ -108,7 +134,9 @@ def test_every_profile_is_compiled_in() -> None:
     table = tomllib.loads((ROOT / "webhook/profiles.toml").read_text())
     _make("build/podgrace-helper")
     generated = (BUILD / "profiles.gen.h").read_text()
-    assert [name for name, p in table.items() if p.get("match")] == re.findall(r'\.name = "([^"]+)"', generated)
+    assert [name for name, p in table.items() if p.get("match")] == re.findall(
+        r'\.name = "([^"]+)"', generated
+    )
     for profile in table.values():
         for match in profile.get("match") or ():
             assert match in generated

@@ -22,9 +22,13 @@ def box(container: Callable[..., Container]) -> Container:
     return made
 
 
-def drain(box: Container, helper: str, *more: str, prefix: list[str] | None = None, **times: str) -> "subprocess.Popen[str]":
+def drain(
+    box: Container, helper: str, *more: str, prefix: list[str] | None = None, **times: str
+) -> "subprocess.Popen[str]":
     """Only look: --no-stop."""
-    return box.exec(*(prefix or []), helper, "drain", *waits("--ports=8000", "--no-stop", *more, **times))
+    return box.exec(
+        *(prefix or []), helper, "drain", *waits("--ports=8000", "--no-stop", *more, **times)
+    )
 
 
 def result(box: Container, hook: "subprocess.Popen[str]") -> dict[str, object]:
@@ -74,9 +78,13 @@ def test_a_silent_connection_whose_client_has_closed_its_side(helper: str, box: 
         in_time(box, drain(box, helper))
 
 
-def test_connections_of_the_application_itself(helper: str, container: Callable[..., Container]) -> None:
+def test_connections_of_the_application_itself(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """It calls a back end on another port and waits for that: ports that are not named do not count."""
-    box = container("sh", "-c", f"{' '.join(victim('--port=8000'))} & exec {' '.join(victim('--port=9000'))}")
+    box = container(
+        "sh", "-c", f"{' '.join(victim('--port=8000'))} & exec {' '.join(victim('--port=9000'))}"
+    )
     box.listening(8000)
     box.listening(9000)
     with box.connect(9000) as backend:
@@ -88,7 +96,9 @@ def test_connections_of_the_application_itself(helper: str, container: Callable[
 # -- what holds it until it is done ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"], ids=["IPv4 on a dual-stack listener", "IPv6"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::1"], ids=["IPv4 on a dual-stack listener", "IPv6"]
+)
 def test_a_slow_request(helper: str, box: Container, host: str) -> None:
     with box.connect(8000, host) as connection:
         get(connection, "/slow/4")
@@ -101,7 +111,9 @@ def test_a_slow_request(helper: str, box: Container, host: str) -> None:
         assert int(str(record["in_flight_start"])) >= 1
 
 
-def test_a_slow_request_on_an_ipv4_listener(helper: str, container: Callable[..., Container]) -> None:
+def test_a_slow_request_on_an_ipv4_listener(
+    helper: str, container: Callable[..., Container]
+) -> None:
     box = container(*victim("--port=8000", "--host=0.0.0.0"))
     box.listening(8000)
     with box.connect(8000) as connection:
@@ -144,7 +156,9 @@ def test_an_answer_in_pieces(helper: str, box: Container) -> None:
         in_time(box, hook, 3)
 
 
-def test_bytes_that_the_client_has_not_taken(helper: str, container: Callable[..., Container]) -> None:
+def test_bytes_that_the_client_has_not_taken(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """The program has written its answer, closed, and could exit; the kernel still has it."""
     script = (
         "import socket,time\ns=socket.create_server(('127.0.0.1',8000))\nprint('ready',flush=True)\n"
@@ -197,7 +211,9 @@ def stream_answers(connection: socket.socket, last: bytes) -> bytes:
     return got
 
 
-def test_several_streams_that_were_under_way(helper: str, container: Callable[..., Container]) -> None:
+def test_several_streams_that_were_under_way(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """As HTTP/2 does it. The second answer that nobody asked for in between gives away that there may be a third."""
     box = container(PYTHON, "-c", STREAMS)
     box.listening(8000)
@@ -209,7 +225,9 @@ def test_several_streams_that_were_under_way(helper: str, container: Callable[..
         in_time(box, hook, 5)
 
 
-def test_a_stream_that_begins_while_another_is_owed(helper: str, container: Callable[..., Container]) -> None:
+def test_a_stream_that_begins_while_another_is_owed(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """Its own answer comes first, and says nothing about the other."""
     box = container(PYTHON, "-c", STREAMS)
     box.listening(8000)
@@ -241,7 +259,9 @@ while True:
 """
 
 
-def test_in_and_out_within_one_tick_of_the_clock(helper: str, container: Callable[..., Container]) -> None:
+def test_in_and_out_within_one_tick_of_the_clock(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """As TLS does it: the request and the handshake's last bytes tie, and the answer is still owed."""
     box = container(PYTHON, "-c", HANDSHAKE)
     box.listening(8000)
@@ -251,9 +271,22 @@ def test_in_and_out_within_one_tick_of_the_clock(helper: str, container: Callabl
         connection.sendall(b"hello")
         assert connection.recv(10) == b"."
         port = connection.getsockname()[1]
-        command = ["nsenter", "-t", str(box.pid), "--net", "--", "ss", "-tinH", f"sport = :8000 and dport = :{port}"]
+        command = [
+            "nsenter",
+            "-t",
+            str(box.pid),
+            "--net",
+            "--",
+            "ss",
+            "-tinH",
+            f"sport = :8000 and dport = :{port}",
+        ]
         words = dict(
-            w.split(":", 1) for w in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() if ":" in w
+            w.split(":", 1)
+            for w in subprocess.run(
+                command, check=True, capture_output=True, text=True
+            ).stdout.split()
+            if ":" in w
         )
         # ss leaves out an age of 0.
         if words.get("lastsnd", "0") == words.get("lastrcv", "0"):
@@ -334,7 +367,9 @@ class Traffic:
         self.thread.join()
 
 
-@pytest.mark.parametrize("keep", [True, False], ids=["on one connection", "on new ones, closed by the client at once"])
+@pytest.mark.parametrize(
+    "keep", [True, False], ids=["on one connection", "on new ones, closed by the client at once"]
+)
 def test_traffic_that_goes_on_meets_delay_max(helper: str, box: Container, keep: bool) -> None:
     """Each request is new; the delay lasts as long as they come, and no longer than its maximum."""
     with Traffic(box, 0.3, keep=keep):
@@ -368,7 +403,9 @@ def test_traffic_beside_probes_is_traffic(helper: str, box: Container) -> None:
         assert record["delay_end"] == "max"
 
 
-def test_a_port_where_nobody_listens_needs_no_delay(helper: str, container: Callable[..., Container]) -> None:
+def test_a_port_where_nobody_listens_needs_no_delay(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """A worker without a port, or a server that has not come up: nothing can come in."""
     box = container(*victim())
     box.logged("ready")
@@ -413,9 +450,34 @@ def test_from_outside_without_loopback(helper: str, container: Callable[..., Con
     )
     box.listening(8000)
     client = container("sleep", "600")
-    subprocess.run(["nsenter", "-t", str(box.pid), "--net", "--", "ip", "link", "set", "peer", "netns", str(client.pid)], check=True)
     subprocess.run(
-        ["nsenter", "-t", str(client.pid), "--net", "--", "sh", "-c", "ip addr add 10.9.9.1/24 dev peer; ip link set peer up"], check=True
+        [
+            "nsenter",
+            "-t",
+            str(box.pid),
+            "--net",
+            "--",
+            "ip",
+            "link",
+            "set",
+            "peer",
+            "netns",
+            str(client.pid),
+        ],
+        check=True,
+    )
+    subprocess.run(
+        [
+            "nsenter",
+            "-t",
+            str(client.pid),
+            "--net",
+            "--",
+            "sh",
+            "-c",
+            "ip addr add 10.9.9.1/24 dev peer; ip link set peer up",
+        ],
+        check=True,
     )
     with client.connect(8000, "10.9.9.2") as connection:
         get(connection, "/close/3")
@@ -434,7 +496,11 @@ def test_without_netlink_the_text_table_serves(helper: str, box: Container) -> N
         code, said = ended(hook)
         assert code == 0
         record = box.records("drain")[-1]
-        assert (record["method"], record["drain_end"], record["in_flight_start"]) == ("proc", "idle", 1)
+        assert (record["method"], record["drain_end"], record["in_flight_start"]) == (
+            "proc",
+            "idle",
+            1,
+        )
         assert said == ""
     with box.connect(8000):
         record = result(box, drain(box, helper, prefix=NO_NETLINK, drain="2"))
@@ -443,11 +509,15 @@ def test_without_netlink_the_text_table_serves(helper: str, box: Container) -> N
 
 def test_the_text_table_sees_new_connections_too(released: str, box: Container) -> None:
     with Traffic(box, 0.3, keep=False):
-        record = result(box, drain(box, released, prefix=NO_NETLINK, quiet="1.5", most="4", drain="0"))
+        record = result(
+            box, drain(box, released, prefix=NO_NETLINK, quiet="1.5", most="4", drain="0")
+        )
     assert (record["method"], record["delay_end"]) == ("proc", "max")
 
 
-def test_with_neither_the_fixed_times_serve(helper: str, container: Callable[..., Container]) -> None:
+def test_with_neither_the_fixed_times_serve(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """No /proc/net (a restricted mount) and no netlink: as long as everything may take, and it says so."""
     box = container(*victim("--port=8000"), prepare="mount -t proc -o subset=pid proc /proc")
     box.listening(8000)

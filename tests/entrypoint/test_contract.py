@@ -18,7 +18,13 @@ from webhook.core.names import HELPER, IMAGE_HELPER, SIDECAR
 
 def understood(helper: str, argv: list[str]) -> dict[str, list[str]]:
     """Let the helper print what it made of a command line: --dry-run, as the first option."""
-    done = subprocess.run([helper, argv[1], "--dry-run", *argv[2:]], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [helper, argv[1], "--dry-run", *argv[2:]],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (done.returncode, done.stderr) == (0, ""), (argv, done.stderr)
     found: dict[str, list[str]] = defaultdict(list)
     for line in done.stdout.splitlines():
@@ -42,8 +48,19 @@ def check(helper: str, argv: list[str]) -> None:
     seen, meant = understood(helper, argv), given_as(argv)
     assert seen["container"] == meant["container"]
     assert seen["port"] == [port for ports in meant["ports"] for port in ports.split(",")]
-    for name in ("delay-min", "quiet", "delay-max", "drain-timeout", "patience", "probe-period", "hook-timeout", "hook-sleep"):
-        if name in meant and not (name == "delay-min" and int(meant[name][0]) > int(meant["delay-max"][0])):
+    for name in (
+        "delay-min",
+        "quiet",
+        "delay-max",
+        "drain-timeout",
+        "patience",
+        "probe-period",
+        "hook-timeout",
+        "hook-sleep",
+    ):
+        if name in meant and not (
+            name == "delay-min" and int(meant[name][0]) > int(meant["delay-max"][0])
+        ):
             assert seen[f"{name}-ms"] == [str(int(meant[name][0]) * 1000)], name
     assert seen["observe"] == ["0" if "no-observe" in meant else "1"]
     assert seen["loopback"] == ["1"]
@@ -57,7 +74,9 @@ def check(helper: str, argv: list[str]) -> None:
     assert seen["hook-url"] == (meant["hook-url"] or [""])
     assert seen["hook-header"] == meant["hook-header"]
     if argv[1] == "run":
-        assert sorted(seen["stop-on"]) == sorted(w for words in meant["stop-on"] for w in words.split(",") if w)
+        assert sorted(seen["stop-on"]) == sorted(
+            w for words in meant["stop-on"] for w in words.split(",") if w
+        )
     else:
         assert seen["stop"] == ["0" if "no-stop" in meant else "1"]
     if "--" in argv and not any("\n" in word for word in argv):
@@ -69,7 +88,11 @@ def commands(pod: dict[str, Any]) -> list[list[str]]:
     found = []
     for container in [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]:
         hook = ((container.get("lifecycle") or {}).get("preStop") or {}).get("exec") or {}
-        found += [words for words in (container.get("command"), hook.get("command")) if words and words[0] == HELPER]
+        found += [
+            words
+            for words in (container.get("command"), hook.get("command"))
+            if words and words[0] == HELPER
+        ]
     return found
 
 
@@ -109,7 +132,11 @@ def test_there_is_something_to_compare() -> None:
 CONFIG = parse("{}")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(pod=pods())
 def test_generated_pods(released: str, pod: dict[str, Any]) -> None:
     """Pods of any shape."""

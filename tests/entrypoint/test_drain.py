@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.entrypoint.conftest import PYTHON, SYSTEM_PYTHON, VICTIM, Container, ended, get, read, until, victim, waits
+from tests.entrypoint.conftest import (
+    PYTHON,
+    SYSTEM_PYTHON,
+    VICTIM,
+    Container,
+    ended,
+    get,
+    read,
+    until,
+    victim,
+    waits,
+)
 
 
 def named(where: Path, name: str) -> str:
@@ -25,7 +36,9 @@ def named(where: Path, name: str) -> str:
 # -- who is stopped ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_is_pid_1_and_wants_term_is_left_to_the_kubelet(helper: str, container: Callable[..., Container]) -> None:
+def test_a_server_that_is_pid_1_and_wants_term_is_left_to_the_kubelet(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """The kubelet's TERM comes as soon as the hook returns; the hook has done all that is left to do."""
     box = container(*victim("--port=8000", "--on=TERM=exit"))
     box.listening(8000)
@@ -41,7 +54,9 @@ def test_a_server_that_is_pid_1_and_wants_term_is_left_to_the_kubelet(helper: st
     assert box.wait() == 0
 
 
-def test_a_server_that_is_pid_1_and_wants_another_signal_gets_it(helper: str, container: Callable[..., Container], tmp_path: Path) -> None:
+def test_a_server_that_is_pid_1_and_wants_another_signal_gets_it(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
     """Called nginx, so QUIT; the hook returns when nothing can be lost, or is killed with PID 1; never before the signal."""
     box = container(named(tmp_path, "nginx"), "--port=8000", "--on=QUIT=finish", "--on=TERM=print")
     box.listening(8000)
@@ -52,12 +67,18 @@ def test_a_server_that_is_pid_1_and_wants_another_signal_gets_it(helper: str, co
     assert ended(hook)[0] in (0, 137, -9)
     assert box.wait() == 0
     (record,) = box.records("drain")
-    assert (record["profile"], record["stop"], record["in_flight_end"]) == ("nginx", "QUIT to nginx (1)", 0)
+    assert (record["profile"], record["stop"], record["in_flight_end"]) == (
+        "nginx",
+        "QUIT to nginx (1)",
+        0,
+    )
     assert box.log.count("got 3") == 1
     assert "got 15" not in box.log
 
 
-def test_a_pid_1_that_does_not_end_does_not_hold_the_hook(helper: str, container: Callable[..., Container], tmp_path: Path) -> None:
+def test_a_pid_1_that_does_not_end_does_not_hold_the_hook(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
     """Its listener is closed and nothing is owed: the rest is the kubelet's."""
     box = container(named(tmp_path, "nginx"), "--port=8000", "--on=QUIT=finish")
     box.listening(8000)
@@ -71,7 +92,9 @@ def test_a_pid_1_that_does_not_end_does_not_hold_the_hook(helper: str, container
         assert box.running
 
 
-def test_a_pid_1_without_a_handler_is_told(helper: str, container: Callable[..., Container]) -> None:
+def test_a_pid_1_without_a_handler_is_told(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """The kernel delivers nothing to PID 1 that it does not handle: sending would be pretence."""
     box = container(*victim("--port=8000"))
     box.listening(8000)
@@ -81,7 +104,9 @@ def test_a_pid_1_without_a_handler_is_told(helper: str, container: Callable[...,
 
 
 @pytest.mark.parametrize("front", ["sh", "bash", "tini", "dumb-init"])
-def test_behind_a_shell_or_an_init_the_server_itself_gets_the_signal(helper: str, container: Callable[..., Container], front: str) -> None:
+def test_behind_a_shell_or_an_init_the_server_itself_gets_the_signal(
+    helper: str, container: Callable[..., Container], front: str
+) -> None:
     """Found by the listening port, whatever stands in front; PID 1 ends by itself."""
     server = " ".join(victim("--port=8000", "--on=TERM=finish"))
     commands = {
@@ -104,7 +129,9 @@ def test_behind_a_shell_or_an_init_the_server_itself_gets_the_signal(helper: str
     assert box.log.count("got 15") == 1
 
 
-def test_the_master_is_chosen_and_not_a_worker(helper: str, container: Callable[..., Container], tmp_path: Path) -> None:
+def test_the_master_is_chosen_and_not_a_worker(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
     """All of them have the listening socket; the topmost is the one that the others belong to."""
     script = named(tmp_path, "gunicorn")
     box = container("sh", "-c", f"{script} --port=8000 --on=TERM=print --children=3; :")
@@ -118,20 +145,28 @@ def test_the_master_is_chosen_and_not_a_worker(helper: str, container: Callable[
     assert master >= masters
 
 
-def test_another_program_with_a_servers_name_is_not_taken(helper: str, container: Callable[..., Container], tmp_path: Path) -> None:
+def test_another_program_with_a_servers_name_is_not_taken(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
     """A script called redis-server runs beside it, higher up; the one with the port is the server."""
     other, server = named(tmp_path, "redis-server"), named(tmp_path, "nginx")
-    box = container("sh", "-c", f"{other} --on=TERM=exit & sh -c '{server} --port=8000 --on=QUIT=exit; :'; wait")
+    box = container(
+        "sh", "-c", f"{other} --on=TERM=exit & sh -c '{server} --port=8000 --on=QUIT=exit; :'; wait"
+    )
     box.listening(8000)
     box.exec(helper, "drain", *waits("--ports=8000", "--detect"))
     box.logged("got 3")
     assert box.records("drain")[0]["profile"] == "nginx"
 
 
-def test_npm_in_front_of_node_is_skipped(helper: str, container: Callable[..., Container], tmp_path: Path) -> None:
+def test_npm_in_front_of_node_is_skipped(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
     """`npm start` dies of a TERM without telling Node, which goes on serving as an orphan."""
     npm = tmp_path / "npm-cli.js"
-    npm.write_text(f"#!{PYTHON}\nimport subprocess, sys; sys.exit(subprocess.call({victim('--port=8000', '--on=TERM=exit')!r}))\n")
+    npm.write_text(
+        f"#!{PYTHON}\nimport subprocess, sys; sys.exit(subprocess.call({victim('--port=8000', '--on=TERM=exit')!r}))\n"
+    )
     npm.chmod(0o755)
     box = container("sh", "-c", f"{npm} start; :")
     box.listening(8000)
@@ -140,9 +175,15 @@ def test_npm_in_front_of_node_is_skipped(helper: str, container: Callable[..., C
     assert box.wait() == 0
 
 
-def test_a_tree_that_ignores_everything_is_killed(helper: str, container: Callable[..., Container]) -> None:
+def test_a_tree_that_ignores_everything_is_killed(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """TERM after the patience, KILL two seconds later, children included; the shell that is PID 1 is not touched."""
-    box = container("sh", "-c", f"{' '.join(victim('--port=8000', '--on=ALL=ignore', '--children=2'))}; echo code $?; sleep 600")
+    box = container(
+        "sh",
+        "-c",
+        f"{' '.join(victim('--port=8000', '--on=ALL=ignore', '--children=2'))}; echo code $?; sleep 600",
+    )
     box.listening(8000)
     hook = box.exec(helper, "drain", *waits("--ports=8000", patience="2"))
     assert ended(hook)[0] == 0
@@ -162,28 +203,39 @@ def test_patience_is_said_once_a_second(released: str, container: Callable[..., 
     assert record["forced"] == "kill"
 
 
-def test_no_stop_stops_nothing(helper: str, container: Callable[..., Container], tmp_path: Path) -> None:
+def test_no_stop_stops_nothing(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
     box = container("sh", "-c", f"{named(tmp_path, 'nginx')} --port=8000 --on=ALL=print; :")
     box.listening(8000)
-    assert ended(box.exec(helper, "drain", *waits("--ports=8000", "--detect", "--no-stop"))) == (0, "")
+    assert ended(box.exec(helper, "drain", *waits("--ports=8000", "--detect", "--no-stop"))) == (
+        0,
+        "",
+    )
     assert "got" not in box.log
     assert box.records("drain")[0]["stop"] == "left to the kubelet"
 
 
-def test_permanent_connections_are_not_waited_for(helper: str, container: Callable[..., Container], tmp_path: Path) -> None:
+def test_permanent_connections_are_not_waited_for(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
     """postgres: by its profile, or by --no-observe."""
     box = container(named(tmp_path, "postgres"), "--port=8000", "--on=INT=print")
     box.listening(8000)
     with box.connect(8000) as connection:
         get(connection, "/slow/60")
         for option in ("--detect", "--no-observe"):
-            hook = box.exec(helper, "drain", *waits("--ports=8000", option, "--signal=INT", patience="1"))
+            hook = box.exec(
+                helper, "drain", *waits("--ports=8000", option, "--signal=INT", patience="1")
+            )
             assert ended(hook)[0] == 0
             assert box.records("drain")[-1]["drain_end"] == "not-observed"
     until(lambda: box.log.count("got 2") == 2, "INT came, each time")
 
 
-def test_a_repeated_hook_waits_for_the_first(helper: str, container: Callable[..., Container]) -> None:
+def test_a_repeated_hook_waits_for_the_first(
+    helper: str, container: Callable[..., Container]
+) -> None:
     box = container("sh", "-c", f"{' '.join(victim('--port=8000', '--on=TERM=exit'))}; sleep 600")
     box.listening(8000)
     options = waits("--ports=8000", delay="3", most="4")
@@ -197,14 +249,18 @@ def test_a_repeated_hook_waits_for_the_first(helper: str, container: Callable[..
     assert box.log.count("being drained already") == 2
 
 
-def test_another_container_of_the_pod_is_no_first_hook(released: str, container: Callable[..., Container]) -> None:
+def test_another_container_of_the_pod_is_no_first_hook(
+    released: str, container: Callable[..., Container]
+) -> None:
     """Containers share the network, and so the names of abstract sockets: each is told apart by its PID namespace."""
     box = container(*victim("--port=8000", "--on=TERM=exit"))
     box.listening(8000)
     options = waits("--ports=8000", delay="3", most="4")
     first = box.exec(released, "drain", *options)
     until(lambda: "podgrace" in Path(f"/proc/{box.pid}/net/unix").read_text(), "the first is at it")
-    second = box.exec("unshare", "--pid", "--fork", "--mount-proc", "--", released, "drain", *options)
+    second = box.exec(
+        "unshare", "--pid", "--fork", "--mount-proc", "--", released, "drain", *options
+    )
     assert ended(second)[0] == 0
     assert "being drained already" not in box.log
     assert ended(first)[0] == 0
@@ -215,13 +271,20 @@ def test_a_deadline_cuts_it_all(helper: str, container: Callable[..., Container]
     box = container(*victim("--port=8000"))
     box.listening(8000)
     began = time.monotonic()
-    assert ended(box.exec(helper, "drain", *waits("--ports=8000", "--deadline=7", delay="60", most="60")))[0] == 0
+    assert (
+        ended(
+            box.exec(helper, "drain", *waits("--ports=8000", "--deadline=7", delay="60", most="60"))
+        )[0]
+        == 0
+    )
     assert time.monotonic() - began < 30
     assert box.records("drain")[0]["delay_end"] == "deadline"
 
 
 @pytest.mark.parametrize("user", [0, 12345])
-def test_any_user_and_a_read_only_root(released: str, container: Callable[..., Container], user: int) -> None:
+def test_any_user_and_a_read_only_root(
+    released: str, container: Callable[..., Container], user: int
+) -> None:
     box = container(
         "sh",
         "-c",
@@ -257,11 +320,20 @@ time.sleep(600)
 """
 
 
-def test_a_log_that_nobody_reads_does_not_hold_the_stop(helper: str, container: Callable[..., Container]) -> None:
+def test_a_log_that_nobody_reads_does_not_hold_the_stop(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """PID 1's output is a pipe that is full: the line is lost, the time is not."""
     box = container(PYTHON, "-c", FULL_LOG)
-    until(lambda: str(Path(f"/proc/{box.pid}/fd/1").readlink()).startswith("pipe"), "its log is full")
-    assert ended(box.exec(helper, "drain", *waits("--ports=8000"), "--hook=before", "--hook-sleep=0"))[0] == 0
+    until(
+        lambda: str(Path(f"/proc/{box.pid}/fd/1").readlink()).startswith("pipe"), "its log is full"
+    )
+    assert (
+        ended(box.exec(helper, "drain", *waits("--ports=8000"), "--hook=before", "--hook-sleep=0"))[
+            0
+        ]
+        == 0
+    )
 
 
 # -- the user's own hook -----------------------------------------------------------------------------------------------------
@@ -269,15 +341,33 @@ def test_a_log_that_nobody_reads_does_not_hold_the_stop(helper: str, container: 
 
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("wrapped", [False, True], ids=["hook", "wrap"])
-def test_a_users_program_runs_before_or_after(helper: str, container: Callable[..., Container], order: str, wrapped: bool) -> None:
+def test_a_users_program_runs_before_or_after(
+    helper: str, container: Callable[..., Container], order: str, wrapped: bool
+) -> None:
     """Before the wait, or after the drain and before the stop; its words and its code are kept."""
     options = waits("--ports=8000")
     server = victim("--port=8000", "--on=TERM=exit")
-    box = container(*([helper, "run", *options, "--", *server] if wrapped else ["sh", "-c", f"{' '.join(server)}; sleep 600"]))
+    box = container(
+        *(
+            [helper, "run", *options, "--", *server]
+            if wrapped
+            else ["sh", "-c", f"{' '.join(server)}; sleep 600"]
+        )
+    )
     box.listening(8000)
     with box.connect(8000) as connection:
         get(connection, "/close/3")
-        hook = box.exec(helper, "drain", *options, f"--hook={order}", "--", "sh", "-c", "echo own $0 >>/proc/1/fd/1; exit 3", "--flag")
+        hook = box.exec(
+            helper,
+            "drain",
+            *options,
+            f"--hook={order}",
+            "--",
+            "sh",
+            "-c",
+            "echo own $0 >>/proc/1/fd/1; exit 3",
+            "--flag",
+        )
         read(connection)
         assert ("own --flag" in box.log) is (order == "before")
     assert ended(hook)[0] == 0
@@ -289,12 +379,16 @@ def test_a_users_program_runs_before_or_after(helper: str, container: Callable[.
         assert box.log.index("own --flag") < box.log.index("got 15")
 
 
-def test_a_users_program_that_stops_the_server_itself(helper: str, container: Callable[..., Container]) -> None:
+def test_a_users_program_that_stops_the_server_itself(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """`nginx -s quit; sleep 60`: it comes after the drain, and its end with the container is no fault of anyone."""
     options = waits("--ports=8000")
     box = container(helper, "run", *options, "--", *victim("--port=8000", "--on=USR1=exit"))
     box.listening(8000)
-    hook = box.exec(helper, "drain", *options, "--hook=after", "--", "sh", "-c", "pkill -USR1 python; sleep 60")
+    hook = box.exec(
+        helper, "drain", *options, "--hook=after", "--", "sh", "-c", "pkill -USR1 python; sleep 60"
+    )
     assert box.wait() == 0
     assert ended(hook)[0] == 0
     assert box.records("hook")[0]["end"] == "gone"
@@ -305,17 +399,33 @@ def test_a_users_program_that_hangs(helper: str, container: Callable[..., Contai
     box = container("sh", "-c", f"{' '.join(victim('--port=8000', '--on=TERM=exit'))}; sleep 600")
     box.listening(8000)
     script = "trap '' TERM; sleep 611 & wait; sleep 612"
-    hook = box.exec(helper, "drain", *waits("--ports=8000", "--hook-timeout=1"), "--hook=before", "--", "sh", "-c", script)
+    hook = box.exec(
+        helper,
+        "drain",
+        *waits("--ports=8000", "--hook-timeout=1"),
+        "--hook=before",
+        "--",
+        "sh",
+        "-c",
+        script,
+    )
     assert ended(hook)[0] == 0
     assert box.records("hook")[0]["end"] == "timeout"
     box.logged("got 15")
     assert ended(box.exec("pgrep", "-f", "sleep 61"))[1] == ""
 
 
-def test_a_users_program_that_is_not_there(helper: str, container: Callable[..., Container]) -> None:
+def test_a_users_program_that_is_not_there(
+    helper: str, container: Callable[..., Container]
+) -> None:
     box = container(*victim("--port=8000"))
     box.listening(8000)
-    assert ended(box.exec(helper, "drain", *waits("--ports=8000"), "--hook=before", "--", "/nowhere"))[0] == 0
+    assert (
+        ended(box.exec(helper, "drain", *waits("--ports=8000"), "--hook=before", "--", "/nowhere"))[
+            0
+        ]
+        == 0
+    )
     assert box.records("hook")[0]["code"] == 127
     assert "cannot run /nowhere" in box.log
 
@@ -330,7 +440,9 @@ def test_strict_makes_failures_visible(helper: str, container: Callable[..., Con
     with box.connect(8000) as connection:
         get(connection, "/slow/60")
         assert ended(box.exec(helper, "drain", *waits("--ports=8000", drain="1")))[0] == 0
-        assert ended(box.exec(helper, "drain", *waits("--ports=8000", drain="1"), "--strict"))[0] == 1
+        assert (
+            ended(box.exec(helper, "drain", *waits("--ports=8000", drain="1"), "--strict"))[0] == 1
+        )
     assert box.records("drain")[-1]["in_flight_end"] == 1
 
 
@@ -339,7 +451,9 @@ class Hook(http.server.BaseHTTPRequestHandler):
     status, pause = 200, 0.0
 
     def do_GET(self) -> None:
-        self.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, time.monotonic()))
+        self.seen.append(
+            (self.path, {k.lower(): v for k, v in self.headers.items()}, time.monotonic())
+        )
         time.sleep(self.pause)
         self.send_response(self.status)
         self.end_headers()
@@ -367,7 +481,9 @@ def url_box(container: Callable[..., Container]) -> Container:
 
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("host", ["", "10.1.2.3"])
-def test_a_users_url_is_called_as_the_kubelet_does(helper: str, url_box: Container, host: str, status: int) -> None:
+def test_a_users_url_is_called_as_the_kubelet_does(
+    helper: str, url_box: Container, host: str, status: int
+) -> None:
     """On the Pod's own address if none is given; its headers; the status does not matter, the wait does."""
     Hook.status, Hook.pause = status, 1.5
     hook = url_box.exec(
@@ -387,9 +503,14 @@ def test_a_users_url_is_called_as_the_kubelet_does(helper: str, url_box: Contain
     assert record["hook_ms"] >= 1400
 
 
-@pytest.mark.parametrize("url", ["http://:9999/", "http://10.1.2.3:9999/", "http://name.example:80/", "http://10.1.2.3:port/"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://:9999/", "http://10.1.2.3:9999/", "http://name.example:80/", "http://10.1.2.3:port/"],
+)
 def test_a_users_url_that_does_not_answer(helper: str, url_box: Container, url: str) -> None:
-    hook = url_box.exec(helper, "drain", *waits("--ports=8000"), "--hook=after", f"--hook-url={url}")
+    hook = url_box.exec(
+        helper, "drain", *waits("--ports=8000"), "--hook=after", f"--hook-url={url}"
+    )
     assert ended(hook)[0] == 0
     assert url_box.records("hook")[0]["end"] == "failed"
     assert url in url_box.log
@@ -397,7 +518,13 @@ def test_a_users_url_that_does_not_answer(helper: str, url_box: Container, url: 
 
 def test_a_users_url_that_hangs(helper: str, url_box: Container) -> None:
     Hook.pause = 60
-    hook = url_box.exec(helper, "drain", *waits("--ports=8000", "--hook-timeout=1"), "--hook=after", "--hook-url=http://:9100/")
+    hook = url_box.exec(
+        helper,
+        "drain",
+        *waits("--ports=8000", "--hook-timeout=1"),
+        "--hook=after",
+        "--hook-url=http://:9100/",
+    )
     assert ended(hook)[0] == 0
     assert url_box.records("hook")[0]["end"] == "timeout"
 
@@ -405,5 +532,10 @@ def test_a_users_url_that_hangs(helper: str, url_box: Container) -> None:
 def test_a_users_sleep(helper: str, container: Callable[..., Container]) -> None:
     box = container(*victim("--port=8000"))
     box.listening(8000)
-    assert ended(box.exec(helper, "drain", *waits("--ports=8000"), "--hook=before", "--hook-sleep=1.5"))[0] == 0
+    assert (
+        ended(
+            box.exec(helper, "drain", *waits("--ports=8000"), "--hook=before", "--hook-sleep=1.5")
+        )[0]
+        == 0
+    )
     assert 1500 <= box.records("hook")[0]["hook_ms"] < 20000

@@ -16,7 +16,14 @@ def test_broken_input_breaks_nothing() -> None:
     _make("build/fuzz")
     seconds = "60" if os.environ.get("CI") else "5"
     corpus = BUILD.parent / "fuzz" / "corpus"
-    done = subprocess.run([BUILD / "fuzz", seconds, corpus], check=False, capture_output=True, text=True, cwd=BUILD, timeout=200)
+    done = subprocess.run(
+        [BUILD / "fuzz", seconds, corpus],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=BUILD,
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     inputs, runs = (int(word) for word in done.stdout.replace(",", "").split() if word.isdigit())
     assert inputs == len(list(corpus.iterdir()))

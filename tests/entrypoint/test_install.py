@@ -9,7 +9,13 @@ import pytest
 
 
 def install(helper: str, where: Path | str, *prefix: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*prefix, helper, "install", str(where)], check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [*prefix, helper, "install", str(where)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def test_it_copies_itself(helper: str, tmp_path: Path) -> None:
@@ -19,7 +25,9 @@ def test_it_copies_itself(helper: str, tmp_path: Path) -> None:
     copy = tmp_path / "podgrace-helper"
     assert copy.read_bytes() == Path(helper).read_bytes()
     assert copy.stat().st_mode & 0o777 == 0o755
-    assert subprocess.run([copy, "version"], check=True, capture_output=True, text=True).stdout.startswith("podgrace-helper ")
+    assert subprocess.run(
+        [copy, "version"], check=True, capture_output=True, text=True
+    ).stdout.startswith("podgrace-helper ")
     assert [p.name for p in tmp_path.iterdir()] == ["podgrace-helper"]
 
 
@@ -57,7 +65,10 @@ def test_while_it_runs_it_can_be_installed_again(helper: str, tmp_path: Path) ->
 def test_many_at_once(helper: str, tmp_path: Path) -> None:
     """A postStart hook and the sidecar itself do it at the same time."""
     codes = []
-    threads = [threading.Thread(target=lambda: codes.append(install(helper, tmp_path).returncode)) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: codes.append(install(helper, tmp_path).returncode))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -72,7 +83,15 @@ def test_any_user(released: str) -> None:
     target = Path(f"/tmp/podgrace-any-user-{os.getpid()}")
     target.mkdir(mode=0o777)
     target.chmod(0o777)
-    done = install(released, target, "setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--no-new-privs")
+    done = install(
+        released,
+        target,
+        "setpriv",
+        "--reuid=12345",
+        "--regid=12345",
+        "--clear-groups",
+        "--no-new-privs",
+    )
     assert done.returncode == 0, done.stderr
     assert (target / "podgrace-helper").stat().st_uid == 12345
     (target / "podgrace-helper").unlink()
@@ -89,8 +108,16 @@ def test_a_full_volume(helper: str, old: bool) -> None:
         {"echo old >/mnt/podgrace-helper" if old else ":"}
         {helper} install /mnt; echo code $?; ls -A /mnt; cat /mnt/* 2>/dev/null || :
     """
-    done = subprocess.run(["unshare", "-m", "--", "sh", "-c", script], check=True, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == (["code", "125", "podgrace-helper", "old"] if old else ["code", "125"])
+    done = subprocess.run(
+        ["unshare", "-m", "--", "sh", "-c", script],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == (
+        ["code", "125", "podgrace-helper", "old"] if old else ["code", "125"]
+    )
     assert "No space left on device" in done.stderr
 
 
@@ -106,6 +133,12 @@ def test_a_read_only_volume(helper: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("a mount needs root")
     script = f"mount -t tmpfs -o ro none /mnt; {helper} install /mnt"
-    done = subprocess.run(["unshare", "-m", "--", "sh", "-c", script], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["unshare", "-m", "--", "sh", "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 125
     assert "Read-only file system" in done.stderr

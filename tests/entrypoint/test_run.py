@@ -11,31 +11,62 @@ from pathlib import Path
 
 import pytest
 
-from tests.entrypoint.conftest import PYTHON, SYSTEM_PYTHON, VICTIM, Container, ended, get, read, until, victim, waits
+from tests.entrypoint.conftest import (
+    PYTHON,
+    SYSTEM_PYTHON,
+    VICTIM,
+    Container,
+    ended,
+    get,
+    read,
+    until,
+    victim,
+    waits,
+)
 
-AT_ONCE = ("--delay-min=0", "--quiet=0", "--delay-max=0", "--drain-timeout=0", "--no-observe", "--ports=1")
-FORWARDED = [n for n in range(1, 65) if n not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, 32, 33)]
+AT_ONCE = (
+    "--delay-min=0",
+    "--quiet=0",
+    "--delay-max=0",
+    "--drain-timeout=0",
+    "--no-observe",
+    "--ports=1",
+)
+FORWARDED = [
+    n for n in range(1, 65) if n not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, 32, 33)
+]
 
 
 def code_of(*argv: str) -> int:
-    return subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode
+    return subprocess.run(
+        argv, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+    ).returncode
 
 
 def test_every_exit_code_is_passed_on(helper: str) -> None:
     """0 to 255, as the command gave them."""
-    running = {n: subprocess.Popen([helper, "run", "--", "sh", "-c", f"exit {n}"]) for n in range(256)}
+    running = {
+        n: subprocess.Popen([helper, "run", "--", "sh", "-c", f"exit {n}"]) for n in range(256)
+    }
     assert {n: p.wait(60) for n, p in running.items()} == {n: n for n in range(256)}
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 6, 9, 11, 13, 15])
 def test_death_by_a_signal_is_told_as_a_shell_does(helper: str, number: int) -> None:
-    assert code_of(helper, "run", "--", "sh", "-c", f"ulimit -c 0; kill -{number} $$") == 128 + number
+    assert (
+        code_of(helper, "run", "--", "sh", "-c", f"ulimit -c 0; kill -{number} $$") == 128 + number
+    )
 
 
-@pytest.mark.parametrize(("command", "code"), [("/nowhere", 127), ("nowhere-on-the-path", 127), ("/etc/passwd", 126), ("/etc", 126)])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("/nowhere", 127), ("nowhere-on-the-path", 127), ("/etc/passwd", 126), ("/etc", 126)],
+)
 def test_a_command_that_cannot_run(helper: str, command: str, code: int) -> None:
     """127 not found, 126 not executable; the message names the command and the reason."""
-    done = subprocess.run([helper, "run", "--", command], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [helper, "run", "--", command], check=False, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == code
     assert f"podgrace-helper: cannot run {command}: " in done.stderr
 
@@ -62,7 +93,9 @@ def test_a_command_that_cannot_run(helper: str, command: str, code: int) -> None
 )
 def test_own_failures_have_their_own_code(helper: str, options: list[str], named: str) -> None:
     """125, and a message that names what was not understood."""
-    done = subprocess.run([helper, *options], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [helper, *options], check=False, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 125
     assert named in done.stderr
     assert done.stdout == ""
@@ -72,7 +105,10 @@ def test_options_end_at_the_command(helper: str) -> None:
     """Flags of the command are the command's, with and without the two dashes."""
     for dashes in ([], ["--"]):
         done = subprocess.run(
-            [helper, "run", "--patience=1", *dashes, "echo", "--patience=2", "--"], check=True, capture_output=True, text=True
+            [helper, "run", "--patience=1", *dashes, "echo", "--patience=2", "--"],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         assert done.stdout == "--patience=2 --\n"
 
@@ -91,14 +127,19 @@ def test_every_signal_is_forwarded_again_and_again(helper: str, tmp_path: Path) 
     for number in FORWARDED:
         for times in (1, 2, 3):
             process.send_signal(number)
-            until(lambda n=number, t=times: out().splitlines().count(f"got {n}") == t, f"signal {number} arrived {times} times")
+            until(
+                lambda n=number, t=times: out().splitlines().count(f"got {n}") == t,
+                f"signal {number} arrived {times} times",
+            )
     process.kill()
     process.wait()
     subprocess.run(["pkill", "-9", "-f", f"{VICTIM} --on=ALL=print$"], check=False)
 
 
 @pytest.mark.parametrize("number", [32, 33])
-def test_signals_that_c_libraries_hide_are_forwarded(helper: str, tmp_path: Path, number: int) -> None:
+def test_signals_that_c_libraries_hide_are_forwarded(
+    helper: str, tmp_path: Path, number: int
+) -> None:
     process, _ = start([helper, "run", "--", "sh", "-c", "echo ready; exec sleep 60"], tmp_path)
     process.send_signal(number)
     assert process.wait(30) == 128 + number
@@ -141,16 +182,23 @@ def test_a_signal_at_any_moment_of_the_start(released: str) -> None:
     # -15: it came before signals were blocked. To PID 1 of a container the kernel does not deliver it then.
     assert codes <= {143, -15}
     assert 143 in codes
-    assert subprocess.run(["pgrep", "-f", "sleep 61.17"], check=False, capture_output=True).stdout == b""
+    assert (
+        subprocess.run(["pgrep", "-f", "sleep 61.17"], check=False, capture_output=True).stdout
+        == b""
+    )
 
 
 def zombies(parent: int) -> int:
-    found = subprocess.run(["ps", "--ppid", str(parent), "-o", "stat="], check=False, capture_output=True, text=True).stdout
+    found = subprocess.run(
+        ["ps", "--ppid", str(parent), "-o", "stat="], check=False, capture_output=True, text=True
+    ).stdout
     return sum(line.startswith("Z") for line in found.splitlines())
 
 
 @pytest.mark.parametrize("init", [True, False], ids=["as PID 1", "beside another"])
-def test_orphans_are_reaped(helper: str, container: Callable[..., Container], tmp_path: Path, init: bool) -> None:
+def test_orphans_are_reaped(
+    helper: str, container: Callable[..., Container], tmp_path: Path, init: bool
+) -> None:
     """Two hundred grandchildren whose parents are gone leave no zombie."""
     script = "for i in $(seq 200); do (true &); done; echo ready; exec sleep 60"
     if init:
@@ -169,14 +217,20 @@ def test_no_signal_is_blocked_or_ignored_in_the_command(helper: str) -> None:
     """A background job of a shell ignores INT and QUIT, and children inherit that; the command starts clean."""
     script = f"trap '' INT QUIT HUP TERM USR1; exec {helper} run -- cat /proc/self/status"
     text = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True).stdout
-    masks = {line.split()[0]: int(line.split()[1], 16) for line in text.splitlines() if line.startswith(("SigBlk", "SigIgn"))}
+    masks = {
+        line.split()[0]: int(line.split()[1], 16)
+        for line in text.splitlines()
+        if line.startswith(("SigBlk", "SigIgn"))
+    }
     assert masks == {"SigBlk:": 0, "SigIgn:": 0}
 
 
 # -- the stop ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_request_in_flight_is_finished_first(helper: str, container: Callable[..., Container]) -> None:
+def test_a_request_in_flight_is_finished_first(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """The victim has no handler: TERM would cut the request. Observed first, it does not."""
     box = container(helper, "run", *waits("--ports=8000", "--detect"), "--", *victim("--port=8000"))
     box.listening(8000)
@@ -187,12 +241,19 @@ def test_a_request_in_flight_is_finished_first(helper: str, container: Callable[
     assert box.wait() == 143
     (drain,) = box.records("drain")
     assert drain["in_flight_start"] >= 1
-    assert (drain["by"], drain["method"], drain["drain_end"], drain["in_flight_end"]) == ("signal", "sock_diag", "idle", 0)
+    assert (drain["by"], drain["method"], drain["drain_end"], drain["in_flight_end"]) == (
+        "signal",
+        "sock_diag",
+        "idle",
+        0,
+    )
     (stop,) = box.records("stop")
     assert (stop["forced"], stop["exit"]) == ("no", 143)
 
 
-def test_without_observing_the_same_request_is_lost(released: str, container: Callable[..., Container]) -> None:
+def test_without_observing_the_same_request_is_lost(
+    released: str, container: Callable[..., Container]
+) -> None:
     """The baseline that makes the test above mean something."""
     box = container(released, "run", *AT_ONCE, "--", *victim("--port=8000"))
     box.listening(8000)
@@ -205,7 +266,9 @@ def test_without_observing_the_same_request_is_lost(released: str, container: Ca
 
 
 def test_the_delay_serves_new_connections(helper: str, container: Callable[..., Container]) -> None:
-    box = container(helper, "run", *waits("--ports=8000", delay="2", most="4"), "--", *victim("--port=8000"))
+    box = container(
+        helper, "run", *waits("--ports=8000", delay="2", most="4"), "--", *victim("--port=8000")
+    )
     box.listening(8000)
     box.kill(signal.SIGTERM)
     box.logged("draining first")
@@ -217,7 +280,9 @@ def test_the_delay_serves_new_connections(helper: str, container: Callable[..., 
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_a_second_stop_signal_is_swallowed(helper: str, container: Callable[..., Container], second: int) -> None:
+def test_a_second_stop_signal_is_swallowed(
+    helper: str, container: Callable[..., Container], second: int
+) -> None:
     """QUIT finishes; whatever came after it would have meant "faster". One signal, once."""
     box = container(
         helper,
@@ -240,23 +305,41 @@ def test_a_second_stop_signal_is_swallowed(helper: str, container: Callable[...,
     assert [line for line in box.log.splitlines() if line.startswith("got")] == ["got 3"]
 
 
-def test_stop_on_makes_another_signal_the_stop(helper: str, container: Callable[..., Container]) -> None:
+def test_stop_on_makes_another_signal_the_stop(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """Images whose STOPSIGNAL is WINCH, USR1 or a real-time signal."""
     for number, word in ((signal.SIGWINCH, "WINCH"), (signal.SIGUSR1, "USR1"), (37, "RTMIN+3")):
-        box = container(helper, "run", *waits("--ports=8000"), f"--stop-on={word}", "--", *victim("--port=8000", "--on=TERM=exit"))
+        box = container(
+            helper,
+            "run",
+            *waits("--ports=8000"),
+            f"--stop-on={word}",
+            "--",
+            *victim("--port=8000", "--on=TERM=exit"),
+        )
         box.listening(8000)
         box.kill(number)
         assert box.wait() == 0
         assert "got 15" in box.log
 
 
-def test_a_detected_profile_brings_its_own_stop_signals(helper: str, container: Callable[..., Container], tmp_path: Path) -> None:
+def test_a_detected_profile_brings_its_own_stop_signals(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
     """A script called haproxy: USR1 stops it, and USR1 is what it gets; USR2 (reload) is passed on."""
     script = tmp_path / "haproxy"
     script.write_text(f"#!{PYTHON}\nexec(open({VICTIM!r}).read())\n")
     script.chmod(0o755)
     box = container(
-        helper, "run", *waits("--ports=8000", "--detect"), "--", str(script), "--port=8000", "--on=USR2=print", "--on=USR1=exit"
+        helper,
+        "run",
+        *waits("--ports=8000", "--detect"),
+        "--",
+        str(script),
+        "--port=8000",
+        "--on=USR2=print",
+        "--on=USR1=exit",
     )
     box.listening(8000)
     box.kill(signal.SIGUSR2)
@@ -267,9 +350,17 @@ def test_a_detected_profile_brings_its_own_stop_signals(helper: str, container: 
     assert "got 10" in box.log
 
 
-def test_a_command_that_ignores_everything_is_killed(helper: str, container: Callable[..., Container]) -> None:
+def test_a_command_that_ignores_everything_is_killed(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """Patience, TERM, two seconds, KILL; the remaining patience is said once a second."""
-    box = container(helper, "run", *waits("--ports=8000", patience="3"), "--", *victim("--port=8000", "--on=ALL=ignore", "--children=2"))
+    box = container(
+        helper,
+        "run",
+        *waits("--ports=8000", patience="3"),
+        "--",
+        *victim("--port=8000", "--on=ALL=ignore", "--children=2"),
+    )
     box.listening(8000)
     began = time.monotonic()
     box.kill(signal.SIGTERM)
@@ -280,9 +371,13 @@ def test_a_command_that_ignores_everything_is_killed(helper: str, container: Cal
     assert box.log.count("s of patience left") == 2
 
 
-def test_the_end_is_noticed_between_two_words(helper: str, container: Callable[..., Container]) -> None:
+def test_the_end_is_noticed_between_two_words(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """With a patience of a minute a server that ends at once is not waited for."""
-    box = container(helper, "run", *waits("--ports=8000", patience="60"), "--", *victim("--port=8000"))
+    box = container(
+        helper, "run", *waits("--ports=8000", patience="60"), "--", *victim("--port=8000")
+    )
     box.listening(8000)
     box.kill(signal.SIGTERM)
     assert box.wait() == 143
@@ -290,7 +385,9 @@ def test_the_end_is_noticed_between_two_words(helper: str, container: Callable[.
     assert "patience left" not in box.log
 
 
-def test_a_shell_in_front_is_not_the_server(helper: str, container: Callable[..., Container]) -> None:
+def test_a_shell_in_front_is_not_the_server(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """TERM to the shell would orphan the server; the server gets it, and the shell ends by itself with its code."""
     script = f"echo shell; {' '.join(victim('--port=8000', '--on=TERM=exit'))}; exit 9"
     box = container(helper, "run", *waits("--ports=8000"), "--", "sh", "-c", script)
@@ -300,7 +397,9 @@ def test_a_shell_in_front_is_not_the_server(helper: str, container: Callable[...
     assert "got 15" in box.log
 
 
-def test_the_group_gets_it_only_when_asked(helper: str, container: Callable[..., Container]) -> None:
+def test_the_group_gets_it_only_when_asked(
+    helper: str, container: Callable[..., Container]
+) -> None:
     for target, count in (("server", 1), ("group", 3)):
         box = container(
             helper,
@@ -316,12 +415,18 @@ def test_the_group_gets_it_only_when_asked(helper: str, container: Callable[...,
         box.wait()
 
 
-@pytest.mark.parametrize(("command", "falls"), [("true", False), ("false", True), ("/nowhere", True)])
+@pytest.mark.parametrize(
+    ("command", "falls"), [("true", False), ("false", True), ("/nowhere", True)]
+)
 def test_a_stop_command_that_fails_is_followed_by_the_signal(
     helper: str, container: Callable[..., Container], command: str, falls: bool
 ) -> None:
     box = container(
-        helper, "run", *waits("--ports=8000", f"--stop-command={command}", patience="1"), "--", *victim("--port=8000", "--on=TERM=exit")
+        helper,
+        "run",
+        *waits("--ports=8000", f"--stop-command={command}", patience="1"),
+        "--",
+        *victim("--port=8000", "--on=TERM=exit"),
     )
     box.listening(8000)
     box.kill(signal.SIGTERM)
@@ -347,7 +452,17 @@ def test_a_stop_command_stops(helper: str, container: Callable[..., Container]) 
 
 def test_what_a_command_leaves_behind_is_ended(helper: str, tmp_path: Path) -> None:
     """A command that ends by itself ends the container, orphans included, with its own code."""
-    process, out = start([helper, "run", "--", "sh", "-c", f"setsid {' '.join(victim('--on=ALL=ignore'))} & sleep 1; exit 4"], tmp_path)
+    process, out = start(
+        [
+            helper,
+            "run",
+            "--",
+            "sh",
+            "-c",
+            f"setsid {' '.join(victim('--on=ALL=ignore'))} & sleep 1; exit 4",
+        ],
+        tmp_path,
+    )
     orphan = int(out().split("ready ")[1].split()[0])
     assert process.wait(30) == 4
     assert not Path(f"/proc/{orphan}").exists()
@@ -356,7 +471,9 @@ def test_what_a_command_leaves_behind_is_ended(helper: str, tmp_path: Path) -> N
 # -- with a hook -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_hook_asks_and_the_signal_stops(helper: str, container: Callable[..., Container]) -> None:
+def test_the_hook_asks_and_the_signal_stops(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """One drain, by PID 1; the hook returns 0 when it is over; the signal that follows stops without another."""
     options = waits("--ports=8000")
     box = container(helper, "run", *options, "--stop-on=INT,QUIT", "--", *victim("--port=8000"))
@@ -372,7 +489,9 @@ def test_the_hook_asks_and_the_signal_stops(helper: str, container: Callable[...
     assert [r["by"] for r in box.records("drain")] == ["hook"]
 
 
-def test_a_repeated_hook_waits_for_the_first_or_returns(helper: str, container: Callable[..., Container]) -> None:
+def test_a_repeated_hook_waits_for_the_first_or_returns(
+    helper: str, container: Callable[..., Container]
+) -> None:
     options = waits("--ports=8000", delay="2", most="3")
     box = container(helper, "run", *options, "--", *victim("--port=8000"))
     box.listening(8000)
@@ -383,7 +502,9 @@ def test_a_repeated_hook_waits_for_the_first_or_returns(helper: str, container: 
     assert box.running
 
 
-def test_a_hook_that_is_gone_leaves_all_as_it_was(helper: str, container: Callable[..., Container]) -> None:
+def test_a_hook_that_is_gone_leaves_all_as_it_was(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """Somebody interrupts it: the server serves on; a later stop drains anew."""
     options = waits("--ports=8000", delay="20", most="20")
     box = container(helper, "run", *options, "--", *victim("--port=8000"))
@@ -397,7 +518,9 @@ def test_a_hook_that_is_gone_leaves_all_as_it_was(helper: str, container: Callab
         read(connection)
 
 
-def test_a_signal_while_the_hook_waits_means_hurry(helper: str, container: Callable[..., Container]) -> None:
+def test_a_signal_while_the_hook_waits_means_hurry(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """The kubelet signals in the middle of a hook only when the grace period is over."""
     options = waits("--ports=8000", delay="60", most="60")
     box = container(helper, "run", *options, "--", *victim("--port=8000"))
@@ -409,10 +532,18 @@ def test_a_signal_while_the_hook_waits_means_hurry(helper: str, container: Calla
     assert box.records("drain")[0]["delay_end"] == "signal"
 
 
-def test_any_usual_stop_signal_after_the_hook_is_the_stop(helper: str, container: Callable[..., Container]) -> None:
+def test_any_usual_stop_signal_after_the_hook_is_the_stop(
+    helper: str, container: Callable[..., Container]
+) -> None:
     """The image's STOPSIGNAL is not known: after a hook has drained, the first of the usual ones means it."""
     for number in (signal.SIGWINCH, signal.SIGUSR1, 37):
-        box = container(helper, "run", *waits("--ports=8000"), "--", *victim("--port=8000", "--on=TERM=exit", f"--on={int(number)}=print"))
+        box = container(
+            helper,
+            "run",
+            *waits("--ports=8000"),
+            "--",
+            *victim("--port=8000", "--on=TERM=exit", f"--on={int(number)}=print"),
+        )
         box.listening(8000)
         assert ended(box.exec(helper, "drain", *waits("--ports=8000")))[0] == 0
         box.kill(number)

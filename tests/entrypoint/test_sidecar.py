@@ -26,7 +26,13 @@ def box(helper: str, container: Callable[..., Container]) -> Container:
     return made
 
 
-def ask(box: Container, path: str, method: str = "GET", body: bytes | None = None, host: str = "127.0.0.1") -> tuple[int, str]:
+def ask(
+    box: Container,
+    path: str,
+    method: str = "GET",
+    body: bytes | None = None,
+    host: str = "127.0.0.1",
+) -> tuple[int, str]:
     with box.inside():
         connection = http.client.HTTPConnection(host, PORT, timeout=60)
         connection.connect()
@@ -70,7 +76,10 @@ def test_metrics_parse(box: Container) -> None:
 def test_records_are_kept_counted_and_printed(box: Container) -> None:
     """The last sixteen; each on the sidecar's own log, once."""
     for number in range(20):
-        line = json.dumps({"podgrace": "drain", "container": f"c{number}", "drain_end": "idle"}, separators=(",", ":"))
+        line = json.dumps(
+            {"podgrace": "drain", "container": f"c{number}", "drain_end": "idle"},
+            separators=(",", ":"),
+        )
         assert ask(box, "/report", "POST", line.encode() + b"\n") == (200, "kept\n")
     assert [r["container"] for r in status(box)["records"]] == [f"c{n}" for n in range(4, 20)]  # type: ignore[attr-defined]
     assert [r["container"] for r in box.records("drain")] == [f"c{n}" for n in range(20)]
@@ -93,28 +102,69 @@ def test_what_is_no_record_is_not_kept(box: Container, body: bytes) -> None:
     assert box.log == ""
 
 
-def test_status_and_reports_are_for_the_pod_only(box: Container, container: Callable[..., Container]) -> None:
+def test_status_and_reports_are_for_the_pod_only(
+    box: Container, container: Callable[..., Container]
+) -> None:
     """From another address: /drain, /healthz and /metrics answer, the others do not."""
     client = container(
-        "sleep", "600", prepare="ip link add eth0 type veth peer name peer; ip addr add 10.9.9.1/24 dev eth0; ip link set eth0 up"
+        "sleep",
+        "600",
+        prepare="ip link add eth0 type veth peer name peer; ip addr add 10.9.9.1/24 dev eth0; ip link set eth0 up",
     )
     until(
-        lambda: b"eth0" in subprocess.run(["nsenter", "-t", str(client.pid), "-n", "ip", "addr"], check=True, capture_output=True).stdout,
+        lambda: (
+            b"eth0"
+            in subprocess.run(
+                ["nsenter", "-t", str(client.pid), "-n", "ip", "addr"],
+                check=True,
+                capture_output=True,
+            ).stdout
+        ),
         "eth0",
     )
     until(
         lambda: (
             subprocess.run(
-                ["nsenter", "-t", str(client.pid), "-n", "ip", "link", "set", "peer", "netns", str(box.pid)], check=False
+                [
+                    "nsenter",
+                    "-t",
+                    str(client.pid),
+                    "-n",
+                    "ip",
+                    "link",
+                    "set",
+                    "peer",
+                    "netns",
+                    str(box.pid),
+                ],
+                check=False,
             ).returncode
             == 0
         ),
         "peer",
     )
-    subprocess.run(["nsenter", "-t", str(box.pid), "-n", "sh", "-c", "ip addr add 10.9.9.2/24 dev peer; ip link set peer up"], check=True)
+    subprocess.run(
+        [
+            "nsenter",
+            "-t",
+            str(box.pid),
+            "-n",
+            "sh",
+            "-c",
+            "ip addr add 10.9.9.2/24 dev peer; ip link set peer up",
+        ],
+        check=True,
+    )
     assert ask(client, "/healthz", host="10.9.9.2")[0] == 200
     assert ask(client, "/metrics", host="10.9.9.2")[0] == 200
-    assert ask(client, "/drain?container=a&ports=1&delay-min=0&quiet=0&delay-max=0&drain-timeout=1", host="10.9.9.2")[0] == 200
+    assert (
+        ask(
+            client,
+            "/drain?container=a&ports=1&delay-min=0&quiet=0&delay-max=0&drain-timeout=1",
+            host="10.9.9.2",
+        )[0]
+        == 200
+    )
     assert ask(client, "/status", host="10.9.9.2")[0] == 403
     assert ask(client, "/report", "POST", LINE, host="10.9.9.2")[0] == 403
 
@@ -144,7 +194,11 @@ def test_drain_blocks_until_the_answer_is_out(served: Container) -> None:
         assert code == 200
         assert time.monotonic() - began >= 2.5
         record = json.loads(text)
-        assert (record["by"], record["drain_end"], record["stop"]) == ("sidecar", "idle", "left to the kubelet")
+        assert (record["by"], record["drain_end"], record["stop"]) == (
+            "sidecar",
+            "idle",
+            "left to the kubelet",
+        )
         read(connection)
     assert status(served)["state"] == "drained"
     assert served.records("drain") == [record]
@@ -181,10 +235,25 @@ def test_a_repeated_drain_shares_the_first(served: Container) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["", "container=a/b", "ports=0", "signal=KILL", "container=app&no-stop", "delay-min=x", "hook-url=http://x/", "ports=1%002"]
+    "query",
+    [
+        "",
+        "container=a/b",
+        "ports=0",
+        "signal=KILL",
+        "container=app&no-stop",
+        "delay-min=x",
+        "hook-url=http://x/",
+        "ports=1%002",
+    ],
 )
 def test_a_drain_that_is_not_understood(box: Container, query: str) -> None:
-    code, text = ask(box, f"/drain?{query}&delay-min=0&quiet=0&delay-max=0&drain-timeout=0&ports=1" if query == "" else f"/drain?{query}")
+    code, text = ask(
+        box,
+        f"/drain?{query}&delay-min=0&quiet=0&delay-max=0&drain-timeout=0&ports=1"
+        if query == ""
+        else f"/drain?{query}",
+    )
     assert code == (200 if query == "" else 400), text
 
 
@@ -194,7 +263,9 @@ def test_eight_containers_at_a_time(box: Container) -> None:
     box.listening(8000)
     held = [box.connect(PORT) for _ in range(8)]
     for number, connection in enumerate(held):
-        connection.sendall(f"GET /drain?container=c{number}&ports=8000&delay-min=20&delay-max=20 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        connection.sendall(
+            f"GET /drain?container=c{number}&ports=8000&delay-min=20&delay-max=20 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        )
     until(lambda: len(status(box)["draining"]) == 8, "eight are drained")  # type: ignore[arg-type]
     assert ask(box, "/drain?container=ninth&ports=8000")[0] == 503
     for connection in held:
@@ -281,25 +352,42 @@ def test_other_signals_are_nothing_to_it(box: Container) -> None:
     assert ask(box, "/healthz")[0] == 200
 
 
-def test_without_a_port_it_only_installs(helper: str, container: Callable[..., Container], tmp_path: Path) -> None:
+def test_without_a_port_it_only_installs(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
     """In a pod on the host's network: no port of the node is taken."""
     box = container(helper, "sidecar", f"--install={tmp_path}", "--port=0")
     until((tmp_path / "podgrace-helper").exists, "installed")
-    until(lambda: "podgrace-helper" in (Path(f"/proc/{box.pid}/cmdline").read_text()), "it is itself")
-    assert not [line for line in Path(f"/proc/{box.pid}/net/tcp6").read_text().splitlines()[1:] if " 0A " in line]
-    until(lambda: "SigBlk:\tffff" in Path(f"/proc/{box.pid}/status").read_text(), "signals are blocked")
+    until(
+        lambda: "podgrace-helper" in (Path(f"/proc/{box.pid}/cmdline").read_text()), "it is itself"
+    )
+    assert not [
+        line
+        for line in Path(f"/proc/{box.pid}/net/tcp6").read_text().splitlines()[1:]
+        if " 0A " in line
+    ]
+    until(
+        lambda: "SigBlk:\tffff" in Path(f"/proc/{box.pid}/status").read_text(),
+        "signals are blocked",
+    )
     box.kill(signal.SIGTERM)
     assert box.wait() == 0
 
 
-def test_it_neither_polls_nor_ticks_while_idle(released: str, container: Callable[..., Container]) -> None:
+def test_it_neither_polls_nor_ticks_while_idle(
+    released: str, container: Callable[..., Container]
+) -> None:
     """Not one switch of context in three seconds, after it has served and been hung up on."""
     box = container(released, "sidecar", f"--port={PORT}")
     box.listening(PORT)
     assert ask(box, "/healthz")[0] == 200
 
     def switches() -> list[str]:
-        return [line for line in Path(f"/proc/{box.pid}/status").read_text().splitlines() if "ctxt_switches" in line]
+        return [
+            line
+            for line in Path(f"/proc/{box.pid}/status").read_text().splitlines()
+            if "ctxt_switches" in line
+        ]
 
     last: list[str] = []
 
@@ -318,9 +406,18 @@ def test_its_memory(released: str, container: Callable[..., Container]) -> None:
     """At most 300 KB resident, after having served."""
     box = container(released, "sidecar", f"--port={PORT}")
     box.listening(PORT)
-    for name in ("/healthz", "/metrics", "/status", "/drain?container=a&ports=1&delay-max=0&delay-min=0&quiet=0"):
+    for name in (
+        "/healthz",
+        "/metrics",
+        "/status",
+        "/drain?container=a&ports=1&delay-max=0&delay-min=0&quiet=0",
+    ):
         assert ask(box, name)[0] == 200
-    resident = next(line for line in Path(f"/proc/{box.pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    resident = next(
+        line
+        for line in Path(f"/proc/{box.pid}/status").read_text().splitlines()
+        if line.startswith("VmRSS")
+    )
     assert int(resident.split()[1]) <= 300, resident
 
 
@@ -339,7 +436,9 @@ def test_helpers_report_to_it(helper: str, container: Callable[..., Container]) 
     assert sidecar.poll() is None
 
 
-def test_a_sidecar_that_does_not_answer_costs_half_a_second(helper: str, container: Callable[..., Container]) -> None:
+def test_a_sidecar_that_does_not_answer_costs_half_a_second(
+    helper: str, container: Callable[..., Container]
+) -> None:
     options = waits("--ports=8000", f"--report=127.0.0.1:{PORT}")
     box = container(*victim("--port=8000"))
     box.listening(8000)

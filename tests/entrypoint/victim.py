@@ -45,7 +45,9 @@ def pieces(connection: socket.socket, count: int, pause: float) -> None:
     connection.sendall(b"0\r\n\r\n")
 
 
-def answer(connection: socket.socket, words: list[str], fields: dict[str, str], rest: bytes) -> bytes | None:
+def answer(
+    connection: socket.socket, words: list[str], fields: dict[str, str], rest: bytes
+) -> bytes | None:
     """Answer one request; None if the connection is over."""
     method, path = words[0], words[1].strip("/").split("/")
     if method == "POST":
@@ -64,12 +66,18 @@ def answer(connection: socket.socket, words: list[str], fields: dict[str, str], 
     if path[0] == "sse":
         pieces(connection, 10**6, float(path[1]))
     if path[0] == "ws":
-        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        )
         while data := connection.recv(4096):
             connection.sendall(data)
         return None
     close = path[0] == "close"
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + (b"Connection: close\r\n" if close else b"") + b"\r\nok")
+    connection.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+        + (b"Connection: close\r\n" if close else b"")
+        + b"\r\nok"
+    )
     return None if close else rest
 
 

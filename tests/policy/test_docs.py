@@ -15,14 +15,18 @@ CONFIG = parse("")
 
 
 def settings_of(annotations: dict[str, str]) -> tuple[Settings, tuple[tuple[str, str, str], ...]]:
-    pod = msgspec.convert({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "web"}]}}, Pod)
+    pod = msgspec.convert(
+        {"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "web"}]}}, Pod
+    )
     found = resolve(pod, CONFIG)
     return found.default, found.notes
 
 
 def test_every_key_is_there_and_no_other() -> None:
     assert [row[0] for row in rows("annotations.md", "keys")] == [f"`{key}`" for key in KEYS]
-    assert [row[0] for row in rows("annotations.md", "pod keys")] == [f"`{key}`" for key in POD_KEYS]
+    assert [row[0] for row in rows("annotations.md", "pod keys")] == [
+        f"`{key}`" for key in POD_KEYS
+    ]
 
 
 def test_words_that_are_said_to_be_accepted_are() -> None:
@@ -41,11 +45,16 @@ def test_bounds_are_those_of_the_configuration() -> None:
         if found is None:
             continue
         key, low = row[0].strip("`"), int(found[1])
-        high = {"delayMax": CONFIG.file.bounds.delay_max, "drainTimeout": CONFIG.file.bounds.drain_timeout}[found[2]]
+        high = {
+            "delayMax": CONFIG.file.bounds.delay_max,
+            "drainTimeout": CONFIG.file.bounds.drain_timeout,
+        }[found[2]]
         assert settings_of({f"podgrace.io/{key}": str(low)})[1] == ()
         assert settings_of({f"podgrace.io/{key}": str(high)})[1] == ()
         if low:
-            assert settings_of({f"podgrace.io/{key}": str(low - 1)})[1][0][0] == "annotation-invalid"
+            assert (
+                settings_of({f"podgrace.io/{key}": str(low - 1)})[1][0][0] == "annotation-invalid"
+            )
         assert settings_of({f"podgrace.io/{key}": str(high + 1)})[1][0][0] == "annotation-bounded"
 
 
@@ -61,6 +70,9 @@ def test_defaults_are_the_real_ones() -> None:
 
 
 def test_the_example_of_the_budget() -> None:
-    pod = {"metadata": {}, "spec": {"containers": [{"name": "web", "image": "x", "ports": [{"containerPort": 80}]}]}}
+    pod = {
+        "metadata": {},
+        "spec": {"containers": [{"name": "web", "image": "x", "ports": [{"containerPort": 80}]}]},
+    }
     assert once(pod, CONFIG)[0]["spec"]["terminationGracePeriodSeconds"] == 80
     assert "15 + 30 + 30 + 5 = 80 s" in (DOCS / "annotations.md").read_text(encoding="utf-8")

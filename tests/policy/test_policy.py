@@ -16,9 +16,14 @@ from webhook.policy import KEYS, POD_KEYS, resolve
 CONFIG = parse("")
 
 
-def resolved(annotations: dict[str, str], config: Config = CONFIG, labels: dict[str, str] | None = None) -> PodSettings:
+def resolved(
+    annotations: dict[str, str], config: Config = CONFIG, labels: dict[str, str] | None = None
+) -> PodSettings:
     pod = {
-        "metadata": {"annotations": {f"podgrace.io/{key}": value for key, value in annotations.items()}, "labels": labels or {}},
+        "metadata": {
+            "annotations": {f"podgrace.io/{key}": value for key, value in annotations.items()},
+            "labels": labels or {},
+        },
         "spec": {"containers": [{"name": "web"}, {"name": "db-1"}]},
     }
     return resolve(msgspec.convert(pod, Pod), config)
@@ -58,7 +63,9 @@ GOOD: list[tuple[str, str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("key", "text", "field", "value"), GOOD)
-def test_a_good_value_is_used_for_the_pod_and_for_one_container(key: str, text: str, field: str, value: object) -> None:
+def test_a_good_value_is_used_for_the_pod_and_for_one_container(
+    key: str, text: str, field: str, value: object
+) -> None:
     assert getattr(of("web", {key: text}), field) == value
     assert getattr(of("web", {f"{key}.web": text}), field) == value
     assert of("db-1", {f"{key}.web": text}) == CONFIG.defaults
@@ -70,7 +77,23 @@ def test_every_key_has_a_good_value_here() -> None:
 
 BAD = [
     *(("mode", text) for text in ("", "Auto", "turbo", "hook ", "hook\n")),
-    *(("delay", text) for text in ("", "0", "-1", "5.5", "1h", "5 s", "0x5", "\uff15", "1e3", "9999999", "s", "5ss")),
+    *(
+        ("delay", text)
+        for text in (
+            "",
+            "0",
+            "-1",
+            "5.5",
+            "1h",
+            "5 s",
+            "0x5",
+            "\uff15",
+            "1e3",
+            "9999999",
+            "s",
+            "5ss",
+        )
+    ),
     *(("quiet", text) for text in ("-1", "x")),
     *(("patience", text) for text in ("0", "1")),
     *(("drain-timeout", text) for text in ("0", "none")),
@@ -78,14 +101,38 @@ BAD = [
     *(("readiness-probe", text) for text in ("exec", "auto", "off", "HTTP")),
     *(
         ("readiness-port", text)
-        for text in ("0", "65536", "99999999999", "-1", "HTTP", "-a", "a-", "toolongforaportname", "8080x!", "\u0661")
+        for text in (
+            "0",
+            "65536",
+            "99999999999",
+            "-1",
+            "HTTP",
+            "-a",
+            "a-",
+            "toolongforaportname",
+            "8080x!",
+            "\u0661",
+        )
     ),
     *(("readiness-path", text) for text in ("", "ready", "/a b", "/ä", "/\n", "/" + "x" * 1024)),
     *(
         ("entrypoint", text)
-        for text in ("", "/app", "{}", "[]", '[""]', "[1]", '["/app",', "[" * 5000, '["' + '","'.join("x" * 300) + '"]')
+        for text in (
+            "",
+            "/app",
+            "{}",
+            "[]",
+            '[""]',
+            "[1]",
+            '["/app",',
+            "[" * 5000,
+            '["' + '","'.join("x" * 300) + '"]',
+        )
     ),
-    *(("ports", text) for text in ("", "http", "80,,81", "0", "80;81", ",".join(map(str, range(1, 18))))),
+    *(
+        ("ports", text)
+        for text in ("", "http", "80,,81", "0", "80;81", ",".join(map(str, range(1, 18))))
+    ),
     *(("profile", text) for text in ("", "NGINX", "cobol")),
     *(("existing-prestop", text) for text in ("replace", "")),
 ]
@@ -103,12 +150,19 @@ def test_a_bad_value_is_named_and_the_default_used(key: str, text: str) -> None:
     assert REASONS[code].warn
 
 
-BOUNDED = parse("{bounds: {delayMax: 20, drainTimeout: 40, modes: [sleep, hook]}, defaults: {drainTimeout: 10}}")
+BOUNDED = parse(
+    "{bounds: {delayMax: 20, drainTimeout: 40, modes: [sleep, hook]}, defaults: {drainTimeout: 10}}"
+)
 
 
 @pytest.mark.parametrize(
     ("key", "field", "bound"),
-    [("delay-max", "delay_max", 20), ("delay-min", "delay_min", 20), ("drain-timeout", "drain_timeout", 40), ("patience", "patience", 40)],
+    [
+        ("delay-max", "delay_max", 20),
+        ("delay-min", "delay_min", 20),
+        ("drain-timeout", "drain_timeout", 40),
+        ("patience", "patience", 40),
+    ],
 )
 def test_over_the_bound_is_the_bound(key: str, field: str, bound: int) -> None:
     for text in (str(bound + 1), "999999", "9999m"):
@@ -125,7 +179,9 @@ def test_a_mode_that_the_operator_does_not_allow_is_refused() -> None:
     assert "hook, sleep" in found.notes[0][2]
 
 
-OFF = parse("{patches: {preStop: false, gracePeriod: false, readinessProbe: false, sidecar: false}}")
+OFF = parse(
+    "{patches: {preStop: false, gracePeriod: false, readinessProbe: false, sidecar: false}}"
+)
 
 
 @pytest.mark.parametrize("key", ["prestop", "grace-period", "readiness-probe", "sidecar"])
@@ -142,7 +198,9 @@ def test_the_container_stands_above_the_pod_and_the_pod_above_the_operator() -> 
     assert of("web", {}, config).default_drain == 11
     assert of("web", {"drain-timeout": "12"}, config).drain_timeout == 12
     assert of("web", {"drain-timeout": "12", "drain-timeout.web": "13"}, config).drain_timeout == 13
-    assert of("db-1", {"drain-timeout": "12", "drain-timeout.web": "13"}, config).drain_timeout == 12
+    assert (
+        of("db-1", {"drain-timeout": "12", "drain-timeout.web": "13"}, config).drain_timeout == 12
+    )
 
 
 DELAYS = [
@@ -172,22 +230,36 @@ def test_keys_of_the_whole_pod_take_no_container() -> None:
 
 def test_unknown_keys_are_named_with_the_nearest_known_one() -> None:
     notes = resolved({"drain-timout": "5", "zzz": "1"}).notes
-    assert notes[0] == ("annotation-unknown", "", "podgrace.io/drain-timout; nearest: drain-timeout")
+    assert notes[0] == (
+        "annotation-unknown",
+        "",
+        "podgrace.io/drain-timout; nearest: drain-timeout",
+    )
     assert notes[1] == ("annotation-unknown", "", "podgrace.io/zzz")
 
 
 def test_a_container_that_is_not_there() -> None:
-    assert resolved({"mode.wbe": "off"}).notes == (("annotation-no-container", "", "podgrace.io/mode.wbe"),)
+    assert resolved({"mode.wbe": "off"}).notes == (
+        ("annotation-no-container", "", "podgrace.io/mode.wbe"),
+    )
     assert resolved({"mode.web.x": "off"}).notes[0][0] == "annotation-no-container"
 
 
-@pytest.mark.parametrize(("value", "noted"), [("enabled", False), ("disabled", False), ("true", True), ("", True)])
+@pytest.mark.parametrize(
+    ("value", "noted"), [("enabled", False), ("disabled", False), ("true", True), ("", True)]
+)
 def test_the_label(value: str, noted: bool) -> None:
     assert bool(resolved({}, labels={"podgrace.io/inject": value}).notes) is noted
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from([*KEYS, *POD_KEYS, "x", *(f"{key}.web" for key in KEYS)]), st.text(), max_size=8))
+@given(
+    st.dictionaries(
+        st.sampled_from([*KEYS, *POD_KEYS, "x", *(f"{key}.web" for key in KEYS)]),
+        st.text(),
+        max_size=8,
+    )
+)
 def test_any_text_gives_settings_within_the_bounds(annotations: dict[str, str]) -> None:
     found = resolved(annotations, BOUNDED)
     for one in (found.default, *found.containers.values()):

@@ -15,21 +15,43 @@ from webhook.cli import main
 PROVE = (sys.executable, "-m", "webhook.cli", "prove")
 
 
-def test_the_command_runs_in_the_middle_and_is_in_the_timeline(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_runs_in_the_middle_and_is_in_the_timeline(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     with serve(answer) as server:
-        code = main(["prove", server.url, "--before", "0.5", "--after", "0.5", "-o", "json", "--", "sh", "-c", "echo seen; sleep 0.3"])
+        code = main(
+            [
+                "prove",
+                server.url,
+                "--before",
+                "0.5",
+                "--after",
+                "0.5",
+                "-o",
+                "json",
+                "--",
+                "sh",
+                "-c",
+                "echo seen; sleep 0.3",
+            ]
+        )
     out = capfd.readouterr()
     report = json.loads(out.out)
     assert code == 0
     assert "seen" in out.err
     assert report["commandExit"] == 0
     assert 0.3 <= report["commandSeconds"] < 10
-    assert [event["what"] for event in report["events"]] == ["command began: sh -c 'echo seen; sleep 0.3'", "command ended"]
+    assert [event["what"] for event in report["events"]] == [
+        "command began: sh -c 'echo seen; sleep 0.3'",
+        "command ended",
+    ]
     assert report["events"][0]["at"] >= 0.5
     assert report["seconds"] >= report["events"][1]["at"] + 0.5
 
 
-def test_a_command_that_stops_the_server_gives_losses_after_its_begin(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_command_that_stops_the_server_gives_losses_after_its_begin(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """The whole of it: a server that dies at TERM, and the command that sends it."""
     script = tmp_path / "server.py"
     script.write_text(
@@ -42,7 +64,9 @@ def test_a_command_that_stops_the_server_gives_losses_after_its_begin(capfd: pyt
         "print(s.server_port, flush=True)\n"
         "s.serve_forever()\n"
     )
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdout
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/"
         code = main(["prove", url, "--before", "1", "--after", "1", "--", "kill", str(server.pid)])
@@ -68,7 +92,23 @@ def test_a_command_that_does_not_exist_is_named(capfd: pytest.CaptureFixture[str
 
 def test_options_may_stand_on_both_sides_of_the_url(capsys: pytest.CaptureFixture[str]) -> None:
     with serve(answer) as server:
-        assert main(["prove", "--rate", "10", server.url, "--duration", "1", "-o", "json", "--connections", "2"]) == 0
+        assert (
+            main(
+                [
+                    "prove",
+                    "--rate",
+                    "10",
+                    server.url,
+                    "--duration",
+                    "1",
+                    "-o",
+                    "json",
+                    "--connections",
+                    "2",
+                ]
+            )
+            == 0
+        )
     assert json.loads(capsys.readouterr().out)["sent"] in range(8, 24)
 
 
@@ -83,7 +123,9 @@ def test_options_may_stand_on_both_sides_of_the_url(capsys: pytest.CaptureFixtur
         (["http://127.0.0.1:1/", "--until-eof", "--", "true"], "one of the two"),
     ],
 )
-def test_wrong_arguments_are_named(argv: list[str], names: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_named(
+    argv: list[str], names: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["prove", *argv])
     assert caught.value.code == 2
@@ -122,7 +164,13 @@ def test_a_wrong_first_status_is_told_with_the_way_out(capsys: pytest.CaptureFix
 def test_the_load_goes_on_until_standard_input_ends() -> None:
     with serve(answer) as server:
         command = [*PROVE, server.url, "--until-eof", "-o", "json"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
             assert process.stderr
             assert process.stderr.readline().startswith("loading http://127.0.0.1")
             out, _ = process.communicate("", timeout=60)
@@ -133,7 +181,9 @@ def test_the_load_goes_on_until_standard_input_ends() -> None:
 def test_an_interrupt_ends_the_load_and_reports() -> None:
     with serve(answer) as server:
         command = [*PROVE, server.url, "--duration", "600"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             assert process.stderr
             process.stderr.readline()
             process.send_signal(signal.SIGINT)
@@ -176,7 +226,25 @@ def test_pods_come_and_go_in_the_timeline_and_the_load_outlasts_them(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     command = ["sh", "-c", f"cd {tmp_path}; until [ -e told ]; do sleep 0.05; done; touch ended"]
     with serve(answer) as server:
-        assert main(["prove", server.url, "--pods", "app=x", "-n", "shop", "--after", "0", "-o", "json", "--", *command]) == 0
+        assert (
+            main(
+                [
+                    "prove",
+                    server.url,
+                    "--pods",
+                    "app=x",
+                    "-n",
+                    "shop",
+                    "--after",
+                    "0",
+                    "-o",
+                    "json",
+                    "--",
+                    *command,
+                ]
+            )
+            == 0
+        )
     report = json.loads(capfd.readouterr().out)
     what = [event["what"] for event in report["events"]]
     assert [line for line in what if line.startswith("Pod")] == [

@@ -15,7 +15,9 @@ FIRST = 1
 """The request that `prove` sends before the load, as a look."""
 
 
-def prove(url: str, *options: str, expected: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def prove(
+    url: str, *options: str, expected: int, capsys: pytest.CaptureFixture[str]
+) -> dict[str, Any]:
     code = main(["prove", url, "--rate", "50", "--duration", "1", "-o", "json", *options])
     out = capsys.readouterr()
     assert code == expected, out
@@ -57,9 +59,13 @@ BEHAVIOURS: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("outcome", BEHAVIOURS)
-def test_a_request_lost_on_a_new_connection_is_counted_as_what_it_was(outcome: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_request_lost_on_a_new_connection_is_counted_as_what_it_was(
+    outcome: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with serve(only(BEHAVIOURS[outcome], FIRST + 10)) as server:
-        report = prove(server.url, "--connections", "0", "--timeout", "2", expected=3, capsys=capsys)
+        report = prove(
+            server.url, "--connections", "0", "--timeout", "2", expected=3, capsys=capsys
+        )
     new = report["clients"]["new"]
     assert new["outcomes"] == {outcome: 1}
     assert new["sent"] in range(12, 52)
@@ -67,7 +73,9 @@ def test_a_request_lost_on_a_new_connection_is_counted_as_what_it_was(outcome: s
     assert server.count == FIRST + new["sent"]
 
 
-def test_a_closed_listener_refuses_and_the_timeline_says_when(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_closed_listener_refuses_and_the_timeline_says_when(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def leave(server: Server, connection: socket.socket) -> None:
         number = server.request(connection)
         if number == FIRST + 25:
@@ -91,7 +99,9 @@ def test_a_good_server_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None
     assert server.connections == FIRST + report["clients"]["new"]["sent"] + 8
 
 
-def test_a_connection_closed_while_idle_is_replaced_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_connection_closed_while_idle_is_replaced_without_a_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Each connection serves one request and is closed half way to the next: no request is on it, so none can be lost."""
 
     def once(server: Server, connection: socket.socket) -> None:
@@ -100,7 +110,18 @@ def test_a_connection_closed_while_idle_is_replaced_without_a_word(capsys: pytes
             server.stopping.wait(0.2)
 
     with serve(once) as server:
-        report = prove(server.url, "--no-new", "--rate", "5", "--connections", "2", "--duration", "3", expected=0, capsys=capsys)
+        report = prove(
+            server.url,
+            "--no-new",
+            "--rate",
+            "5",
+            "--connections",
+            "2",
+            "--duration",
+            "3",
+            expected=0,
+            capsys=capsys,
+        )
     kept = report["clients"]["keep-alive"]
     assert kept["lost"] == kept["retried"] == 0
     assert kept["reconnected"] == kept["sent"] - 2
@@ -119,7 +140,9 @@ def test_connection_close_in_an_answer_is_obeyed(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("ending", ["eof-before", "reset"])
-def test_a_used_connection_that_ends_without_a_byte_is_tried_again(ending: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_used_connection_that_ends_without_a_byte_is_tried_again(
+    ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with serve(only(BEHAVIOURS[ending], FIRST + 20)) as server:
         report = prove(server.url, "--no-new", expected=0, capsys=capsys)
     assert report["retried"] == 1
@@ -130,7 +153,9 @@ def test_a_used_connection_that_ends_without_a_byte_is_tried_again(ending: str, 
     assert report["clients"]["keep-alive"]["outcomes"] == {ending: 1}
 
 
-def test_a_fresh_connection_that_ends_is_not_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fresh_connection_that_ends_is_not_tried_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """A server that closes what it has just accepted has lost the request: no client may hide it."""
     with serve(only(BEHAVIOURS["eof-before"], FIRST + 3)) as server:
         report = prove(server.url, "--no-new", expected=3, capsys=capsys)
@@ -155,7 +180,9 @@ def test_an_answer_that_has_begun_is_never_tried_again(capsys: pytest.CaptureFix
         "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\nok",
     }.items(),
 )
-def test_every_shape_of_an_answer_counts(shape: str, body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_shape_of_an_answer_counts(
+    shape: str, body: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     def shaped(server: Server, connection: socket.socket) -> None:
         if server.request(connection):
             connection.sendall(body)
@@ -165,14 +192,18 @@ def test_every_shape_of_an_answer_counts(shape: str, body: bytes, capsys: pytest
     assert report["lost"] == 0, shape
 
 
-def test_a_slow_answer_in_flight_at_the_end_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_slow_answer_in_flight_at_the_end_is_waited_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def slow(server: Server, connection: socket.socket) -> None:
         if server.request(connection):
             server.stopping.wait(1.5)
             connection.sendall(ANSWER)
 
     with serve(answer) as quick, serve(slow) as late:
-        report = prove(quick.url, "--slow-url", late.url, "--slow-rate", "3", expected=0, capsys=capsys)
+        report = prove(
+            quick.url, "--slow-url", late.url, "--slow-rate", "3", expected=0, capsys=capsys
+        )
     assert report["clients"]["slow"]["sent"] == report["clients"]["slow"]["ok"] == 3
     assert report["clients"]["slow"]["p50Seconds"] >= 1.5
 
@@ -186,12 +217,16 @@ def test_an_open_loop_does_not_wait_for_slow_answers(capsys: pytest.CaptureFixtu
             connection.sendall(ANSWER)
 
     with serve(slow) as server:
-        report = prove(server.url, "--no-new", "--rate", "20", "--connections", "1", expected=0, capsys=capsys)
+        report = prove(
+            server.url, "--no-new", "--rate", "20", "--connections", "1", expected=0, capsys=capsys
+        )
     assert report["sent"] in range(8, 22)
     assert report["clients"]["keep-alive"]["maxSeconds"] < 1.2
 
 
-def test_https_is_verified_against_the_given_authority(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
+def test_https_is_verified_against_the_given_authority(
+    capsys: pytest.CaptureFixture[str], tmp_path: Any
+) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)

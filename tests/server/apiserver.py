@@ -21,7 +21,12 @@ class ApiServer:
     """Calls from several threads until told to stop."""
 
     def __init__(
-        self, endpoints: Sequence[int], trust: Callable[[], ssl.SSLContext], body: bytes, workers: int = 6, pause: float = 0.002
+        self,
+        endpoints: Sequence[int],
+        trust: Callable[[], ssl.SSLContext],
+        body: bytes,
+        workers: int = 6,
+        pause: float = 0.002,
     ) -> None:
         self.endpoints, self.trust, self.body, self.pause = list(endpoints), trust, body, pause
         self.calls = 0
@@ -55,10 +60,16 @@ class ApiServer:
             try:
                 if connection is None:
                     connection = self._dial()
-                connection.request("POST", "/mutate?timeout=10s", self.body, {"Content-Type": "application/json"})
+                connection.request(
+                    "POST", "/mutate?timeout=10s", self.body, {"Content-Type": "application/json"}
+                )
                 response = connection.getresponse()
                 body = response.read()
-                if response.status != 200 or b'"allowed":true' not in body or b'"patch"' not in body:
+                if (
+                    response.status != 200
+                    or b'"allowed":true' not in body
+                    or b'"patch"' not in body
+                ):
                     self.failures.append(f"{response.status} {body[:200]!r}")
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
@@ -85,7 +96,12 @@ class ApiServer:
             connection.close()  # the server has ended it: Go's read loop has seen that
 
     def _dial(self) -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection("localhost", random.choice(self.endpoints), context=self.trust(), timeout=ENDURANCE)  # noqa: S311 - kube-proxy's choice
+        connection = http.client.HTTPSConnection(
+            "localhost",
+            random.choice(self.endpoints),  # noqa: S311 - kube-proxy's choice
+            context=self.trust(),
+            timeout=ENDURANCE,
+        )
         connection.connect()
         with self._lock:
             self.dialled += 1

@@ -92,7 +92,17 @@ class Served:
         self.context = authority.trust()
         self._log = log or authority.directory / f"log-{time.monotonic_ns()}"
         self._reader, self._seen = reader, b""
-        command = [sys.executable, *main, "serve", "--host", "127.0.0.1", "--port", "0", "--plain-port", "0"]
+        command = [
+            sys.executable,
+            *main,
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--plain-port",
+            "0",
+        ]
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [*command, "--cert-dir", str(authority.directory), *options],
@@ -134,9 +144,13 @@ class Served:
     # -- speaking to it --------------------------------------------------------------------------------------------------
 
     def connect(self, context: ssl.SSLContext | None = None) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection("localhost", self.port, context=context or self.context, timeout=ENDURANCE)
+        return http.client.HTTPSConnection(
+            "localhost", self.port, context=context or self.context, timeout=ENDURANCE
+        )
 
-    def ask(self, body: bytes, path: str = "/mutate", method: str = "POST", **headers: str) -> Response:
+    def ask(
+        self, body: bytes, path: str = "/mutate", method: str = "POST", **headers: str
+    ) -> Response:
         connection = self.connect()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
@@ -174,7 +188,9 @@ class Served:
 
     def memory(self, field: str = "VmRSS") -> int:
         """Bytes; VmHWM is the peak."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines():
+        for line in (
+            Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines()
+        ):
             if line.startswith(field + ":"):
                 return int(line.split()[1]) * 1024
         raise AssertionError(field)
@@ -188,7 +204,11 @@ def receive(secure: socket.socket) -> Response:
 
 
 def _read(response: http.client.HTTPResponse) -> Response:
-    return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+    return Response(
+        response.status,
+        {name.lower(): value for name, value in response.getheaders()},
+        response.read(),
+    )
 
 
 @contextmanager

@@ -70,26 +70,56 @@ NOT_A_REVIEW = {
     "broken-utf-8": (text(b'"samples"', b'"\xff"'), "utf-8"),
     "deep-list": (b"[" * DEEP, "Expected `object`"),
     "deep-beside": (b'{"x":' + b"[" * DEEP + b"]" * DEEP + b"}", "recursion"),
-    "deep-in-object": (text(IN_OBJECT, IN_OBJECT + b'"x":' + b"[" * DEEP + b"]" * DEEP + b","), "recursion"),
-    "deep-maps-in-object": (text(IN_OBJECT, IN_OBJECT + b'"x":' + b'{"a":' * DEEP + b"1" + b"}" * DEEP + b","), "recursion"),
+    "deep-in-object": (
+        text(IN_OBJECT, IN_OBJECT + b'"x":' + b"[" * DEEP + b"]" * DEEP + b","),
+        "recursion",
+    ),
+    "deep-maps-in-object": (
+        text(IN_OBJECT, IN_OBJECT + b'"x":' + b'{"a":' * DEEP + b"1" + b"}" * DEEP + b","),
+        "recursion",
+    ),
     "not-a-number": (text(IN_OBJECT, IN_OBJECT + b'"x":NaN,'), "malformed"),
     "infinity": (text(b'"dryRun":false', b'"dryRun":Infinity'), "malformed"),
     "lone-surrogate": (text(b'"samples"', b'"\\ud800"'), "surrogate"),
     "lone-surrogate-unread": (text(IN_OBJECT, IN_OBJECT + b'"x":"\\ud800",'), "malformed"),
-    "v1beta1": (text(b"admission.k8s.io/v1", b"admission.k8s.io/v1beta1"), "admission.k8s.io/v1beta1"),
+    "v1beta1": (
+        text(b"admission.k8s.io/v1", b"admission.k8s.io/v1beta1"),
+        "admission.k8s.io/v1beta1",
+    ),
     "other-kind": (text(b'"AdmissionReview"', b'"ConversionReview"'), "ConversionReview"),
     "no-kind": (b"{}", "accepted: admission.k8s.io/v1, AdmissionReview"),
-    "no-request": (b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}', "request is missing"),
-    "null-request": (b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":null}', "request is missing"),
+    "no-request": (
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}',
+        "request is missing",
+    ),
+    "null-request": (
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":null}',
+        "request is missing",
+    ),
     "no-uid": (encode(review(uid="")), "uid is missing"),
     "uid-is-a-number": (encode(review(uid=7)), "$.request.uid"),
     "object-is-a-list": (encode(review(object=[])), "Expected `object`"),
     "no-spec": (encode(review(object={"metadata": {}})), "`spec`"),
-    "containers-are-text": (encode(review(object={"spec": {"containers": "x"}})), "$.spec.containers"),
+    "containers-are-text": (
+        encode(review(object={"spec": {"containers": "x"}})),
+        "$.spec.containers",
+    ),
     "container-without-name": (encode(review(object={"spec": {"containers": [{}]}})), "`name`"),
-    "huge-number": (text(b'"terminationGracePeriodSeconds":45', b'"terminationGracePeriodSeconds":1e400'), "out of range"),
-    "huge-integer": (text(b'"terminationGracePeriodSeconds":45', b'"terminationGracePeriodSeconds":1' + b"0" * 30000), "out of range"),
-    "3MiB-of-lists-for-containers": (filled('{"spec":{"containers":[', "[]", "]}}", 3 << 19), "$.spec.containers[0]"),
+    "huge-number": (
+        text(b'"terminationGracePeriodSeconds":45', b'"terminationGracePeriodSeconds":1e400'),
+        "out of range",
+    ),
+    "huge-integer": (
+        text(
+            b'"terminationGracePeriodSeconds":45',
+            b'"terminationGracePeriodSeconds":1' + b"0" * 30000,
+        ),
+        "out of range",
+    ),
+    "3MiB-of-lists-for-containers": (
+        filled('{"spec":{"containers":[', "[]", "]}}", 3 << 19),
+        "$.spec.containers[0]",
+    ),
 }
 
 
@@ -106,19 +136,44 @@ def test_400_says_what_is_wrong_and_where(server: Served, name: str):
 NAMED = {"metadata": {}, "spec": {"containers": [{"name": "a", "ports": [{"containerPort": 80}]}]}}
 LEFT_ALONE = {
     "null-object": (encode(review(object=None)), "not-a-pod"),
-    "not-a-pod": (encode(review(kind={"group": "apps", "version": "v1", "kind": "Deployment"})), "not-a-pod"),
+    "not-a-pod": (
+        encode(review(kind={"group": "apps", "version": "v1", "kind": "Deployment"})),
+        "not-a-pod",
+    ),
     "update": (encode(review(operation="UPDATE")), "not-create"),
     "delete": (encode(review(operation="DELETE", object=None)), "not-create"),
     "connect": (
-        encode(review(operation="CONNECT", kind={"group": "", "version": "v1", "kind": "PodExecOptions"}, subResource="exec")),
+        encode(
+            review(
+                operation="CONNECT",
+                kind={"group": "", "version": "v1", "kind": "PodExecOptions"},
+                subResource="exec",
+            )
+        ),
         "sub-resource",
     ),
     "status": (encode(review(subResource="status", operation="UPDATE")), "sub-resource"),
     "eviction": (encode(review(subResource="eviction")), "sub-resource"),
-    "over-1.5MiB": (filled('{"spec":{"containers":[{"name":"a"}],"x":[', "[]", "]}}", 3 * MIB), "oversized"),
-    "3MiB-of-maps": (filled('{"spec":{"containers":[{"name":"a"}],"x":[', "{}", "]}}", 3 * MIB), "oversized"),
-    "30000-containers": (filled('{"spec":{"containers":[', '{"name":"a","ports":[{"containerPort":80}]}', "]}}", 3 << 19), "oversized"),
-    "80000-ports": (filled('{"spec":{"containers":[{"name":"a","ports":[', '{"containerPort":80}', "]}]}}", 3 << 19), "oversized"),
+    "over-1.5MiB": (
+        filled('{"spec":{"containers":[{"name":"a"}],"x":[', "[]", "]}}", 3 * MIB),
+        "oversized",
+    ),
+    "3MiB-of-maps": (
+        filled('{"spec":{"containers":[{"name":"a"}],"x":[', "{}", "]}}", 3 * MIB),
+        "oversized",
+    ),
+    "30000-containers": (
+        filled(
+            '{"spec":{"containers":[', '{"name":"a","ports":[{"containerPort":80}]}', "]}}", 3 << 19
+        ),
+        "oversized",
+    ),
+    "80000-ports": (
+        filled(
+            '{"spec":{"containers":[{"name":"a","ports":[', '{"containerPort":80}', "]}]}}", 3 << 19
+        ),
+        "oversized",
+    ),
 }
 
 
@@ -138,14 +193,33 @@ PATCHED = {
     "duplicate-keys-last-wins": text(b'"uid":"', b'"uid":"first","uid":"'),
     "broken-utf-8-in-what-is-not-read": text(IN_OBJECT, IN_OBJECT + b'"x":"\xff",'),
     "unknown-fields": text(IN_OBJECT, IN_OBJECT + b'"fieldOf2031":{"a":[1,2,{"b":null}]},'),
-    "negative-grace": text(b'"terminationGracePeriodSeconds":45', b'"terminationGracePeriodSeconds":-5'),
+    "negative-grace": text(
+        b'"terminationGracePeriodSeconds":45', b'"terminationGracePeriodSeconds":-5'
+    ),
     "200-containers": encode(
         review(
-            object={"metadata": {}, "spec": {"containers": [{"name": f"c{i}", "ports": [{"containerPort": 8000 + i}]} for i in range(200)]}}
+            object={
+                "metadata": {},
+                "spec": {
+                    "containers": [
+                        {"name": f"c{i}", "ports": [{"containerPort": 8000 + i}]}
+                        for i in range(200)
+                    ]
+                },
+            }
         )
     ),
-    "odd-names": encode(review(object={"metadata": {"annotations": {"a/b~c": "", "~1": "x"}}, "spec": NAMED["spec"]})),
-    "100000-empty-words": filled('{"spec":{"containers":[{"name":"a","ports":[{"containerPort":80}],"command":[', '""', "]}]}}", 300_000),
+    "odd-names": encode(
+        review(
+            object={"metadata": {"annotations": {"a/b~c": "", "~1": "x"}}, "spec": NAMED["spec"]}
+        )
+    ),
+    "100000-empty-words": filled(
+        '{"spec":{"containers":[{"name":"a","ports":[{"containerPort":80}],"command":[',
+        '""',
+        "]}]}}",
+        300_000,
+    ),
 }
 
 
@@ -176,7 +250,9 @@ def test_200_patched_although_it_looks_odd(server: Served, name: str):
         (200, "POST", "/mutate", {"Content-Type": "Application/JSON"}),
     ],
 )
-def test_other_paths_methods_and_types(server: Served, status: int, method: str, path: str, headers: dict[str, str]):
+def test_other_paths_methods_and_types(
+    server: Served, status: int, method: str, path: str, headers: dict[str, str]
+):
     answer = server.ask(REVIEW_BYTES, path, method, **headers)
     assert answer.status == status
     if status != 200:
@@ -197,13 +273,19 @@ def test_other_paths_methods_and_types(server: Served, status: int, method: str,
         (b"POST /mutate HTTP/1.1", b"Content-Length: 99999999999999999999\r\n", 400),
         (b"POST /mutate HTTP/1.1", b"Content-Length: 2\r\nContent-Length: 3\r\n", 400),
         (b"POST /mutate HTTP/1.1", b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", 400),
-        (b"POST /mutate HTTP/1.1", b"Transfer-Encoding: gzip, chunked\r\nContent-Type: text/x\r\n", 415),
+        (
+            b"POST /mutate HTTP/1.1",
+            b"Transfer-Encoding: gzip, chunked\r\nContent-Type: text/x\r\n",
+            415,
+        ),
         (b"POST http://elsewhere/mutate HTTP/1.1", b"Content-Length: 0\r\n", 415),
         (b"POST /\xff HTTP/1.1", b"", 400),
         (b"POST /%ff%00%0d HTTP/1.1", b"Content-Length: 0\r\n", 404),
     ],
 )
-def test_what_http_allows_and_nobody_sends(server: Served, request_line: bytes, headers: bytes, status: int):
+def test_what_http_allows_and_nobody_sends(
+    server: Served, request_line: bytes, headers: bytes, status: int
+):
     with server.raw() as secure:
         secure.sendall(request_line + b"\r\nHost: x\r\n" + headers + b"\r\n")
         line = secure.recv(65536).split(b"\r\n")[0]
@@ -212,9 +294,12 @@ def test_what_http_allows_and_nobody_sends(server: Served, request_line: bytes, 
 
 
 def test_nothing_behind_a_refused_request_is_looked_at(server: Served):
-    call = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-        len(REVIEW_BYTES),
-        REVIEW_BYTES,
+    call = (
+        b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (
+            len(REVIEW_BYTES),
+            REVIEW_BYTES,
+        )
     )
     with server.raw() as secure:
         trailers = b"POST /mutate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
@@ -230,7 +315,13 @@ def test_415_for_no_content_type_at_all(server: Served):
 
 
 @pytest.mark.parametrize(
-    "junk", [b"hello\r\n\r\n", b"\x16\x03\x01 is TLS in TLS\r\n\r\n", b"POST /mutate HTTP/9.9\r\n\r\n", b"GET http:// HTTP/1.1\r\n\r\n"]
+    "junk",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01 is TLS in TLS\r\n\r\n",
+        b"POST /mutate HTTP/9.9\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\n\r\n",
+    ],
 )
 def test_400_for_what_is_not_http(server: Served, junk: bytes):
     with server.raw() as secure:
@@ -244,8 +335,17 @@ def test_400_for_what_is_not_http(server: Served, junk: bytes):
 
 def test_a_chunked_body_is_read(server: Served):
     with server.raw() as secure:
-        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (REVIEW_BYTES[:2000], REVIEW_BYTES[2000:])) + b"0\r\n\r\n"
-        secure.sendall(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+        chunks = (
+            b"".join(
+                b"%x\r\n%b\r\n" % (len(part), part)
+                for part in (REVIEW_BYTES[:2000], REVIEW_BYTES[2000:])
+            )
+            + b"0\r\n\r\n"
+        )
+        secure.sendall(
+            b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + chunks
+        )
         assert patch_of(receive(secure))
 
 
@@ -263,7 +363,9 @@ def test_pipelined_calls_are_answered_in_order(server: Served):
         for uid in "abc":
             body = encode(review(uid=uid))
             secure.sendall(
-                b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+                b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                % len(body)
+                + body
             )
         assert [receive(secure).json()["response"]["uid"] for _ in range(3)] == ["a", "b", "c"]
 
@@ -274,7 +376,8 @@ def test_calls_are_answered_however_their_bytes_come(server: Served, seed: int):
     cut = random.Random(seed)  # noqa: S311 - to be repeatable
     bodies = [encode(review(uid=f"{seed}-{number}")) for number in range(3)]
     data = b"".join(
-        b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(body), body)
         for body in bodies
     )
     with server.raw() as secure:
@@ -289,8 +392,13 @@ def test_calls_are_answered_however_their_bytes_come(server: Served, seed: int):
 def test_nothing_of_a_pod_is_logged(server: Served):
     secret = "c3VwZXItc2VjcmV0"  # noqa: S105 - one that must not be seen
     tree = review()
-    tree["request"]["object"]["spec"]["containers"][0]["env"] = [{"name": "PASSWORD", "value": secret}]
-    tree["request"]["object"]["metadata"]["annotations"] = {"podgrace.io/delay": secret, "x": secret}
+    tree["request"]["object"]["spec"]["containers"][0]["env"] = [
+        {"name": "PASSWORD", "value": secret}
+    ]
+    tree["request"]["object"]["metadata"]["annotations"] = {
+        "podgrace.io/delay": secret,
+        "x": secret,
+    }
     server.ask(encode(tree))
     server.ask(encode(tree)[:-40])
     tree["request"]["object"]["spec"]["containers"][0]["ports"] = secret

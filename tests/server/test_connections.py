@@ -13,12 +13,24 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.server.serving import ENDURANCE, REVIEW, Authority, Served, encode, receive, review, served, until
+from tests.server.serving import (
+    ENDURANCE,
+    REVIEW,
+    Authority,
+    Served,
+    encode,
+    receive,
+    review,
+    served,
+    until,
+)
 
 REVIEW_BYTES = REVIEW.read_bytes()
 
 
-def call(connection: http.client.HTTPSConnection, body: bytes = REVIEW_BYTES) -> http.client.HTTPResponse:
+def call(
+    connection: http.client.HTTPSConnection, body: bytes = REVIEW_BYTES
+) -> http.client.HTTPResponse:
     connection.request("POST", "/mutate", body, {"Content-Type": "application/json"})
     response = connection.getresponse()
     response.read()
@@ -30,7 +42,9 @@ def test_an_idle_connection_is_kept(server: Served):
     connection = server.connect()
     call(connection)
     local = connection.sock.getsockname()
-    time.sleep(16)  # the pause itself is what this is about; over the 10 s that a new connection has to ask
+    time.sleep(
+        16
+    )  # the pause itself is what this is about; over the 10 s that a new connection has to ask
     assert call(connection).status == 200
     assert connection.sock.getsockname() == local, "it is the same connection"
     connection.close()
@@ -55,7 +69,9 @@ def test_every_answer_but_a_refusal_keeps_the_connection(server: Served):
 def test_http_1_0_is_answered_and_closed(server: Served):
     with server.raw() as secure:
         secure.sendall(
-            b"POST /mutate HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(REVIEW_BYTES) + REVIEW_BYTES
+            b"POST /mutate HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            % len(REVIEW_BYTES)
+            + REVIEW_BYTES
         )
         answer = receive(secure)
     assert (answer.status, answer.headers["connection"]) == (200, "close")
@@ -71,7 +87,10 @@ def test_plain_http_on_the_https_port_is_cut(server: Served):
         except ConnectionError:
             pass
     assert b"HTTP" not in received
-    until(lambda: server.metric("podgrace_connections_events_total", event="handshake-failed") > 0, "it is counted")
+    until(
+        lambda: server.metric("podgrace_connections_events_total", event="handshake-failed") > 0,
+        "it is counted",
+    )
 
 
 def spoken(server: Served, version: ssl.TLSVersion, context: ssl.SSLContext | None = None) -> str:
@@ -104,16 +123,27 @@ def test_only_http_1_1_is_negotiated(server: Served):
 @pytest.mark.parametrize("how", ["flag", "environment"])
 def test_tls_1_3_can_be_the_minimum(tmp_path: Path, how: str):
     options = ("--tls-min-version", "1.3") if how == "flag" else ()
-    with served(tmp_path, *options, environment={"PODGRACE_TLS_MIN_VERSION": "1.3"} if how == "environment" else {}) as server:
+    with served(
+        tmp_path,
+        *options,
+        environment={"PODGRACE_TLS_MIN_VERSION": "1.3"} if how == "environment" else {},
+    ) as server:
         assert spoken(server, ssl.TLSVersion.TLSv1_2) == ""
         assert spoken(server, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize(
-    ("host", "reached", "silent"), [("", ["127.0.0.1", "::1"], []), ("::1", ["::1"], ["127.0.0.1"]), ("127.0.0.1", ["127.0.0.1"], ["::1"])]
+    ("host", "reached", "silent"),
+    [
+        ("", ["127.0.0.1", "::1"], []),
+        ("::1", ["::1"], ["127.0.0.1"]),
+        ("127.0.0.1", ["127.0.0.1"], ["::1"]),
+    ],
 )
-def test_both_families_are_served_unless_one_address_is_named(tmp_path: Path, host: str, reached: list[str], silent: list[str]):
+def test_both_families_are_served_unless_one_address_is_named(
+    tmp_path: Path, host: str, reached: list[str], silent: list[str]
+):
     """A cluster may have IPv4, IPv6 or both, and its Pods do not know."""
     with served(tmp_path, "--host", host) as server:
         for address in reached:
@@ -145,7 +175,13 @@ def cluster() -> trustme.CA:
 def guarded(tmp_path_factory: pytest.TempPathFactory, cluster: trustme.CA) -> Iterator[Served]:
     directory = tmp_path_factory.mktemp("guarded")
     cluster.cert_pem.write_to_path(directory / "clients.pem")
-    with served(directory, "--client-ca", str(directory / "clients.pem"), "--client-names", "kube-apiserver, spare") as server:
+    with served(
+        directory,
+        "--client-ca",
+        str(directory / "clients.pem"),
+        "--client-names",
+        "kube-apiserver, spare",
+    ) as server:
         yield server
 
 
@@ -167,9 +203,14 @@ def test_a_client_of_another_ca_gets_no_answer(guarded: Served):
     connection.close()
 
 
-@pytest.mark.parametrize(("name", "status"), [("kube-apiserver", 200), ("spare", 200), ("spare.example", 403), ("tenant", 403)])
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("kube-apiserver", 200), ("spare", 200), ("spare.example", 403), ("tenant", 403)],
+)
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_names_decide_who_of_the_right_ca_is_served(guarded: Served, cluster: trustme.CA, version: ssl.TLSVersion, name: str, status: int):
+def test_names_decide_who_of_the_right_ca_is_served(
+    guarded: Served, cluster: trustme.CA, version: ssl.TLSVersion, name: str, status: int
+):
     context = showing(guarded, cluster, name)
     context.minimum_version = context.maximum_version = version
     connection = guarded.connect(context)
@@ -178,7 +219,10 @@ def test_names_decide_who_of_the_right_ca_is_served(guarded: Served, cluster: tr
     body = response.read()
     assert response.status == status
     if status == 403:
-        assert f"client certificate for {name}, {name}.example: accepted: kube-apiserver, spare" in body.decode()
+        assert (
+            f"client certificate for {name}, {name}.example: accepted: kube-apiserver, spare"
+            in body.decode()
+        )
     connection.close()
 
 
@@ -225,11 +269,17 @@ def test_a_client_ca_that_is_none_is_named(tmp_path: Path):
         ([], {"PODGRACE_TLS_MIN_VERSION": "1.1"}, "'1.1': accepted: 1.2, 1.3"),
         (["--max-connections", "1"], {}, "'1': accepted: 8 to 65536"),
         (["--client-names", "a"], {}, "--client-names: needs --client-ca"),
-        (["--config", "/nonexistent/config.yaml"], {}, "/nonexistent/config.yaml: No such file or directory"),
+        (
+            ["--config", "/nonexistent/config.yaml"],
+            {},
+            "/nonexistent/config.yaml: No such file or directory",
+        ),
         (["--host", "192.0.2.1", "--port", "0"], {}, "192.0.2.1"),
     ],
 )
-def test_what_cannot_be_served_is_one_line_and_no_traceback(options: list[str], environment: dict[str, str], says: str, tmp_path: Path):
+def test_what_cannot_be_served_is_one_line_and_no_traceback(
+    options: list[str], environment: dict[str, str], says: str, tmp_path: Path
+):
     found = subprocess.run(
         [sys.executable, "-m", "webhook.cli", "serve", "--cert-dir", str(tmp_path), *options],
         env={**os.environ, **environment},
@@ -247,7 +297,18 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         found = subprocess.run(
-            [sys.executable, "-m", "webhook.cli", "serve", "--cert-dir", str(tmp_path), "--host", "127.0.0.1", "--port", port],
+            [
+                sys.executable,
+                "-m",
+                "webhook.cli",
+                "serve",
+                "--cert-dir",
+                str(tmp_path),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                port,
+            ],
             capture_output=True,
             text=True,
             timeout=ENDURANCE,

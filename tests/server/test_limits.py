@@ -14,7 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.serving import ENDURANCE, REVIEW, Response, Served, encode, receive, review, served, until
+from tests.server.serving import (
+    ENDURANCE,
+    REVIEW,
+    Response,
+    Served,
+    encode,
+    receive,
+    review,
+    served,
+    until,
+)
 from tests.server.test_answers import expect_ordinary, filled, patch_of
 
 MIB = 1 << 20
@@ -132,7 +142,9 @@ def test_431_for_chunk_extensions_without_end(server: Served):
 # -- time --------------------------------------------------------------------------------------------------------------
 
 
-def drip(connect: Callable[[], socket.socket], data: bytes, every: float = 0.5) -> tuple[float, Response | None]:
+def drip(
+    connect: Callable[[], socket.socket], data: bytes, every: float = 0.5
+) -> tuple[float, Response | None]:
     """Send byte by byte until the server has had enough; returns how long that took, and its answer if it gave one."""
     start, answer = time.monotonic(), []
     with connect() as connection:
@@ -190,7 +202,9 @@ def test_slow_clients_are_answered_408_or_cut_after_ten_seconds(alone: Served):
         "empty lines": (tls, b"\r\n" * 100, None),
     }
     with ThreadPoolExecutor(len(cases) + 1) as pool:
-        running = {name: pool.submit(drip, connect, data) for name, (connect, data, _) in cases.items()}
+        running = {
+            name: pool.submit(drip, connect, data) for name, (connect, data, _) in cases.items()
+        }
         until(lambda: alone.metric("podgrace_connections") >= len(cases) - 1, "all are connected")
         expect_ordinary(alone)  # while all of them are at it
         for name, future in running.items():
@@ -204,12 +218,25 @@ def test_slow_clients_are_answered_408_or_cut_after_ten_seconds(alone: Served):
 def test_a_client_that_never_reads_its_answers_is_cut(alone: Served):
     """Its answers are kept from growing without end, and its connection is not kept for ever."""
     wide = encode(
-        review(object={"metadata": {}, "spec": {"containers": [{"name": f"c{i}", "ports": [{"containerPort": 80}]} for i in range(200)]}})
+        review(
+            object={
+                "metadata": {},
+                "spec": {
+                    "containers": [
+                        {"name": f"c{i}", "ports": [{"containerPort": 80}]} for i in range(200)
+                    ]
+                },
+            }
+        )
     )
     call = HEAD + b"Content-Length: %d\r\n\r\n" % len(wide) + wide
     before = alone.memory()
     with flooding(alone, call * 200):
-        until(lambda: alone.metric("podgrace_connections_events_total", event="expired") > 0, "it is cut", 60)
+        until(
+            lambda: alone.metric("podgrace_connections_events_total", event="expired") > 0,
+            "it is cut",
+            60,
+        )
         until(lambda: alone.metric("podgrace_connections") == 0, "it is gone")
     assert alone.memory("VmHWM") - before < 40 * MIB
     expect_ordinary(alone)
@@ -224,7 +251,12 @@ def test_idle_connections_never_lock_an_api_server_out(tmp_path: Path):
         connection = server.connect()  # an API server's, kept alive
         connection.request("POST", "/mutate", REVIEW_BYTES, {"Content-Type": "application/json"})
         assert connection.getresponse().read()
-        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=ENDURANCE)) for _ in range(40)]
+        silent = [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", server.port), timeout=ENDURANCE)
+            )
+            for _ in range(40)
+        ]
         for _ in range(3):
             expect_ordinary(server)
         assert server.metric("podgrace_connections") <= 17
@@ -273,14 +305,19 @@ def held(server: Served, stack: ExitStack, count: int) -> list[ssl.SSLSocket]:
 
 
 @pytest.mark.parametrize(("policy", "status"), [("Ignore", 200), ("Fail", 503)])
-def test_too_many_large_bodies_are_answered_without_a_decision(tmp_path: Path, policy: str, status: int):
+def test_too_many_large_bodies_are_answered_without_a_decision(
+    tmp_path: Path, policy: str, status: int
+):
     with served(tmp_path, "--failure-policy", policy) as server, ExitStack() as stack:
         waiting = held(server, stack, 8)
         answer = server.ask(REVIEW_BYTES.ljust(MIB))
         assert answer.status == status
         if status == 200:
             response = answer.json()["response"]
-            assert (response["allowed"], response["auditAnnotations"]["codes"]) == (True, "overload")
+            assert (response["allowed"], response["auditAnnotations"]["codes"]) == (
+                True,
+                "overload",
+            )
             assert response["uid"] in REVIEW_BYTES.decode()
             assert "overloaded" in response["warnings"][0]
         else:
@@ -295,7 +332,10 @@ def test_too_many_large_bodies_are_answered_without_a_decision(tmp_path: Path, p
 
 def test_a_call_whose_own_time_has_passed_is_not_decided_about(server: Served):
     with server.raw() as secure:
-        secure.sendall(HEAD.replace(b"/mutate", b"/mutate?timeout=0.5s") + b"Content-Length: %d\r\n\r\n" % len(REVIEW_BYTES))
+        secure.sendall(
+            HEAD.replace(b"/mutate", b"/mutate?timeout=0.5s")
+            + b"Content-Length: %d\r\n\r\n" % len(REVIEW_BYTES)
+        )
         time.sleep(1)  # the time itself is what this is about
         secure.sendall(REVIEW_BYTES)
         answer = receive(secure)
@@ -312,15 +352,30 @@ def test_memory_is_bounded_whatever_is_sent_at_once(alone: Served):
         filled('{"spec":{"containers":[', "[]", "]}}", 3 * MIB),
         filled('{"spec":{"containers":[', '{"name":""}', "]}}", 3 << 19),
         filled('{"spec":{"containers":[{"name":"a"}],"volumes":[', "{}", "]}}", 3 << 19),
-        filled('{"spec":{"containers":[{"name":"a","ports":[{"containerPort":80}],"args":[', '""', "]}]}}", 3 << 19),
-        filled('{"metadata":{"annotations":{"a":"b"}},"spec":{"containers":[{"name":"a"}],"x":[', "{}", "]}}", 3 * MIB),
+        filled(
+            '{"spec":{"containers":[{"name":"a","ports":[{"containerPort":80}],"args":[',
+            '""',
+            "]}]}}",
+            3 << 19,
+        ),
+        filled(
+            '{"metadata":{"annotations":{"a":"b"}},"spec":{"containers":[{"name":"a"}],"x":[',
+            "{}",
+            "]}}",
+            3 * MIB,
+        ),
         b"[" * 3 * MIB,
     ]
     at_rest = alone.memory()
     with ThreadPoolExecutor(16) as pool:
         for _ in range(2):
             # 503: over the budget, and not even a uid could be read; 408: a client that this machine slowed down.
-            assert set(pool.map(lambda body: alone.ask(body).status, bodies * 4)) <= {200, 400, 408, 503}
+            assert set(pool.map(lambda body: alone.ask(body).status, bodies * 4)) <= {
+                200,
+                400,
+                408,
+                503,
+            }
     peak = alone.memory("VmHWM")
     print(f"{at_rest / MIB:.0f} -> {peak / MIB:.0f} MiB")
     assert peak < at_rest + 140 * MIB

@@ -12,13 +12,18 @@ MANUAL = (Path(__file__).parents[2] / "docs" / "server.md").read_text(encoding="
 
 def test_every_flag_and_its_variable_is_in_the_manual():
     serve = parser("serve")._subparsers._group_actions[0].choices["serve"]
-    flags = {action.option_strings[0]: re.search(r"env (PODGRACE_[A-Z_]+)", action.help or "") for action in serve._actions[1:]}
+    flags = {
+        action.option_strings[0]: re.search(r"env (PODGRACE_[A-Z_]+)", action.help or "")
+        for action in serve._actions[1:]
+    }
     written = dict(re.findall(r"^\| `(--[a-z-]+)` \| `([A-Z_]+)` \|", MANUAL, re.MULTILINE))
     assert written == {flag: found and found[1] for flag, found in flags.items()}
 
 
 def test_the_defaults_in_the_manual_are_those_of_the_program():
-    defaults = dict(re.findall(r"^\| `(--[a-z-]+)` \| `[A-Z_]+` \| ([^|]+) \|", MANUAL, re.MULTILINE))
+    defaults = dict(
+        re.findall(r"^\| `(--[a-z-]+)` \| `[A-Z_]+` \| ([^|]+) \|", MANUAL, re.MULTILINE)
+    )
     options = ServeOptions(cert="", key="")
     assert defaults["--port"] == str(options.port)
     assert defaults["--plain-port"] == str(options.plain_port)
@@ -30,6 +35,12 @@ def test_the_defaults_in_the_manual_are_those_of_the_program():
 
 def test_the_bounds_in_the_manual_are_those_of_the_program():
     limits = Limits()
-    assert (limits.head, limits.body, limits.seconds, limits.idle, limits.connections) == (16 << 10, 3 << 20, 10, 120, 512)
+    assert (limits.head, limits.body, limits.seconds, limits.idle, limits.connections) == (
+        16 << 10,
+        3 << 20,
+        10,
+        120,
+        512,
+    )
     for said in ("| 10 s each |", "| 120 s |", "| 512 |", "| 16 KiB, 3 MiB |"):
         assert said in MANUAL

@@ -21,27 +21,43 @@ def families(server: Served) -> dict[str, object]:
 
 
 def documented() -> set[str]:
-    return set(re.findall(r"^\| `([a-z_]+)(?:\{[^`]*\})?`", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE))
+    return set(
+        re.findall(
+            r"^\| `([a-z_]+)(?:\{[^`]*\})?`", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
 
 
 def shown(server: Served) -> set[str]:
-    return {name + "_total" if family.type == "counter" else name for name, family in families(server).items()}
+    return {
+        name + "_total" if family.type == "counter" else name
+        for name, family in families(server).items()
+    }
 
 
 def test_every_metric_is_documented_and_every_documented_one_exists(server: Served):
     ours = {name for name in shown(server) if name.startswith("podgrace_")}
-    assert ours == {name for name in documented() if name.startswith("podgrace_") and not name.startswith("podgrace_certs_")}
-    assert {name for name in documented() if name.startswith(("process_", "python_"))} <= shown(server)
+    assert ours == {
+        name
+        for name in documented()
+        if name.startswith("podgrace_") and not name.startswith("podgrace_certs_")
+    }
+    assert {name for name in documented() if name.startswith(("process_", "python_"))} <= shown(
+        server
+    )
 
 
 def test_what_the_chart_looks_at_exists():
     charts = Path(__file__).parents[2] / "charts"
     used = {
-        name for path in charts.rglob("*") if path.is_file() for name in re.findall(r"\bpodgrace_[a-z_]+", path.read_text(errors="replace"))
+        name
+        for path in charts.rglob("*")
+        if path.is_file()
+        for name in re.findall(r"\bpodgrace_[a-z_]+", path.read_text(errors="replace"))
     }
-    assert {name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum") for name in used} <= documented() | {
-        f"{name}_count" for name in documented()
-    }
+    assert {
+        name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum") for name in used
+    } <= documented() | {f"{name}_count" for name in documented()}
     assert used
 
 
@@ -55,8 +71,15 @@ def test_every_metric_has_a_sentence_and_labels_of_a_known_vocabulary(server: Se
         assert family.documentation, name
         if name in vocabulary:
             label, values = vocabulary[name]
-            assert {sample.labels[label] for sample in family.samples if sample.name.endswith("_total")} == values
-        assert not any(word in key for sample in family.samples for key in sample.labels for word in ("namespace", "pod", "uid"))
+            assert {
+                sample.labels[label] for sample in family.samples if sample.name.endswith("_total")
+            } == values
+        assert not any(
+            word in key
+            for sample in family.samples
+            for key in sample.labels
+            for word in ("namespace", "pod", "uid")
+        )
 
 
 def test_calls_are_counted_by_result_reason_and_status(tmp_path: Path):
@@ -85,7 +108,13 @@ def test_replicas_with_other_settings_show_another_hash(tmp_path: Path):
     (tmp_path / "config.yaml").write_text("defaults: {delayMax: 20}\n")
     (tmp_path / "spelled.yaml").write_text("defaults:\n  delayMax: 15 # as built in\n")
     found = []
-    for number, options in enumerate(([], ["--config", str(tmp_path / "spelled.yaml")], ["--config", str(tmp_path / "config.yaml")])):
+    for number, options in enumerate(
+        (
+            [],
+            ["--config", str(tmp_path / "spelled.yaml")],
+            ["--config", str(tmp_path / "config.yaml")],
+        )
+    ):
         with served(tmp_path / str(number), *options) as server:
             family = families(server)["podgrace_config_info"]
             found.append(family.samples[0].labels["hash"])
@@ -102,7 +131,13 @@ def test_a_call_leaves_one_line(server: Served):
     assert line["ops"] > 5
     assert line["ms"] > 0
     assert set(line["codes"]) <= set(REASONS)
-    fields = set(re.findall(r"^\| `([a-zA-Z]+)`", DOCUMENT.read_text(encoding="utf-8").split("## The log")[1], re.MULTILINE))
+    fields = set(
+        re.findall(
+            r"^\| `([a-zA-Z]+)`",
+            DOCUMENT.read_text(encoding="utf-8").split("## The log")[1],
+            re.MULTILINE,
+        )
+    )
     assert set(line) <= fields, "every field of the line is documented"
 
 

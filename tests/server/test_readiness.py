@@ -18,7 +18,8 @@ def test_all_is_well(server: Served, path: str):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/", 404), ("POST", "/mutate", 404), ("POST", "/livez", 405), ("GET", "/docs", 404)]
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("POST", "/mutate", 404), ("POST", "/livez", 405), ("GET", "/docs", 404)],
 )
 def test_the_plain_port_serves_nothing_else(server: Served, method: str, path: str, status: int):
     assert server.plain(path, method).status == status
@@ -35,7 +36,10 @@ def test_readiness_looks_at_the_serving_port_itself(tmp_path: Path):
         assert server.plain("/readyz").status == 200
         seen = server.metric("podgrace_connections_events_total", event="accepted")
         until(
-            lambda: server.plain("/readyz").status == 200 and server.metric("podgrace_connections_events_total", event="accepted") > seen,
+            lambda: (
+                server.plain("/readyz").status == 200
+                and server.metric("podgrace_connections_events_total", event="accepted") > seen
+            ),
             "readiness shakes hands with the port",
         )
 

@@ -40,7 +40,10 @@ def test_replicas_with_names_and_tokens_of_their_own_are_decided_about_once():
     for number in range(5):
         tree = json.loads(text.replace(token, f"kube-api-access-ab{number}cd"))
         tree["request"]["uid"] = f"uid-{number}"
-        tree["request"]["object"]["metadata"] |= {"name": f"web-{number}", "managedFields": [{"time": f"2026-01-01T00:00:0{number}Z"}]}
+        tree["request"]["object"]["metadata"] |= {
+            "name": f"web-{number}",
+            "managedFields": [{"time": f"2026-01-01T00:00:0{number}Z"}],
+        }
         made = asked(replicas, encode(tree))
         assert json.loads(made.body)["response"]["uid"] == f"uid-{number}"
         assert made.log["name"] == f"web-{number}"
@@ -49,12 +52,28 @@ def test_replicas_with_names_and_tokens_of_their_own_are_decided_about_once():
 
 CONFUSING: dict[str, list[dict[str, Any]]] = {
     "namespace": [{"namespace": "shop"}, {"namespace": "kube-system"}, {"namespace": None}],
-    "label": [{"object": pod(metadata={"labels": {"podgrace.io/inject": value}})} for value in ("enabled", "disabled", "maybe")],
-    "annotation": [{"object": pod(metadata={"annotations": {"podgrace.io/delay": value}})} for value in ("5", "6", "x")],
-    "metadata": [
-        {"object": pod(metadata=value)} for value in (None, {}, {"annotations": None}, {"annotations": {}}, {"annotations": {"a": "b"}})
+    "label": [
+        {"object": pod(metadata={"labels": {"podgrace.io/inject": value}})}
+        for value in ("enabled", "disabled", "maybe")
     ],
-    "no-metadata": [{"object": {"spec": pod()["spec"]}}, {"object": {"metadata": {}, "spec": pod()["spec"]}}],
+    "annotation": [
+        {"object": pod(metadata={"annotations": {"podgrace.io/delay": value}})}
+        for value in ("5", "6", "x")
+    ],
+    "metadata": [
+        {"object": pod(metadata=value)}
+        for value in (
+            None,
+            {},
+            {"annotations": None},
+            {"annotations": {}},
+            {"annotations": {"a": "b"}},
+        )
+    ],
+    "no-metadata": [
+        {"object": {"spec": pod()["spec"]}},
+        {"object": {"metadata": {}, "spec": pod()["spec"]}},
+    ],
     "order-of-members": [
         {"object": {"spec": dict(sorted(pod()["spec"].items()))}},
         {"object": {"spec": dict(reversed(pod()["spec"].items()))}},
@@ -84,7 +103,10 @@ def test_a_name_like_a_token_never_passes_into_another_pod():
 
 def test_what_is_no_pod_is_refused_every_time():
     replicas = Replicas(CONFIG)
-    for body in (encode(review(object={"spec": {"containers": 1}})), encode(review(object={"metadata": {"labels": 1}, "spec": {}}))) * 2:
+    for body in (
+        encode(review(object={"spec": {"containers": 1}})),
+        encode(review(object={"metadata": {"labels": 1}, "spec": {}})),
+    ) * 2:
         assert asked(replicas, body).status == 400
 
 

@@ -86,7 +86,9 @@ def test_a_key_without_its_certificate_keeps_the_old_pair(server: Served, load: 
     assert str(authority.directory / "tls.key") in refused["error"]
     load.reach(30)
     assert shown(server) == before
-    assert server.plain("/readyz").status == 200, "it serves: a pair that cannot be used is no reason to stop"
+    assert server.plain("/readyz").status == 200, (
+        "it serves: a pair that cannot be used is no reason to stop"
+    )
     authority.put("tls.crt", other.cert_chain_pems[0].bytes())
     settle(server, load, 2)
     assert shown(server) != before
@@ -104,7 +106,11 @@ BROKEN = {
 
 def _dated(authority: Authority, first: int, last: int) -> bytes:
     now = dt.datetime.now(dt.UTC)
-    leaf = authority.ca.issue_cert("localhost", not_before=now + dt.timedelta(days=first), not_after=now + dt.timedelta(days=last))
+    leaf = authority.ca.issue_cert(
+        "localhost",
+        not_before=now + dt.timedelta(days=first),
+        not_after=now + dt.timedelta(days=last),
+    )
     authority.put("tls.key", leaf.private_key_pem.bytes())
     return leaf.cert_chain_pems[0].bytes()
 
@@ -119,13 +125,20 @@ def test_what_cannot_be_served_keeps_the_old_pair(server: Served, load: ApiServe
     assert server.metric("podgrace_certificate_reloads_total", result="refused") >= 1
 
 
-def test_a_leaf_of_another_ca_than_the_one_beside_it_keeps_the_old_pair(server: Served, load: ApiServer):
+def test_a_leaf_of_another_ca_than_the_one_beside_it_keeps_the_old_pair(
+    server: Served, load: ApiServer
+):
     authority, before = server.authority, leaf_of(server.authority)
     other = trustme.CA().issue_cert("localhost")
     authority.put("tls.key", other.private_key_pem.bytes())
     authority.put("tls.crt", other.cert_chain_pems[0].bytes())
     refused = server.wait_for("certificate_refused")
-    until(lambda: any("against ca.crt" in event["error"] for event in server.events("certificate_refused")), str(refused))
+    until(
+        lambda: any(
+            "against ca.crt" in event["error"] for event in server.events("certificate_refused")
+        ),
+        str(refused),
+    )
     load.reach(30)
     assert shown(server) == before
 
@@ -165,17 +178,27 @@ def test_a_leaf_that_lives_for_seconds_is_renewed_and_then_runs_out(tmp_path: Pa
         load = ApiServer([server.port], lambda: context, REVIEW_BYTES, workers=2)
 
         def renew(seconds: float) -> None:
-            authority.renew(authority.ca, not_after=dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds))
+            authority.renew(
+                authority.ca, not_after=dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
+            )
 
         for number in range(2, 5):
             renew(25)
-            until(lambda number=number: len(server.events("certificate_loaded")) == number, f"leaf {number} is loaded", 20)
+            until(
+                lambda number=number: len(server.events("certificate_loaded")) == number,
+                f"leaf {number} is loaded",
+                20,
+            )
             load.reach(20)
         end = server.metric("podgrace_certificate_not_after_seconds", kind="leaf")
         assert 0 < end - time.time() < 25
         load.stop()
         assert load.failures == []
-        answer = until(lambda: (found := server.plain("/readyz")).status == 503 and found, "it says that it is not ready", 40)
+        answer = until(
+            lambda: (found := server.plain("/readyz")).status == 503 and found,
+            "it says that it is not ready",
+            40,
+        )
         assert f"{authority.directory}/tls.crt expired at" in answer.body.decode()
         assert server.plain("/livez").status == 200, "a restart would not help"
         renew(3600)
@@ -189,7 +212,10 @@ def test_a_server_without_certificates_waits_for_them(tmp_path: Path):
     server = Served(authority, "--drain-seconds", "0")
     try:
         answer = server.plain("/readyz")
-        assert (answer.status, answer.body.decode()) == (503, f"certificate: {tmp_path}/tls.crt: No such file or directory\n")
+        assert (answer.status, answer.body.decode()) == (
+            503,
+            f"certificate: {tmp_path}/tls.crt: No such file or directory\n",
+        )
         with pytest.raises(OSError, match=r"internal error|EOF|reset"):
             shown(server)
         authority.renew(authority.ca)

@@ -13,7 +13,10 @@ from tests.server.apiserver import ApiServer
 from tests.server.serving import ENDURANCE, REVIEW, Authority, Served, receive, served, until
 
 REVIEW_BYTES = REVIEW.read_bytes()
-HEAD = b"POST /mutate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(REVIEW_BYTES)
+HEAD = (
+    b"POST /mutate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    % len(REVIEW_BYTES)
+)
 
 
 def test_rolling_both_replicas_over_and_over_loses_no_call(tmp_path: Path):
@@ -44,7 +47,10 @@ def test_rolling_both_replicas_over_and_over_loses_no_call(tmp_path: Path):
             load.reach(100)
         load.stop()
         assert load.failures == []
-        answered = sum(len([e for e in server.events("admission") if e["result"] == "patched"]) for server in made[:-2])
+        answered = sum(
+            len([e for e in server.events("admission") if e["result"] == "patched"])
+            for server in made[:-2]
+        )
         assert answered > 0
     finally:
         for server in made:
@@ -74,7 +80,9 @@ def test_draining_is_told_to_readiness_and_to_every_connection(tmp_path: Path):
         assert answer.headers["connection"] == "close"
     secure.sendall(REVIEW_BYTES[100:])
     answer = receive(secure)
-    assert (answer.status, answer.headers["connection"]) == (200, "close"), "also where the call had begun before"
+    assert (answer.status, answer.headers["connection"]) == (200, "close"), (
+        "also where the call had begun before"
+    )
     with contextlib.suppress(OSError):
         half.__exit__(None, None, None)
     assert server.process.wait(ENDURANCE) == 0

@@ -81,7 +81,10 @@ def python(program: str) -> str:
 
 
 def _one(
-    *command: str, files: tuple[tuple[str, str], ...] = (), env: tuple[tuple[str, str], ...] = (), user: int = 0
+    *command: str,
+    files: tuple[tuple[str, str], ...] = (),
+    env: tuple[tuple[str, str], ...] = (),
+    user: int = 0,
 ) -> dict[str, Program]:
     return {"web": Program(command, files=files, env=env, user=user)}
 
@@ -91,13 +94,22 @@ def _package(name: str) -> tuple[str, ...]:
 
 
 _PATH = (("PYTHONPATH", str(APPS)),)
-_FPM = str(next(iter(sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"), reverse=True)), "/usr/sbin/php-fpm"))
+_FPM = str(
+    next(iter(sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"), reverse=True)), "/usr/sbin/php-fpm")
+)
 """Debian names it after its version."""
 _NGINX = ("/usr/sbin/nginx", "-p", "@DIR@", "-g", "daemon off;", "-c")
 
 
 def _gunicorn(*options: str, app: str = "wsgi") -> dict[str, Program]:
-    return _one(python("gunicorn"), "--bind=0.0.0.0:8000", "--worker-tmp-dir=/dev/shm", *options, app, env=_PATH)
+    return _one(
+        python("gunicorn"),
+        "--bind=0.0.0.0:8000",
+        "--worker-tmp-dir=/dev/shm",
+        *options,
+        app,
+        env=_PATH,
+    )
 
 
 SERVERS: Final = {
@@ -130,7 +142,9 @@ SERVERS: Final = {
         ),
         Server(
             "gunicorn-uvicorn",
-            _gunicorn("--workers=2", "--worker-class=uvicorn_worker.UvicornWorker", app="asgi:application"),
+            _gunicorn(
+                "--workers=2", "--worker-class=uvicorn_worker.UvicornWorker", app="asgi:application"
+            ),
             "gunicorn",
             _package("gunicorn"),
             {"TERM": KEPT},
@@ -157,8 +171,16 @@ SERVERS: Final = {
         Server(
             "php-fpm",
             {
-                "web": Program((*_NGINX, "nginx-php.conf"), 8000, (("nginx-php.conf", "nginx-php.conf"), ("index.php", "index.php"))),
-                "php": Program((_FPM, "--nodaemonize", "--fpm-config=@DIR@/php-fpm.conf"), 9000, (("php-fpm.conf", "php-fpm.conf"),)),
+                "web": Program(
+                    (*_NGINX, "nginx-php.conf"),
+                    8000,
+                    (("nginx-php.conf", "nginx-php.conf"), ("index.php", "index.php")),
+                ),
+                "php": Program(
+                    (_FPM, "--nodaemonize", "--fpm-config=@DIR@/php-fpm.conf"),
+                    9000,
+                    (("php-fpm.conf", "php-fpm.conf"),),
+                ),
             },
             "php-fpm",
             (_FPM, "--version"),
@@ -166,7 +188,13 @@ SERVERS: Final = {
         ),
         Server(
             "apache-event",
-            _one("/usr/sbin/apache2", "-DFOREGROUND", "-f", "@DIR@/apache.conf", files=(("apache.conf", "apache.conf:event"),)),
+            _one(
+                "/usr/sbin/apache2",
+                "-DFOREGROUND",
+                "-f",
+                "@DIR@/apache.conf",
+                files=(("apache.conf", "apache.conf:event"),),
+            ),
             "apache",
             ("/usr/sbin/apache2", "-v"),
             {"TERM": LOST, "WINCH": KEPT},
@@ -176,7 +204,13 @@ SERVERS: Final = {
         ),
         Server(
             "apache-prefork",
-            _one("/usr/sbin/apache2", "-DFOREGROUND", "-f", "@DIR@/apache.conf", files=(("apache.conf", "apache.conf:prefork"),)),
+            _one(
+                "/usr/sbin/apache2",
+                "-DFOREGROUND",
+                "-f",
+                "@DIR@/apache.conf",
+                files=(("apache.conf", "apache.conf:prefork"),),
+            ),
             "apache",
             ("/usr/sbin/apache2", "-v"),
             {"TERM": LOST, "WINCH": KEPT},
@@ -186,7 +220,15 @@ SERVERS: Final = {
         ),
         Server(
             "haproxy",
-            _one("/usr/sbin/haproxy", "-W", "-db", "-f", "@DIR@/haproxy.cfg", files=(("haproxy.cfg", "haproxy.cfg"),), user=99),
+            _one(
+                "/usr/sbin/haproxy",
+                "-W",
+                "-db",
+                "-f",
+                "@DIR@/haproxy.cfg",
+                files=(("haproxy.cfg", "haproxy.cfg"),),
+                user=99,
+            ),
             "haproxy",
             ("/usr/sbin/haproxy", "-v"),
             {"TERM": LOST, "USR1": KEPT},
@@ -194,7 +236,13 @@ SERVERS: Final = {
         ),
         Server(
             "uvicorn",
-            _one(python("uvicorn"), "--host=0.0.0.0", "--no-access-log", "asgi:application", env=_PATH),
+            _one(
+                python("uvicorn"),
+                "--host=0.0.0.0",
+                "--no-access-log",
+                "asgi:application",
+                env=_PATH,
+            ),
             "uvicorn",
             _package("uvicorn"),
             {"TERM": KEPT},
@@ -203,7 +251,14 @@ SERVERS: Final = {
         ),
         Server(
             "uvicorn-workers",
-            _one(python("uvicorn"), "--host=0.0.0.0", "--no-access-log", "--workers=2", "asgi:application", env=_PATH),
+            _one(
+                python("uvicorn"),
+                "--host=0.0.0.0",
+                "--no-access-log",
+                "--workers=2",
+                "asgi:application",
+                env=_PATH,
+            ),
             "uvicorn",
             _package("uvicorn"),
             {"TERM": KEPT},
@@ -212,14 +267,27 @@ SERVERS: Final = {
         ),
         Server(
             "granian",
-            _one(python("granian"), "--host=0.0.0.0", "--interface=asgi", "--workers=2", "asgi:application", env=_PATH),
+            _one(
+                python("granian"),
+                "--host=0.0.0.0",
+                "--interface=asgi",
+                "--workers=2",
+                "asgi:application",
+                env=_PATH,
+            ),
             "granian",
             _package("granian"),
             {"TERM": KEPT},
         ),
         Server(
             "hypercorn-workers",
-            _one(python("hypercorn"), "--bind=0.0.0.0:8000", "--workers=2", "asgi:application", env=_PATH),
+            _one(
+                python("hypercorn"),
+                "--bind=0.0.0.0:8000",
+                "--workers=2",
+                "asgi:application",
+                env=_PATH,
+            ),
             "hypercorn",
             _package("hypercorn"),
             {"TERM": LOST},
@@ -227,7 +295,13 @@ SERVERS: Final = {
         ),
         Server(
             "waitress",
-            _one(python("waitress-serve"), "--listen=0.0.0.0:8000", "--threads=24", "wsgi:application", env=_PATH),
+            _one(
+                python("waitress-serve"),
+                "--listen=0.0.0.0:8000",
+                "--threads=24",
+                "wsgi:application",
+                env=_PATH,
+            ),
             "waitress",
             _package("waitress"),
             {"TERM": KEPT},
@@ -247,7 +321,14 @@ SERVERS: Final = {
         ),
         Server(
             "runserver-noreload",
-            _one(python("python"), str(APPS / "manage.py"), "runserver", "--noreload", "0.0.0.0:8000", env=_PATH),
+            _one(
+                python("python"),
+                str(APPS / "manage.py"),
+                "runserver",
+                "--noreload",
+                "0.0.0.0:8000",
+                env=_PATH,
+            ),
             "dev-server",
             _package("django"),
             {"TERM": KEPT},
@@ -260,7 +341,9 @@ SERVERS: Final = {
         ),
         Server(
             "node",
-            _one("/usr/bin/node", "@DIR@/server.js", files=(("server.js", "server.js"),), user=1000),
+            _one(
+                "/usr/bin/node", "@DIR@/server.js", files=(("server.js", "server.js"),), user=1000
+            ),
             "node",
             ("/usr/bin/node", "--version"),
             {"TERM": KEPT},
@@ -271,7 +354,13 @@ SERVERS: Final = {
         ),
         Server(
             "node-handler",
-            _one("/usr/bin/node", "@DIR@/server.js", files=(("server.js", "server.js"),), env=(("GRACEFUL", "1"),), user=1000),
+            _one(
+                "/usr/bin/node",
+                "@DIR@/server.js",
+                files=(("server.js", "server.js"),),
+                env=(("GRACEFUL", "1"),),
+                user=1000,
+            ),
             "node",
             ("/usr/bin/node", "--version"),
             {"TERM": KEPT},
@@ -281,7 +370,9 @@ SERVERS: Final = {
         ),
         Server(
             "java",
-            _one("/usr/bin/java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", "@BUILD@", "Main"),
+            _one(
+                "/usr/bin/java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", "@BUILD@", "Main"
+            ),
             "java",
             ("/usr/bin/java", "-version"),
             {"TERM": LOST},
@@ -310,9 +401,17 @@ DEMOS: Final = {
         Server(
             "demo-two-containers",
             {
-                "web": Program((*_NGINX, "demo-nginx.conf"), 8000, (("demo-nginx.conf", "demo-nginx.conf"),)),
+                "web": Program(
+                    (*_NGINX, "demo-nginx.conf"), 8000, (("demo-nginx.conf", "demo-nginx.conf"),)
+                ),
                 "app": Program(
-                    (python("gunicorn"), "--bind=0.0.0.0:8001", "--workers=4", "--worker-tmp-dir=/dev/shm", "p0.wsgi"),
+                    (
+                        python("gunicorn"),
+                        "--bind=0.0.0.0:8001",
+                        "--workers=4",
+                        "--worker-tmp-dir=/dev/shm",
+                        "p0.wsgi",
+                    ),
                     8001,
                     env=_PATH,
                     own_signal=False,
@@ -324,7 +423,12 @@ DEMOS: Final = {
         ),
         Server(
             "demo-one-container",
-            _one("/bin/bash", "@DIR@/demo.sh", files=(("demo.sh", "demo.sh"), ("demo-nginx.conf", "demo-nginx.conf")), env=_PATH),
+            _one(
+                "/bin/bash",
+                "@DIR@/demo.sh",
+                files=(("demo.sh", "demo.sh"), ("demo-nginx.conf", "demo-nginx.conf")),
+                env=_PATH,
+            ),
             "generic",
             bare={"TERM": LOST, "QUIT": KEPT},
             needs=("/usr/sbin/nginx", python("gunicorn")),
@@ -335,7 +439,10 @@ DEMOS: Final = {
             _one(
                 "/bin/bash",
                 "@DIR@/demo-daemons.sh",
-                files=(("demo-daemons.sh", "demo-daemons.sh"), ("demo-nginx.conf", "demo-nginx.conf")),
+                files=(
+                    ("demo-daemons.sh", "demo-daemons.sh"),
+                    ("demo-nginx.conf", "demo-nginx.conf"),
+                ),
                 env=_PATH,
             ),
             "generic",
@@ -352,19 +459,27 @@ DEMOS: Final = {
 
 def missing(server: Server) -> list[str]:
     """Return what the row needs and this machine lacks."""
-    words = [*(program.command[0] for program in server.programs.values()), *server.build[:1], *server.needs]
+    words = [
+        *(program.command[0] for program in server.programs.values()),
+        *server.build[:1],
+        *server.needs,
+    ]
     return sorted({word for word in words if not os.access(word, os.X_OK)})
 
 
 def version(server: Server) -> str:
     """Ask the server itself."""
     done = subprocess.run(server.version, capture_output=True, text=True, check=False, timeout=60)
-    words = (done.stdout + done.stderr).replace("/", " ").replace(",", " ").replace('"', " ").split()
+    words = (
+        (done.stdout + done.stderr).replace("/", " ").replace(",", " ").replace('"', " ").split()
+    )
     found = next(word.lstrip("v") for word in words if word.lstrip("v")[:1].isdigit())
     return found.partition("-")[0]
 
 
-def images(server: Server, stop_signal: str, init: tuple[str, ...], directory: Path) -> dict[str, Image]:
+def images(
+    server: Server, stop_signal: str, init: tuple[str, ...], directory: Path
+) -> dict[str, Image]:
     """Lay the row's files into the Pod's directory, and describe its images."""
     made = {}
     build = ROOT / "build" / "servers" / "java"
@@ -372,12 +487,20 @@ def images(server: Server, stop_signal: str, init: tuple[str, ...], directory: P
     (directory / "tmp").chmod(0o777)
 
     def filled(text: str) -> str:
-        return text.replace("@DIR@", str(directory)).replace("@GUNICORN@", python("gunicorn")).replace("@BUILD@", str(build))
+        return (
+            text.replace("@DIR@", str(directory))
+            .replace("@GUNICORN@", python("gunicorn"))
+            .replace("@BUILD@", str(build))
+        )
 
     if server.build and not (build / "Main.class").exists():
         # Beside, then renamed: several tests start at the same time.
         beside = build.with_name(f"java.{os.getpid()}")
-        subprocess.run([str(beside) if word == "@BUILD@" else word for word in server.build], check=True, timeout=120)
+        subprocess.run(
+            [str(beside) if word == "@BUILD@" else word for word in server.build],
+            check=True,
+            timeout=120,
+        )
         try:
             beside.rename(build)
         except OSError:
@@ -385,7 +508,12 @@ def images(server: Server, stop_signal: str, init: tuple[str, ...], directory: P
     for name, program in server.programs.items():
         for target, source in program.files:
             file, _, mpm = source.partition(":")
-            (directory / target).write_text(filled((APPS / file).read_text(encoding="utf-8")).replace("@MPM@", mpm), encoding="utf-8")
+            (directory / target).write_text(
+                filled((APPS / file).read_text(encoding="utf-8")).replace("@MPM@", mpm),
+                encoding="utf-8",
+            )
         command = tuple(filled(word) for word in program.command)
-        made[f"registry.example/team/{name}:1"] = Image((*init, *command), stop_signal if program.own_signal else "TERM", program.env)
+        made[f"registry.example/team/{name}:1"] = Image(
+            (*init, *command), stop_signal if program.own_signal else "TERM", program.env
+        )
     return made

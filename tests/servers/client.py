@@ -78,11 +78,18 @@ class Connection:
 
     async def _exchange(self, path: str) -> tuple[int, bytes, bool]:
         assert self._reader is not None and self._writer is not None
-        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: {self.address}:{self.port}\r\n\r\n".encode())
+        self._writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {self.address}:{self.port}\r\n\r\n".encode()
+        )
         await self._writer.drain()
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        fields = {name.strip().lower(): value.strip().lower() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-        close = fields.get("connection") == "close" or (head[0].startswith("HTTP/1.0") and fields.get("connection") != "keep-alive")
+        fields = {
+            name.strip().lower(): value.strip().lower()
+            for name, _, value in (line.partition(":") for line in head[1:] if line)
+        }
+        close = fields.get("connection") == "close" or (
+            head[0].startswith("HTTP/1.0") and fields.get("connection") != "keep-alive"
+        )
         if fields.get("transfer-encoding") == "chunked":
             body = b""
             while size := int((await self._reader.readline()).split(b";")[0] or b"-1", 16):
@@ -118,7 +125,9 @@ async def get(port: int, path: str, body: bytes) -> Answer:
         await connection.end()
 
 
-async def serving(port: int, path: str, body: bytes, alive: Callable[[], bool], deadline: float) -> None:
+async def serving(
+    port: int, path: str, body: bytes, alive: Callable[[], bool], deadline: float
+) -> None:
     """Wait until the first request is answered."""
     outcome = "nothing tried"
     while time.monotonic() < deadline and alive():

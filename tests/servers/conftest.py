@@ -30,8 +30,12 @@ def absent(what: str) -> None:
 def require(server: Server, *, helper: bool, also: tuple[str, ...] = ()) -> None:
     """Say what is not there, and how to get it."""
     if os.geteuid():
-        absent("namespaces need root: sudo, or: unshare --map-root-user --net --pid --fork --mount-proc pytest ...")
+        absent(
+            "namespaces need root: sudo, or: unshare --map-root-user --net --pid --fork --mount-proc pytest ..."
+        )
     if lacking := missing(server) + [word for word in also if not os.access(word, os.X_OK)]:
-        absent(f"{', '.join(lacking)}: not here; install: {INSTALL}, and Node and a JDK by the system's packages")
+        absent(
+            f"{', '.join(lacking)}: not here; install: {INSTALL}, and Node and a JDK by the system's packages"
+        )
     if helper and not HELPER.is_file():
         absent(f"{HELPER.name}: not built; build: make helper")

@@ -27,7 +27,11 @@ def main() -> None:
     os.setsid()
     libc = ctypes.CDLL(None, use_errno=True)
     capability = 0
-    while libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0 if capability not in KEPT else capability < 64:
+    while (
+        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
+        if capability not in KEPT
+        else capability < 64
+    ):
         capability += 1
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if asked.user:

@@ -96,20 +96,36 @@ class Pod:
             if after:
                 self._exec(running, after["exec"]["command"], "postStart").wait(START)
         for container in spec["containers"]:
-            self.containers.append(self._run(container, container.get("securityContext", {}).get("runAsUser", 0)))
+            self.containers.append(
+                self._run(container, container.get("securityContext", {}).get("runAsUser", 0))
+            )
             if probe := container.get("readinessProbe"):
                 self.network.start(self._probe(probe, self.containers[-1]))
 
     def _run(self, container: dict[str, Any], user: int) -> Running:
         image = self.images.get(container["image"], Image())
-        argv = self._argv([*(container.get("command") or image.entrypoint), *container.get("args", ())])
+        argv = self._argv(
+            [*(container.get("command") or image.entrypoint), *container.get("args", ())]
+        )
         log = self.directory / f"{container['name']}.log"
-        env = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "PYTHONUNBUFFERED": "1", **dict(image.env)}
-        outer = self.network.spawn([*_ISOLATED, *_INSIDE, f"--user={user}", "--", *argv], self._open(log), self.directory, env)
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory),
+            "PYTHONUNBUFFERED": "1",
+            **dict(image.env),
+        }
+        outer = self.network.spawn(
+            [*_ISOLATED, *_INSIDE, f"--user={user}", "--", *argv],
+            self._open(log),
+            self.directory,
+            env,
+        )
         pid = self._first_child(outer)
         # Held open until the end: the kernel gives a dead namespace's number to the next one.
         self._open_files.append(Path(f"/proc/{pid}/ns/pid").open("rb", buffering=0))  # noqa: SIM115 - closed in close
-        return Running(container["name"], container, image, user, log, outer, pid, _pid_namespace(pid))
+        return Running(
+            container["name"], container, image, user, log, outer, pid, _pid_namespace(pid)
+        )
 
     def _first_child(self, outer: "subprocess.Popen[bytes]") -> int:
         deadline = time.monotonic() + START
@@ -132,17 +148,24 @@ class Pod:
 
     def _argv(self, argv: Sequence[str]) -> list[str]:
         """Put the helper where it lies here; every other word stays as the webhook wrote it."""
-        place = {names.HELPER: str(self._volume / Path(names.HELPER).name), names.IMAGE_HELPER: str(self.helper)}
+        place = {
+            names.HELPER: str(self._volume / Path(names.HELPER).name),
+            names.IMAGE_HELPER: str(self.helper),
+        }
         place[f"--install={names.MOUNT_PATH}"] = f"--install={self._volume}"
         place[names.MOUNT_PATH] = str(self._volume)
         return [place.get(word, word) for word in argv]
 
-    def _exec(self, running: Running, command: Sequence[str], why: str) -> "subprocess.Popen[bytes]":
+    def _exec(
+        self, running: Running, command: Sequence[str], why: str
+    ) -> "subprocess.Popen[bytes]":
         """Run a program inside a container that runs, as `kubectl exec` and hooks do."""
         enter = ("nsenter", "--target", str(running.pid), "--pid", "--mount", "--net")
         log = self._open(self.directory / f"{running.name}.{why}.log")
         argv = [*enter, *_INSIDE, f"--user={running.user}", "--", *self._argv(command)]
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.directory)
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.directory
+        )
 
     async def _probe(self, probe: dict[str, Any], running: Running) -> None:
         """Probe readiness, also while the Pod terminates (kubernetes issue 124648)."""
@@ -165,7 +188,9 @@ class Pod:
 
     def begin_stop(self) -> None:
         self.began = time.monotonic()
-        self._threads = [threading.Thread(target=self._stop_one, args=(running,)) for running in self.containers]
+        self._threads = [
+            threading.Thread(target=self._stop_one, args=(running,)) for running in self.containers
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -238,11 +263,18 @@ class Pod:
     def leftovers(self) -> list[str]:
         """Return the processes that live on in one of its PID namespaces."""
         ours = {running.namespace for running in (*self.containers, *self.sidecars)}
-        return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit() and _pid_namespace(int(entry.name)) in ours]
+        return [
+            entry.name
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and _pid_namespace(int(entry.name)) in ours
+        ]
 
     def logs(self) -> str:
         """Return all logs, for a test that has failed."""
-        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')}" for path in sorted(self.directory.glob("*.log")))
+        return "\n".join(
+            f"== {path.name}\n{path.read_text(errors='replace')}"
+            for path in sorted(self.directory.glob("*.log"))
+        )
 
 
 async def _get(port: int, path: str) -> None:

@@ -60,10 +60,19 @@ class Network:
 
         return self.start(inside()).result(30)
 
-    def spawn(self, command: Sequence[str], log: BinaryIO, cwd: Path, env: dict[str, str]) -> "subprocess.Popen[bytes]":
+    def spawn(
+        self, command: Sequence[str], log: BinaryIO, cwd: Path, env: dict[str, str]
+    ) -> "subprocess.Popen[bytes]":
         """Start a program inside."""
         return self.call(
-            lambda: subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=cwd, env=env)
+            lambda: subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=env,
+            )
         )
 
     def close(self) -> None:

@@ -32,7 +32,11 @@ def in_flight(result: dict[str, Any]) -> str:
 
 
 def over(result: dict[str, Any]) -> str:
-    return "killed at the end of the grace period" if result["killed"] else f"{result['exit_at']:.1f} s"
+    return (
+        "killed at the end of the grace period"
+        if result["killed"]
+        else f"{result['exit_at']:.1f} s"
+    )
 
 
 def later(result: dict[str, Any]) -> str:
@@ -45,7 +49,11 @@ def lost(result: dict[str, Any]) -> str:
     load = result["load"]
     total = sum(load["fresh"].values()) + sum(load["reused"].values())
     bad = total - load["fresh"].get("answered", 0) - load["reused"].get("answered", 0)
-    refused = load["fresh"].get("refused", 0) + load["reused"].get("refused", 0) + (result["slow"] == "refused")
+    refused = (
+        load["fresh"].get("refused", 0)
+        + load["reused"].get("refused", 0)
+        + (result["slow"] == "refused")
+    )
     bad += result["slow"] != "answered"
     return f"{bad} of {total + 1}" + (f" ({refused} refused)" if refused else "")
 
@@ -78,26 +86,46 @@ def measured() -> list[str]:
         for way, signal in ways(server):
             if result := need(server, way):
                 bare.append([title, signal, in_flight(result), later(result), over(result)])
-        tried = {"hook": True, "hook-tini": bool(server.tini), "wrap": True, "run": server.name in SERVERS and not server.variant}
+        tried = {
+            "hook": True,
+            "hook-tini": bool(server.tini),
+            "wrap": True,
+            "run": server.name in SERVERS and not server.variant,
+        }
         stops = [need(server, way) if wanted else None for way, wanted in tried.items()]
         wrapped = stops[2]
         late = f"{(wrapped['hook_at'] - wrapped['slow_at']) * 1000:.0f} ms" if wrapped else "-"
         if pooled := read(server.name, "wrap-pooled"):
             late += f" ({(pooled['hook_at'] - pooled['slow_at']) * 1000:.0f} ms where the client keeps the connection)"
-        with_it.append([title, server.profile, *(f"{in_flight(stop)}, {over(stop)}" if stop else "-" for stop in stops), late])
+        with_it.append(
+            [
+                title,
+                server.profile,
+                *(f"{in_flight(stop)}, {over(stop)}" if stop else "-" for stop in stops),
+                late,
+            ]
+        )
         if server.name in SERVERS:
             first = None if server.variant else need(server, "load-bare")
             second = need(server, "load-wrap")
-            sleep = need(server, "load-sleep") if server.bare["TERM"] == LOST and not server.variant else None
+            sleep = (
+                need(server, "load-sleep")
+                if server.bare["TERM"] == LOST and not server.variant
+                else None
+            )
             third = None if server.for_ever is None else need(server, "load-wrap-forever")
             if second:
                 counts = [lost(result) if result else "-" for result in (first, sleep, second)]
-                load.append([title, *counts, f"{second['exit_at']:.1f} s", lost(third) if third else "-"])
+                load.append(
+                    [title, *counts, f"{second['exit_at']:.1f} s", lost(third) if third else "-"]
+                )
     if missing:
         sys.exit(f"not measured: {', '.join(missing)}; run: python tests/servers/report.py --run")
     kernel = platform.release().partition("-")[0]
     machine = f"Linux {kernel}, {platform.machine()}, {os.cpu_count()} cores, four stops at a time"
-    machine += "; each server PID 1 of its own PID namespace, the default capabilities of a container."
+    machine += (
+        "; each server PID 1 of its own PID namespace, the default capabilities of a container."
+    )
     return [
         machine,
         "",
@@ -122,17 +150,33 @@ def measured() -> list[str]:
         "",
         "### Under load: requests lost",
         "",
-        *table(["server", "bare", "`preStop: sleep`", "`wrap`", "over after", "`wrap`, clients that never let go"], load),
+        *table(
+            [
+                "server",
+                "bare",
+                "`preStop: sleep`",
+                "`wrap`",
+                "over after",
+                "`wrap`, clients that never let go",
+            ],
+            load,
+        ),
     ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", action="store_true", help="run the tests first")
     if parser.parse_args().run:
         for old in RESULTS.glob("*.json"):
             old.unlink()
-        subprocess.run([sys.executable, "-m", "pytest", "-n", "4", str(Path(__file__).parent)], check=True, cwd=ROOT)
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-n", "4", str(Path(__file__).parent)],
+            check=True,
+            cwd=ROOT,
+        )
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     PAGE.write_text("\n".join((before + BEGIN, "", *measured(), "", END + after)), encoding="utf-8")

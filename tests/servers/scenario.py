@@ -35,11 +35,19 @@ from webhook.core.names import INJECT_LABEL, PREFIX
 
 T = TypeVar("T")
 
-HELPER: Final = Path(os.environ.get("PODGRACE_HELPER", ROOT / "entrypoint" / "build" / "podgrace-helper"))
+HELPER: Final = Path(
+    os.environ.get("PODGRACE_HELPER", ROOT / "entrypoint" / "build" / "podgrace-helper")
+)
 """The built binary; the variable names another build of it (sanitizers)."""
 RESULTS: Final = ROOT / "build" / "servers" / "results"
 
-TIMES: Final = {"delay-min": "1", "quiet": "1", "delay-max": "4", "drain-timeout": "8", "patience": "4"}
+TIMES: Final = {
+    "delay-min": "1",
+    "quiet": "1",
+    "delay-max": "4",
+    "drain-timeout": "8",
+    "patience": "4",
+}
 """Shorter than the defaults, so that a run is short; the order of events is the same."""
 
 TRIES: Final = (0.3, 0.8, 2.4)
@@ -70,7 +78,9 @@ HOOK_INIT: Final = Way("hook-tini", labelled=True, init=TINI.init)
 """The same in an image that has an init, which is not wrapped again."""
 WRAP: Final = Way("wrap", labelled=True, command=True)
 """The default where the Pod names its command: hook and PID 1."""
-RUN: Final = Way("run", labelled=True, command=True, annotations={"prestop": "disabled"}, image_signal=True)
+RUN: Final = Way(
+    "run", labelled=True, command=True, annotations={"prestop": "disabled"}, image_signal=True
+)
 """PID 1 alone, with the image's own stop signal: nothing runs before it."""
 
 
@@ -88,7 +98,12 @@ class Load:
 
     @property
     def lost(self) -> int:
-        return sum(n for counts in (self.fresh, self.reused) for outcome, n in counts.items() if outcome != "answered")
+        return sum(
+            n
+            for counts in (self.fresh, self.reused)
+            for outcome, n in counts.items()
+            if outcome != "answered"
+        )
 
 
 @dataclass
@@ -126,17 +141,27 @@ class Result:
         RESULTS.mkdir(parents=True, exist_ok=True)
         fields = {name: value for name, value in asdict(self).items() if name != "logs"}
         kind = "load-" if self.load is not None else ""
-        (RESULTS / f"{self.server}.{kind}{self.way}.json").write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / f"{self.server}.{kind}{self.way}.json").write_text(
+            json.dumps(fields, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 # -- the Pod ------------------------------------------------------------------------------------------------------------
 
 
-def manifest(server: Server, way: Way, images: dict[str, Any], extra: dict[str, str]) -> dict[str, Any]:
+def manifest(
+    server: Server, way: Way, images: dict[str, Any], extra: dict[str, str]
+) -> dict[str, Any]:
     """Write the Pod as its author would, and let the webhook see it if it wears the label."""
     containers = []
-    for (name, program), (image, content) in zip(server.programs.items(), images.items(), strict=True):
-        container: dict[str, Any] = {"name": name, "image": image, "ports": [{"containerPort": program.port}]}
+    for (name, program), (image, content) in zip(
+        server.programs.items(), images.items(), strict=True
+    ):
+        container: dict[str, Any] = {
+            "name": name,
+            "image": image,
+            "ports": [{"containerPort": program.port}],
+        }
         if program.user:
             container["securityContext"] = {"runAsUser": program.user}
         if way.command:
@@ -146,13 +171,20 @@ def manifest(server: Server, way: Way, images: dict[str, Any], extra: dict[str, 
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": server.name, "namespace": "servers"},
-        "spec": {"containers": containers, "terminationGracePeriodSeconds": server.grace, "restartPolicy": "Always"},
+        "spec": {
+            "containers": containers,
+            "terminationGracePeriodSeconds": server.grace,
+            "restartPolicy": "Always",
+        },
     }
     if not way.labelled:
         return pod
     pod["metadata"] |= {  # type: ignore[operator]  # a dict
         "labels": {INJECT_LABEL: "enabled"},
-        "annotations": {PREFIX + key: value for key, value in (TIMES | server.annotations | way.annotations | extra).items()},
+        "annotations": {
+            PREFIX + key: value
+            for key, value in (TIMES | server.annotations | way.annotations | extra).items()
+        },
     }
     return admitted(pod)
 
@@ -169,7 +201,9 @@ def admitted(pod: dict[str, Any]) -> dict[str, Any]:
     review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
     response = json.loads(answer(json.dumps(review).encode(), load(None)).body)["response"]
     assert response["allowed"] and response.get("patch"), response
-    patched: dict[str, Any] = jsonpatch.apply_patch(pod, base64.b64decode(response["patch"]).decode())
+    patched: dict[str, Any] = jsonpatch.apply_patch(
+        pod, base64.b64decode(response["patch"]).decode()
+    )
     return patched
 
 
@@ -181,7 +215,9 @@ class Run:
 
     def __init__(self, server: Server, way: Way, pod: Pod, network: Network) -> None:
         self.server, self.way, self.pod, self.network = server, way, pod, network
-        self.result = Result(server.name, way.name, grace=int(pod.manifest["spec"]["terminationGracePeriodSeconds"]))
+        self.result = Result(
+            server.name, way.name, grace=int(pod.manifest["spec"]["terminationGracePeriodSeconds"])
+        )
 
     def get(self, path: str, body: bytes) -> "Future[Answer]":
         return self.network.start(get(self.server.port, path, body))
@@ -224,7 +260,9 @@ class Run:
         hooks = [container.hook_returned for container in pod.containers if container.hook_returned]
         signals = [container.signalled for container in pod.containers if container.signalled]
         result.hook_at = self.since(max(hooks)) if hooks else None
-        result.hook_codes = [container.hook_code for container in pod.containers if container.hook_returned]
+        result.hook_codes = [
+            container.hook_code for container in pod.containers if container.hook_returned
+        ]
         result.signalled_at = self.since(min(signals)) if signals else None
         result.exit_at = self.since(max(container.exited for container in pod.containers))
         result.codes = [container.code for container in pod.containers]
@@ -236,7 +274,9 @@ class Run:
         result.records = [record for sidecar in pod.sidecars for record in records(sidecar.log)]
         status = pod.manifest["metadata"].get("annotations", {}).get(PREFIX + "status")
         if status:
-            result.profile = ",".join(c.get("profile", "") for c in json.loads(status)["containers"].values())
+            result.profile = ",".join(
+                c.get("profile", "") for c in json.loads(status)["containers"].values()
+            )
         return result
 
 
@@ -252,7 +292,9 @@ def records(log: Path) -> Iterator[dict[str, Any]]:
 @contextmanager
 def running(server: Server, way: Way, directory: Path, **extra: str) -> Iterator[Run]:
     """Start a Pod and wait until it answers."""
-    images = catalog.images(server, server.image_signal if way.image_signal else "TERM", way.init, directory)
+    images = catalog.images(
+        server, server.image_signal if way.image_signal else "TERM", way.init, directory
+    )
     directory.chmod(0o755)
     network = Network()
     helper = directory / "image" / HELPER.name
@@ -266,7 +308,9 @@ def running(server: Server, way: Way, directory: Path, **extra: str) -> Iterator
         pod.start()
         alive = lambda: all(container.alive for container in pod.containers)  # noqa: E731
         try:
-            network.start(serving(server.port, "/", server.fast_body, alive, time.monotonic() + START)).result(START + 30)
+            network.start(
+                serving(server.port, "/", server.fast_body, alive, time.monotonic() + START)
+            ).result(START + 30)
         except TimeoutError as error:
             raise AssertionError(f"{server.name} does not serve: {error}\n{pod.logs()}") from error
         yield Run(server, way, pod, network)
@@ -282,8 +326,14 @@ def stop(server: Server, way: Way, directory: Path, *, pooled: bool = False) -> 
     with running(server, way, directory) as run:
         idle = run.idle()
         pool = Connection(server.port)
-        slow = run.network.start(pool.get(server.slow, server.slow_body)) if pooled else run.get(server.slow, server.slow_body)
-        time.sleep(1.0)  # the request is to be one second old: a stop in the same instant as its arrival is another question
+        slow = (
+            run.network.start(pool.get(server.slow, server.slow_body))
+            if pooled
+            else run.get(server.slow, server.slow_body)
+        )
+        time.sleep(
+            1.0
+        )  # the request is to be one second old: a stop in the same instant as its arrival is another question
         run.stop()
         result = run.finish()
         last = slow.result(60)
@@ -311,7 +361,9 @@ def stop_with_silence(server: Server, way: Way, directory: Path) -> Result:
         return result
 
 
-def stop_loaded(server: Server, way: Way, directory: Path, *, for_ever: bool = False, **extra: str) -> Result:
+def stop_loaded(
+    server: Server, way: Way, directory: Path, *, for_ever: bool = False, **extra: str
+) -> Result:
     """Stop it under a small steady load.
 
     Eight clients connect anew for each request, from a second before the deletion on. Late, when the deletion is `LATE` seconds old, come
@@ -325,7 +377,10 @@ def stop_loaded(server: Server, way: Way, directory: Path, *, for_ever: bool = F
         time.sleep(1.0)
         run.pod.begin_stop()
         late = run.network.start(_after(run, LATE, get(server.port, server.slow, server.slow_body)))
-        clients += [run.network.start(_after(run, LATE, traffic.reusing_client(0.05, for_ever=for_ever))) for _ in range(2)]
+        clients += [
+            run.network.start(_after(run, LATE, traffic.reusing_client(0.05, for_ever=for_ever)))
+            for _ in range(2)
+        ]
         run.network.start(_after(run, FRONT_LETS_GO, traffic.let_go()))
         run.pod.await_stop()
         for client in clients:
@@ -370,6 +425,8 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         slow = b" /slow " in head.split(b"\r\n")[0]
         await asyncio.sleep(4 if slow else 0.02)
         body = b"slow\n" if slow else b"fast\n"
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
         await writer.drain()
     writer.close()

@@ -13,7 +13,8 @@ NAMED = pytest.mark.parametrize("server", DEMOS.values(), ids=DEMOS)
 
 
 @pytest.mark.parametrize(
-    ("server", "signal"), [pytest.param(s, signal, id=f"{s.name}-{signal}") for s in DEMOS.values() for signal in s.bare]
+    ("server", "signal"),
+    [pytest.param(s, signal, id=f"{s.name}-{signal}") for s in DEMOS.values() for signal in s.bare],
 )
 def test_a_bare_stop_goes_as_recorded(server: Server, signal: str, directory: Path):
     require(server, helper=False)

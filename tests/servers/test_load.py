@@ -12,7 +12,9 @@ from tests.servers.scenario import BARE, SLEEP, WRAP
 NAMED = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
 
 
-@pytest.mark.parametrize("server", [s for s in SERVERS.values() if not s.variant], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "server", [s for s in SERVERS.values() if not s.variant], ids=lambda s: s.name
+)
 def test_a_bare_stop_loses_requests_until_the_front_has_let_go(server: Server, directory: Path):
     require(server, helper=False)
     result = scenario.stop_loaded(server, BARE, directory)
@@ -21,7 +23,11 @@ def test_a_bare_stop_loses_requests_until_the_front_has_let_go(server: Server, d
     assert (result.load.lost > 0) != bool(server.tini), result
 
 
-@pytest.mark.parametrize("server", [s for s in SERVERS.values() if s.bare["TERM"] == LOST and not s.variant], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "server",
+    [s for s in SERVERS.values() if s.bare["TERM"] == LOST and not s.variant],
+    ids=lambda s: s.name,
+)
 def test_a_sleep_alone_cuts_what_is_still_in_flight_then(server: Server, directory: Path):
     """It keeps what arrives before the front has let go, if it is long enough; the signal that follows it is the wrong one all the same."""
     require(server, helper=False)
@@ -44,7 +50,9 @@ def test_no_request_is_lost_with_the_helper(server: Server, directory: Path):
     assert not result.killed, story
 
 
-@pytest.mark.parametrize("server", [s for s in SERVERS.values() if s.for_ever is not None], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "server", [s for s in SERVERS.values() if s.for_ever is not None], ids=lambda s: s.name
+)
 def test_clients_that_never_let_go_cost_at_most_their_last_request(server: Server, directory: Path):
     """Removal from the endpoints closes no connection: such clients go on until the drain's limit, then the server sends them away."""
     require(server, helper=True)
@@ -53,5 +61,7 @@ def test_clients_that_never_let_go_cost_at_most_their_last_request(server: Serve
     assert result.load is not None
     assert result.load.fresh.keys() == {"answered"}, story
     assert result.slow == "answered", story
-    assert sum(n for outcome, n in result.load.reused.items() if outcome != "answered") <= (server.for_ever or 0), story
+    assert sum(n for outcome, n in result.load.reused.items() if outcome != "answered") <= (
+        server.for_ever or 0
+    ), story
     assert not result.killed, story

@@ -28,12 +28,18 @@ def test_a_bare_stop_goes_as_recorded(server: Server, directory: Path):
     assert result.killed != server.term_ends, result
 
 
-@pytest.mark.parametrize("server", [s for s in SERVERS.values() if len(s.bare) > 1], ids=lambda s: s.name)
-def test_a_bare_stop_by_the_official_images_signal_goes_as_recorded(server: Server, directory: Path):
+@pytest.mark.parametrize(
+    "server", [s for s in SERVERS.values() if len(s.bare) > 1], ids=lambda s: s.name
+)
+def test_a_bare_stop_by_the_official_images_signal_goes_as_recorded(
+    server: Server, directory: Path
+):
     require(server, helper=False)
     result = scenario.stop(server, IMAGE, directory)
     assert server.bare[server.image_signal] in (EITHER, _went(result)), result
-    assert set(result.tries.values()) & {"refused", "reset"}, "a graceful stop alone turns new connections away"
+    assert set(result.tries.values()) & {"refused", "reset"}, (
+        "a graceful stop alone turns new connections away"
+    )
 
 
 @pytest.mark.parametrize("server", [s for s in SERVERS.values() if s.tini], ids=lambda s: s.name)
@@ -75,8 +81,12 @@ def test_nothing_is_lost(server: Server, way: Way, directory: Path):
     assert server.profile in result.profile.split(",") or way is HOOK, story
 
 
-@pytest.mark.parametrize("server", [SERVERS[name] for name in ("nginx", "gunicorn-gthread")], ids=lambda s: s.name)
-def test_a_connection_that_stays_open_after_its_answer_is_idle_a_moment_later(server: Server, directory: Path):
+@pytest.mark.parametrize(
+    "server", [SERVERS[name] for name in ("nginx", "gunicorn-gthread")], ids=lambda s: s.name
+)
+def test_a_connection_that_stays_open_after_its_answer_is_idle_a_moment_later(
+    server: Server, directory: Path
+):
     """As in a balancer's pool. It may be a stream between two parts, so it has to be quiet for two seconds; not until the drain's limit."""
     require(server, helper=True)
     result = scenario.stop(server, WRAP, directory, pooled=True)
@@ -97,7 +107,11 @@ def test_the_server_below_an_init_is_found_and_ended(server: Server, directory: 
     assert result.exit_at < result.slow_at + server.after + SLACK, story
 
 
-@pytest.mark.parametrize("server", [SERVERS[name] for name in ("nginx", "haproxy", "gunicorn-sync")], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "server",
+    [SERVERS[name] for name in ("nginx", "haproxy", "gunicorn-sync")],
+    ids=lambda s: s.name,
+)
 def test_a_silent_connection_costs_the_patience_and_no_more(server: Server, directory: Path):
     """Left alone, nginx and haproxy wait 60 s for it, a sync worker of gunicorn 30 s."""
     require(server, helper=True)

@@ -33,27 +33,50 @@ OK, UNUSABLE, USAGE, DIFFERS, BUG = range(5)
 
 def parser(first: str = "") -> argparse.ArgumentParser:
     """Build the command line. `first`: its first word, if known: the server, which runs for months, carries no library of the others."""
-    top = argparse.ArgumentParser(prog="podgrace", description="Rolling updates of any Kubernetes workload without one lost request.")
+    top = argparse.ArgumentParser(
+        prog="podgrace",
+        description="Rolling updates of any Kubernetes workload without one lost request.",
+    )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, func: Any, text: str) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        made: argparse.ArgumentParser = commands.add_parser(
+            name, help=text, description=text, allow_abbrev=False
+        )
         made.set_defaults(func=func)
         return made
 
     def config_option(made: argparse.ArgumentParser) -> None:
-        made.add_argument("--config", default=os.environ.get("PODGRACE_CONFIG"), metavar="FILE", help="configuration (env PODGRACE_CONFIG)")
+        made.add_argument(
+            "--config",
+            default=os.environ.get("PODGRACE_CONFIG"),
+            metavar="FILE",
+            help="configuration (env PODGRACE_CONFIG)",
+        )
 
     def file_option(made: argparse.ArgumentParser) -> None:
         made.add_argument(
-            "-f", "--filename", required=True, metavar="FILE", help="manifest with one or more documents; - is standard input"
+            "-f",
+            "--filename",
+            required=True,
+            metavar="FILE",
+            help="manifest with one or more documents; - is standard input",
         )
 
     run = command("serve", _serve, "Serve the webhook until stopped.")
     config_option(run)
     env = os.environ.get
-    run.add_argument("--host", default=env("PODGRACE_HOST", ""), help="address of both listeners; default: all (env PODGRACE_HOST)")
-    run.add_argument("--port", type=_port, default=env("PODGRACE_PORT", "8443"), help="HTTPS port of POST /mutate (env PODGRACE_PORT)")
+    run.add_argument(
+        "--host",
+        default=env("PODGRACE_HOST", ""),
+        help="address of both listeners; default: all (env PODGRACE_HOST)",
+    )
+    run.add_argument(
+        "--port",
+        type=_port,
+        default=env("PODGRACE_PORT", "8443"),
+        help="HTTPS port of POST /mutate (env PODGRACE_PORT)",
+    )
     run.add_argument(
         "--plain-port",
         type=_port,
@@ -108,24 +131,38 @@ def parser(first: str = "") -> argparse.ArgumentParser:
         help="and only with one of these names in it: common name, DNS or URI (env PODGRACE_CLIENT_NAMES)",
     )
 
-    made = command("inject", _file(workloads.inject), "Write manifests as the webhook would admit them.")
+    made = command(
+        "inject", _file(workloads.inject), "Write manifests as the webhook would admit them."
+    )
     file_option(made)
     config_option(made)
     made.add_argument("--diff", action="store_true", help="show what would change instead")
-    made.add_argument("--check", action="store_true", help="write nothing; exit 3 if anything would change")
+    made.add_argument(
+        "--check", action="store_true", help="write nothing; exit 3 if anything would change"
+    )
 
-    made = command("uninject", _file(workloads.uninject), "Take everything of podgrace's out of manifests again.")
+    made = command(
+        "uninject",
+        _file(workloads.uninject),
+        "Take everything of podgrace's out of manifests again.",
+    )
     file_option(made)
     made.set_defaults(config=None)
     made.add_argument("--diff", action="store_true", help="show what would change instead")
 
-    made = command("explain", _file(workloads.explain), "Say for every container what would be done, why, and what would change it.")
+    made = command(
+        "explain",
+        _file(workloads.explain),
+        "Say for every container what would be done, why, and what would change it.",
+    )
     file_option(made)
     config_option(made)
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
     made = command(
-        "audit", _file(audit.run), "List Pods that are opted in and slipped through: of `kubectl get namespaces,pods -A -o json`."
+        "audit",
+        _file(audit.run),
+        "List Pods that are opted in and slipped through: of `kubectl get namespaces,pods -A -o json`.",
     )
     file_option(made)
     config_option(made)
@@ -140,7 +177,11 @@ def parser(first: str = "") -> argparse.ArgumentParser:
         from certs.cli import add_parser as add_certs_parser  # noqa: PLC0415 - 10 MB of cryptography
         from webhook.cli import check, demo, prove  # noqa: PLC0415
 
-        made = command("demo", demo.run, "Serve once with throw-away certificates and show what happens to a sample Pod.")
+        made = command(
+            "demo",
+            demo.run,
+            "Serve once with throw-away certificates and show what happens to a sample Pod.",
+        )
         config_option(made)
         prove.add_parser(commands)
         check.add_parser(commands)
@@ -166,7 +207,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        _fail(f"a bug of podgrace's own, please report it: {type(error).__name__} in {frame.name}, line {frame.lineno}")
+        _fail(
+            f"a bug of podgrace's own, please report it: {type(error).__name__} in {frame.name}, line {frame.lineno}"
+        )
         return BUG
 
 
@@ -211,7 +254,9 @@ def _config(args: argparse.Namespace) -> Config:
     return load(args.config)
 
 
-def _file(run: Callable[[argparse.Namespace, str, str, Config], int]) -> Callable[[argparse.Namespace], int]:
+def _file(
+    run: Callable[[argparse.Namespace, str, str, Config], int],
+) -> Callable[[argparse.Namespace], int]:
     """Give a command the text that -f names, exactly as it is there, and the configuration."""
 
     def command(args: argparse.Namespace) -> int:
@@ -247,7 +292,9 @@ def _serve(args: argparse.Namespace) -> int:
         client_names=args.client_names,
     )
     if options.client_names and not options.client_ca:
-        return _fail("--client-names: needs --client-ca, which says whose certificates are believed")
+        return _fail(
+            "--client-names: needs --client-ca, which says whose certificates are believed"
+        )
     return serve(_config(args), options)
 
 

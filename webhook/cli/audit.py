@@ -65,40 +65,77 @@ def run(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     pods, namespaces = _sorted_out(_items(text, where), where)
     found = sorted(_judged(pods, namespaces, config, where), key=lambda f: (f.namespace, f.pod))
     if pods and not namespaces:
-        print(f"podgrace: {where}: no namespaces in it, so only the Pods' own labels count", file=sys.stderr)
+        print(
+            f"podgrace: {where}: no namespaces in it, so only the Pods' own labels count",
+            file=sys.stderr,
+        )
     if args.output == "json":
         whole = {"version": config.operator.version, "pods": len(pods), "findings": found}
         print(msgspec.json.format(msgspec.json.encode(whole), indent=2).decode())
     elif found:
-        rows = [(f.namespace, f.pod, f.owner or "-", f.code, f.created or "-", f.detail or f.why) for f in found]
+        rows = [
+            (f.namespace, f.pod, f.owner or "-", f.code, f.created or "-", f.detail or f.why)
+            for f in found
+        ]
         print(show.table(("NAMESPACE", "POD", "OWNER", "WHAT", "CREATED", "WHY"), rows))
-        print(f"\n{len(found)} of {len(pods)} Pods; to mend one: kubectl rollout restart of what owns it", file=sys.stderr)
+        print(
+            f"\n{len(found)} of {len(pods)} Pods; to mend one: kubectl rollout restart of what owns it",
+            file=sys.stderr,
+        )
     else:
-        print(f"{len(pods)} Pods: each that is opted in carries the mark of {config.operator.version}")
+        print(
+            f"{len(pods)} Pods: each that is opted in carries the mark of {config.operator.version}"
+        )
     return DIFFERS if found else OK
 
 
-def _judged(pods: list[dict[str, Any]], namespaces: dict[str, str | None], config: Config, where: str) -> Iterator[Finding]:
+def _judged(
+    pods: list[dict[str, Any]], namespaces: dict[str, str | None], config: Config, where: str
+) -> Iterator[Finding]:
     operator = config.operator
     for tree in pods:
         try:
             item = msgspec.convert(tree, _Item)
             pod = msgspec.json.decode(msgspec.json.encode(tree), type=Pod)
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        except (
+            msgspec.ValidationError,
+            msgspec.DecodeError,
+            UnicodeError,
+            RecursionError,
+        ) as error:
             raise manifests.ManifestError(f"{where}: not a Pod: {error}") from error
         metadata = item.metadata
         if metadata.deletion_timestamp or (item.status is not None and item.status.phase in _ENDED):
             continue
         label = (metadata.labels or {}).get(INJECT_LABEL)
-        code, detail = finding(pod, label, namespaces.get(metadata.namespace), operator.excluded_namespaces, operator.version)
+        code, detail = finding(
+            pod,
+            label,
+            namespaces.get(metadata.namespace),
+            operator.excluded_namespaces,
+            operator.version,
+        )
         if code:
-            owner = next((f"{owner.kind}/{owner.name}" for owner in metadata.owner_references or ()), "")
+            owner = next(
+                (f"{owner.kind}/{owner.name}" for owner in metadata.owner_references or ()), ""
+            )
             reason = REASONS[code]
             created = metadata.creation_timestamp or ""
-            yield Finding(metadata.namespace, metadata.name, owner, created, code, reason.sentence, detail, reason.hint)
+            yield Finding(
+                metadata.namespace,
+                metadata.name,
+                owner,
+                created,
+                code,
+                reason.sentence,
+                detail,
+                reason.hint,
+            )
 
 
-def _sorted_out(items: Iterator[Any], where: str) -> tuple[list[dict[str, Any]], dict[str, str | None]]:
+def _sorted_out(
+    items: Iterator[Any], where: str
+) -> tuple[list[dict[str, Any]], dict[str, str | None]]:
     """Tell Pods from namespaces; of these, keep the label."""
     pods, namespaces = [], {}
     for item in items:
@@ -119,7 +156,11 @@ def _items(text: str, where: str) -> Iterator[dict[str, Any]]:
     try:
         trees = [json.loads(text)]
     except (ValueError, RecursionError):
-        trees = [manifests.plain(document) for piece in manifests.read(text, where) for document in piece.documents]
+        trees = [
+            manifests.plain(document)
+            for piece in manifests.read(text, where)
+            for document in piece.documents
+        ]
     for tree in trees:
         if isinstance(tree, dict):
             inner = tree.get("items")

@@ -31,7 +31,14 @@ from typing import Any, Final, NamedTuple
 from certs.cli import duration
 from certs.errors import ApiError
 from certs.kubernetes import Answer, Server, call
-from webhook.core.names import DISABLED, ENABLED, INJECT_LABEL, OPERATOR_NAMESPACES, PREFIX, STATUS_ANNOTATION
+from webhook.core.names import (
+    DISABLED,
+    ENABLED,
+    INJECT_LABEL,
+    OPERATOR_NAMESPACES,
+    PREFIX,
+    STATUS_ANNOTATION,
+)
 
 OK, UNUSABLE, _, DIFFERS = range(4)
 
@@ -56,13 +63,30 @@ def add_parser(commands: Any) -> None:
     """Add the command to the top parser's."""
     text = "Ask the API server whether a labelled Pod would be injected now (a dry run: nothing is created)."
     made = commands.add_parser("check", help=text, description=text, allow_abbrev=False)
-    made.add_argument("--namespace", required=True, metavar="NAME", help="where the Pod would be created")
     made.add_argument(
-        "--wait", type=duration, default=duration("0s"), metavar="TIME", help="ask again until it is injected, at most for this time (0s)"
+        "--namespace", required=True, metavar="NAME", help="where the Pod would be created"
     )
-    made.add_argument("--api", metavar="URL", help="API server (default: the cluster's own); http://127.0.0.1:8001 beside `kubectl proxy`")
-    made.add_argument("--api-token", type=Path, metavar="FILE", help="token for it (default: the Pod's)")
-    made.add_argument("--api-ca", type=Path, metavar="FILE", help="authority of its certificate (default: the Pod's)")
+    made.add_argument(
+        "--wait",
+        type=duration,
+        default=duration("0s"),
+        metavar="TIME",
+        help="ask again until it is injected, at most for this time (0s)",
+    )
+    made.add_argument(
+        "--api",
+        metavar="URL",
+        help="API server (default: the cluster's own); http://127.0.0.1:8001 beside `kubectl proxy`",
+    )
+    made.add_argument(
+        "--api-token", type=Path, metavar="FILE", help="token for it (default: the Pod's)"
+    )
+    made.add_argument(
+        "--api-ca",
+        type=Path,
+        metavar="FILE",
+        help="authority of its certificate (default: the Pod's)",
+    )
     made.add_argument("-o", "--output", choices=("text", "json"), default="text")
     made.set_defaults(func=run)
 
@@ -100,7 +124,11 @@ def ask(server: Server, namespace: str) -> tuple[Found, tuple[str, ...]]:
         raise ApiError(f"POST {path} at {server.url}: 201, but the answer is no Pod")
     mark = ((body.get("metadata") or {}).get("annotations") or {}).get(STATUS_ANNOTATION)
     if mark is not None:
-        return Found("injected", OK, f"a Pod labelled {INJECT_LABEL}={ENABLED} in {namespace} gets {_summary(mark)}"), answer.warnings
+        return Found(
+            "injected",
+            OK,
+            f"a Pod labelled {INJECT_LABEL}={ENABLED} in {namespace} gets {_summary(mark)}",
+        ), answer.warnings
     return _unmarked(server, namespace), answer.warnings
 
 
@@ -120,11 +148,18 @@ def pod() -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"generateName": f"{AGENT}-", "labels": {**_LABELS, "app.kubernetes.io/name": AGENT}},
+        "metadata": {
+            "generateName": f"{AGENT}-",
+            "labels": {**_LABELS, "app.kubernetes.io/name": AGENT},
+        },
         "spec": {
             "automountServiceAccountToken": False,
             "containers": [container],
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
         },
     }
 
@@ -138,7 +173,9 @@ def _refused(namespace: str, status: int, body: dict[str, Any]) -> Found:
     if status == 404 and f'namespaces "{namespace}" not found' in told:
         return Found("no-namespace", UNUSABLE, told)
     if "failed calling webhook" in told and _OURS in told:
-        return Found("no-answer", DIFFERS, f"{told}; with failurePolicy Fail no such Pod is created now")
+        return Found(
+            "no-answer", DIFFERS, f"{told}; with failurePolicy Fail no such Pod is created now"
+        )
     return Found("refused", UNUSABLE, text)
 
 
@@ -146,7 +183,10 @@ def _summary(mark: str) -> str:
     try:
         status = json.loads(mark)
         containers = status["containers"].values()
-        version, codes = status.get("version", "?"), sorted({code for item in containers for code in item.get("codes", ())})
+        version, codes = (
+            status.get("version", "?"),
+            sorted({code for item in containers for code in item.get("codes", ())}),
+        )
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return f"the annotation {STATUS_ANNOTATION}"
     return f"the mark of podgrace {version}" + (f": {', '.join(map(str, codes))}" if codes else "")
@@ -158,7 +198,9 @@ def _unmarked(server: Server, namespace: str) -> Found:
         return Found("excluded", DIFFERS, f"{namespace} is never injected")
     labels = _labels(_read(server, f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}"))
     if labels is not None and labels.get(INJECT_LABEL) == DISABLED:
-        return Found("opted-out", DIFFERS, f"namespace {namespace} is labelled {INJECT_LABEL}={DISABLED}")
+        return Found(
+            "opted-out", DIFFERS, f"namespace {namespace} is labelled {INJECT_LABEL}={DISABLED}"
+        )
     listed = _read(server, _CONFIGURATIONS)
     if labels is None or listed is None:
         return Found(
@@ -168,14 +210,29 @@ def _unmarked(server: Server, namespace: str) -> Found:
             "who may read namespaces and mutatingwebhookconfigurations is told which (try it through `kubectl proxy`)",
         )
     entries = [
-        entry for item in listed.get("items") or () for entry in item.get("webhooks") or () if str(entry.get("name")).endswith(_OURS)
+        entry
+        for item in listed.get("items") or ()
+        for entry in item.get("webhooks") or ()
+        if str(entry.get("name")).endswith(_OURS)
     ]
     if not entries:
-        return Found("missing", DIFFERS, f"no MutatingWebhookConfiguration has an entry that ends in {_OURS}: is podgrace installed?")
-    chosen = [e["name"] for e in entries if selects(e.get("namespaceSelector"), labels) and selects(e.get("objectSelector"), _LABELS)]
+        return Found(
+            "missing",
+            DIFFERS,
+            f"no MutatingWebhookConfiguration has an entry that ends in {_OURS}: is podgrace installed?",
+        )
+    chosen = [
+        e["name"]
+        for e in entries
+        if selects(e.get("namespaceSelector"), labels) and selects(e.get("objectSelector"), _LABELS)
+    ]
     if not chosen:
         names = ", ".join(sorted({str(entry["name"]) for entry in entries}))
-        return Found("excluded", DIFFERS, f"none of {names} selects namespace {namespace} with labels {labels}")
+        return Found(
+            "excluded",
+            DIFFERS,
+            f"none of {names} selects namespace {namespace} with labels {labels}",
+        )
     text = f"{', '.join(chosen)} selects the Pod, and it came back without {STATUS_ANNOTATION}"
     return Found("no-answer", DIFFERS, f"{text}: see `podgrace certs check` and docs/debugging.md")
 
@@ -197,8 +254,11 @@ def selects(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
     """Evaluate a label selector as the API server does; an empty one selects everything."""
     selector = selector or {}
     expressions: Iterable[dict[str, Any]] = selector.get("matchExpressions") or ()
-    return all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items()) and all(
-        _OPERATORS[item["operator"]](labels.get(item["key"]), item.get("values") or ()) for item in expressions
+    return all(
+        labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items()
+    ) and all(
+        _OPERATORS[item["operator"]](labels.get(item["key"]), item.get("values") or ())
+        for item in expressions
     )
 
 

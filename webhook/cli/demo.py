@@ -51,17 +51,26 @@ def run(args: argparse.Namespace) -> int:
     patch = json.loads(base64.b64decode(answer["response"]["patch"]))
     after = jsonpatch.apply_patch(copy.deepcopy(before), patch)
     request = review.request
-    outcome = mutate(msgspec.json.decode(request.object if request else b"", type=Pod), load(args.config), "samples")
+    outcome = mutate(
+        msgspec.json.decode(request.object if request else b"", type=Pod),
+        load(args.config),
+        "samples",
+    )
 
     def heading(text: str) -> None:
         print("\n" + show.bold(text, colour=colour))
 
-    print(f"POST /mutate over TLS, verified against the demo's own CA: allowed, {len(patch)} operations, {took * 1000:.1f} ms")
+    print(
+        f"POST /mutate over TLS, verified against the demo's own CA: allowed, {len(patch)} operations, {took * 1000:.1f} ms"
+    )
     heading("What is done to each container, and why")
     print(show.explanation(outcome))
     heading("The patch")
     for op in patch:
-        print(f"{op['op']:7} {op['path']}" + show.dim("  " + json.dumps(op["value"])[:100] if "value" in op else "", colour=colour))
+        print(
+            f"{op['op']:7} {op['path']}"
+            + show.dim("  " + json.dumps(op["value"])[:100] if "value" in op else "", colour=colour)
+        )
     heading("The Pod, before and after")
     print(show.diff(_yaml(before), _yaml(after), "pod", colour=colour))
     for warning in answer["response"].get("warnings", ()):
@@ -88,7 +97,9 @@ def _ask(directory: Path, body: bytes, config: str | None) -> tuple[dict[str, An
     if config:
         command += ["--config", config]
     log = (directory / "log").open("w+")
-    server = subprocess.Popen([*command, "--drain-seconds", "0"], stdout=log, stderr=subprocess.STDOUT)
+    server = subprocess.Popen(
+        [*command, "--drain-seconds", "0"], stdout=log, stderr=subprocess.STDOUT
+    )
     try:
         port = _wait_for_port(server, Path(log.name))
         context = ssl.create_default_context(cafile=str(directory / "ca.crt"))

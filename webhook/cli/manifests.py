@@ -114,8 +114,12 @@ class Piece:
         if self._json:
             return self._head + _dump_json(self.documents[0], self._body) + self._tail
         ours = _dump(self.documents, self._body)
-        body = _merged(self._body, _dump(_load(self._body, self.where), self._body), ours, self.documents)
-        return self._head + (body.replace("\n", "\r\n") if "\r\n" in self.text else body) + self._tail
+        body = _merged(
+            self._body, _dump(_load(self._body, self.where), self._body), ours, self.documents
+        )
+        return (
+            self._head + (body.replace("\n", "\r\n") if "\r\n" in self.text else body) + self._tail
+        )
 
 
 def read(text: str, where: str) -> list[Piece]:
@@ -183,7 +187,9 @@ def _checked(workload: Workload, decide: Callable[[], T]) -> T:
     try:
         return decide()
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ManifestError(f"{workload.place}: {workload.kind} {workload.name or '(no name)'}: {error}") from error
+        raise ManifestError(
+            f"{workload.place}: {workload.kind} {workload.name or '(no name)'}: {error}"
+        ) from error
 
 
 def _workloads(document: Any, place: str) -> Iterator[Workload]:
@@ -201,11 +207,17 @@ def _workloads(document: Any, place: str) -> Iterator[Workload]:
     for key in path:
         tree = tree.get(key) if isinstance(tree, dict) else None
     metadata = document.get("metadata")
-    name, namespace = (str(metadata.get(key) or "") for key in ("name", "namespace")) if isinstance(metadata, dict) else ("", "")
+    name, namespace = (
+        (str(metadata.get(key) or "") for key in ("name", "namespace"))
+        if isinstance(metadata, dict)
+        else ("", "")
+    )
     try:
         pod = msgspec.json.decode(msgspec.json.encode(plain(tree)), type=Pod)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise ManifestError(f"{place}: {kind} {name or '(no name)'}: not a Pod template: {error}") from error
+        raise ManifestError(
+            f"{place}: {kind} {name or '(no name)'}: not a Pod template: {error}"
+        ) from error
     own = pod.metadata.generate_name if pod.metadata and pod.metadata.generate_name else ""
     yield Workload(kind, name or own, namespace, place, tree, pod)
 
@@ -238,7 +250,9 @@ def _dump(documents: list[Any], like: str) -> str:
 
 def _merged(user: str, before: str, after: str, documents: list[Any]) -> str:
     """Put what changes between `before` and `after` into the user's lines; `after` itself where that does not read as `documents`."""
-    lines, old, new = (text.replace("\r\n", "\n").splitlines(keepends=True) for text in (user, before, after))
+    lines, old, new = (
+        text.replace("\r\n", "\n").splitlines(keepends=True) for text in (user, before, after)
+    )
     place: dict[int, list[str]] = {}
     for _, i, j, k, m in difflib.SequenceMatcher(None, old, lines, autojunk=False).get_opcodes():
         for n in range(i, j):
@@ -289,7 +303,10 @@ def _parted(body: str) -> tuple[str, str, str]:
 def _has_content(piece: str) -> bool:
     """Whether there is more than comments, blanks, directives and marks."""
     return any(
-        line.strip() and not line.lstrip().startswith(("#", "%")) and line.strip() not in ("---", "...") for line in piece.splitlines()
+        line.strip()
+        and not line.lstrip().startswith(("#", "%"))
+        and line.strip() not in ("---", "...")
+        for line in piece.splitlines()
     )
 
 
@@ -304,7 +321,12 @@ def _is_json(text: str) -> bool:
 def _dump_json(document: Any, like: str) -> str:
     found = re.search(r"\n( +|\t)[\"\[{]", like)
     indent = None if found is None else found[1] if found[1] == "\t" else len(found[1])
-    text = json.dumps(document, indent=indent, ensure_ascii=False, separators=None if found or ": " in like else (",", ":"))
+    text = json.dumps(
+        document,
+        indent=indent,
+        ensure_ascii=False,
+        separators=None if found or ": " in like else (",", ":"),
+    )
     return like[: len(like) - len(like.lstrip())] + text + like[len(like.rstrip()) :]
 
 
@@ -325,7 +347,10 @@ def _size(node: Any, sizes: dict[int, int], where: str) -> int:
         raise ManifestError(f"{where}: an alias holds itself")
     if known is None:
         sizes[id(node)] = 0
-        known = sizes[id(node)] = 1 + sum(_size(child, sizes, where) for child in (node.values() if isinstance(node, dict) else node))
+        known = sizes[id(node)] = 1 + sum(
+            _size(child, sizes, where)
+            for child in (node.values() if isinstance(node, dict) else node)
+        )
     return known
 
 

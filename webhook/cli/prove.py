@@ -61,11 +61,16 @@ class Ran(NamedTuple):
 def add_parser(commands: Any) -> None:
     """Add the command to the top parser's."""
     text = "Load a workload while it is rolled, and count every request that it loses."
-    made = commands.add_parser("prove", help=text, description=text, parents=[_options()], allow_abbrev=False)
+    made = commands.add_parser(
+        "prove", help=text, description=text, parents=[_options()], allow_abbrev=False
+    )
     made.usage = "podgrace prove URL [options] [-- COMMAND ...]"
     # argparse hands over everything from the URL on: options may follow it, and what follows -- is not ours to read.
     made.add_argument(
-        "words", nargs=argparse.REMAINDER, metavar="URL [-- COMMAND]", help="what to ask for, fast; and what disturbs it meanwhile"
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="URL [-- COMMAND]",
+        help="what to ask for, fast; and what disturbs it meanwhile",
     )
     made.set_defaults(func=run)
 
@@ -73,23 +78,80 @@ def add_parser(commands: Any) -> None:
 def _options() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="podgrace prove", add_help=False, allow_abbrev=False)
     add = made.add_argument
-    add("--rate", type=_positive, default=20.0, metavar="N", help="requests a second of each kind of client (20)")
-    add("--connections", type=_count, default=8, metavar="N", help="connections that the keep-alive client uses in turn (8; 0: none)")
+    add(
+        "--rate",
+        type=_positive,
+        default=20.0,
+        metavar="N",
+        help="requests a second of each kind of client (20)",
+    )
+    add(
+        "--connections",
+        type=_count,
+        default=8,
+        metavar="N",
+        help="connections that the keep-alive client uses in turn (8; 0: none)",
+    )
     add("--no-new", action="store_true", help="no client that opens a connection for each request")
     add("--slow-url", metavar="URL", help="what takes long to answer: keeps requests in flight")
     add("--slow-rate", type=_positive, default=1.0, metavar="N", help="slow requests a second (1)")
-    add("--slow-timeout", type=_positive, default=60.0, metavar="S", help="a slow answer that takes longer is lost (60)")
-    add("--timeout", type=_positive, default=10.0, metavar="S", help="an answer that takes longer is lost (10)")
-    add("--no-retry", action="store_true", help="count as lost what a client may repeat (as for POST)")
-    add("--expect", type=_statuses, default=_statuses("200-399"), metavar="LIST", help="right statuses, such as 200,300-399 (200-399)")
-    add("-H", "--header", action="append", default=[], metavar="NAME:VALUE", help="send this header as well")
+    add(
+        "--slow-timeout",
+        type=_positive,
+        default=60.0,
+        metavar="S",
+        help="a slow answer that takes longer is lost (60)",
+    )
+    add(
+        "--timeout",
+        type=_positive,
+        default=10.0,
+        metavar="S",
+        help="an answer that takes longer is lost (10)",
+    )
+    add(
+        "--no-retry",
+        action="store_true",
+        help="count as lost what a client may repeat (as for POST)",
+    )
+    add(
+        "--expect",
+        type=_statuses,
+        default=_statuses("200-399"),
+        metavar="LIST",
+        help="right statuses, such as 200,300-399 (200-399)",
+    )
+    add(
+        "-H",
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="send this header as well",
+    )
     add("--ca", metavar="FILE", help="trust these certificates instead of the system's")
     add("--insecure", action="store_true", help="do not verify the server's certificate")
-    add("--before", type=_seconds, default=3.0, metavar="S", help="seconds of load before the command (3)")
+    add(
+        "--before",
+        type=_seconds,
+        default=3.0,
+        metavar="S",
+        help="seconds of load before the command (3)",
+    )
     add("--after", type=_seconds, default=5.0, metavar="S", help="seconds of load after it (5)")
-    add("--duration", type=_positive, default=30.0, metavar="S", help="seconds of load without a command (30)")
+    add(
+        "--duration",
+        type=_positive,
+        default=30.0,
+        metavar="S",
+        help="seconds of load without a command (30)",
+    )
     add("--until-eof", action="store_true", help="load until standard input ends")
-    add("--pods", metavar="SELECTOR", help="write into the timeline when these Pods come, are ready, are told to stop, go (uses kubectl)")
+    add(
+        "--pods",
+        metavar="SELECTOR",
+        help="write into the timeline when these Pods come, are ready, are told to stop, go (uses kubectl)",
+    )
     add("-n", "--namespace", metavar="NAME", help="their namespace, if not kubectl's own")
     add("-o", "--output", choices=("table", "json"), default="table")
     return made
@@ -122,8 +184,13 @@ def _statuses(text: str) -> frozenset[int]:
     found: set[int] = set()
     for part in text.split(","):
         low, _, high = part.partition("-")
-        if not all(number.isascii() and number.isdigit() and len(number) == 3 for number in (low, high or low)):
-            raise argparse.ArgumentTypeError(f"{text!r}: accepted: statuses with commas, or ranges, such as 200,300-399")
+        if not all(
+            number.isascii() and number.isdigit() and len(number) == 3
+            for number in (low, high or low)
+        ):
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: accepted: statuses with commas, or ranges, such as 200,300-399"
+            )
         found.update(range(int(low), int(high or low) + 1))
     return frozenset(found)
 
@@ -148,7 +215,11 @@ def run(args: argparse.Namespace) -> int:
     except traffic.LoadError as error:
         print(f"podgrace: {error}", file=sys.stderr)
         return UNPROVED
-    print(json.dumps(report, indent=1) if args.output == "json" else text(report, colour=sys.stdout.isatty()))
+    print(
+        json.dumps(report, indent=1)
+        if args.output == "json"
+        else text(report, colour=sys.stdout.isatty())
+    )
     if report["lost"]:
         return LOST
     return UNPROVED if report["commandExit"] else NONE_LOST
@@ -161,7 +232,9 @@ async def _prove(args: argparse.Namespace, command: list[str]) -> dict[str, Any]
     context = _context(args)
     fast = traffic.target(args.url, args.header, context, args.expect)
     await traffic.once(fast, args.timeout)
-    slow = traffic.target(args.slow_url, args.header, context, args.expect) if args.slow_url else None
+    slow = (
+        traffic.target(args.slow_url, args.header, context, args.expect) if args.slow_url else None
+    )
     clients = traffic.Load(timeout=args.timeout, retry=not args.no_retry)
     events: list[Event] = []
 
@@ -204,7 +277,9 @@ def _context(args: argparse.Namespace) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=args.ca)
     except ssl.SSLError as error:
-        raise traffic.LoadError(f"{args.ca}: not PEM certificates: {error.reason or error}") from error
+        raise traffic.LoadError(
+            f"{args.ca}: not PEM certificates: {error.reason or error}"
+        ) from error
     if args.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -232,7 +307,11 @@ async def _until_eof(stop: asyncio.Event) -> None:
 
 
 async def _disturb(
-    command: list[str], args: argparse.Namespace, pods: "Pods | None", stop: asyncio.Event, happened: Callable[[str], None]
+    command: list[str],
+    args: argparse.Namespace,
+    pods: "Pods | None",
+    stop: asyncio.Event,
+    happened: Callable[[str], None],
 ) -> Ran:
     """Run the command in the middle of the load."""
     await _sleep(args.before, stop)
@@ -241,7 +320,9 @@ async def _disturb(
     happened("command began: " + shlex.join(command))
     begin = time.monotonic()
     try:
-        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr
+        )
     except OSError as error:
         raise traffic.LoadError(f"{command[0]}: {error.strerror or error}") from error
     code = await process.wait()
@@ -257,8 +338,20 @@ async def _disturb(
 class Pods:
     """What becomes of some Pods, as `kubectl get --watch` tells it."""
 
-    def __init__(self, selector: str, namespace: str | None, happened: Callable[[str], None]) -> None:
-        self._command = ["kubectl", "get", "pods", "--selector", selector, "--watch", "--output-watch-events", "-o", "json"]
+    def __init__(
+        self, selector: str, namespace: str | None, happened: Callable[[str], None]
+    ) -> None:
+        self._command = [
+            "kubectl",
+            "get",
+            "pods",
+            "--selector",
+            selector,
+            "--watch",
+            "--output-watch-events",
+            "-o",
+            "json",
+        ]
         self._command += ["--namespace", namespace] if namespace else []
         self._happened = happened
         self._states: dict[str, str] = {}
@@ -273,7 +366,9 @@ class Pods:
                 *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
             )
         except OSError as error:
-            raise traffic.LoadError(f"kubectl, which --pods needs: {error.strerror or error}") from error
+            raise traffic.LoadError(
+                f"kubectl, which --pods needs: {error.strerror or error}"
+            ) from error
         self._reader = asyncio.create_task(self._read())
 
     async def calm(self) -> None:
@@ -306,7 +401,10 @@ class Pods:
     def _note(self, event: dict[str, Any]) -> None:
         pod = event["object"]
         name = pod["metadata"]["name"]
-        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", ()))
+        ready = any(
+            c["type"] == "Ready" and c["status"] == "True"
+            for c in pod.get("status", {}).get("conditions", ())
+        )
         if event["type"] == "DELETED":
             state = "gone"
         elif pod["metadata"].get("deletionTimestamp"):
@@ -326,7 +424,9 @@ class Pods:
 # -- the report --------------------------------------------------------------------------------------------------------
 
 
-def _report(args: argparse.Namespace, clients: traffic.Load, events: list[Event], length: float, ran: Ran) -> dict[str, Any]:
+def _report(
+    args: argparse.Namespace, clients: traffic.Load, events: list[Event], length: float, ran: Ran
+) -> dict[str, Any]:
     """Put everything into one tree: what `-o json` prints, and what the table is made of."""
     tallies = clients.tallies
     return {
@@ -345,7 +445,9 @@ def _report(args: argparse.Namespace, clients: traffic.Load, events: list[Event]
                 "sent": tally.sent,
                 "ok": tally.outcomes[traffic.OK],
                 "lost": tally.lost,
-                "outcomes": {name: tally.outcomes[name] for name in traffic.LOSSES if tally.outcomes[name]},
+                "outcomes": {
+                    name: tally.outcomes[name] for name in traffic.LOSSES if tally.outcomes[name]
+                },
                 "retried": tally.retried,
                 "reconnected": tally.reconnected,
                 "p50Seconds": round(tally.quantile(0.5), 4),
@@ -354,15 +456,30 @@ def _report(args: argparse.Namespace, clients: traffic.Load, events: list[Event]
             }
             for kind, tally in tallies.items()
         },
-        "timeline": [{"second": second, "sent": dict(sent), **marks} for second, sent, marks in traffic.per_second(clients.seconds)],
+        "timeline": [
+            {"second": second, "sent": dict(sent), **marks}
+            for second, sent, marks in traffic.per_second(clients.seconds)
+        ],
         "events": [{"at": round(event.at, 2), "what": event.what} for event in events],
         "losses": [
-            {**loss._asdict(), "at": round(loss.at, 3), "took": round(loss.took, 3)} for loss in sorted(clients.losses)[:_SHOWN_LOSSES]
+            {**loss._asdict(), "at": round(loss.at, 3), "took": round(loss.took, 3)}
+            for loss in sorted(clients.losses)[:_SHOWN_LOSSES]
         ],
     }
 
 
-_HEAD: Final = ("CLIENT", "SENT", "OK", "LOST", "OF THEM", "RETRIED", "RECONNECTED", "P50", "P99", "MAX")
+_HEAD: Final = (
+    "CLIENT",
+    "SENT",
+    "OK",
+    "LOST",
+    "OF THEM",
+    "RETRIED",
+    "RECONNECTED",
+    "P50",
+    "P99",
+    "MAX",
+)
 
 
 def text(report: dict[str, Any], *, colour: bool) -> str:
@@ -382,7 +499,11 @@ def text(report: dict[str, Any], *, colour: bool) -> str:
     ]
     lines = [show.table(_HEAD, rows), ""]
     # A second's sum stands at its end, after what happened in it.
-    timeline = [(row["second"] + 0.999, f"{row['second']:>4} s", _marks(row)) for row in report["timeline"] if len(row) > 2]
+    timeline = [
+        (row["second"] + 0.999, f"{row['second']:>4} s", _marks(row))
+        for row in report["timeline"]
+        if len(row) > 2
+    ]
     timeline += [(event["at"], "", event["what"]) for event in report["events"]]
     if timeline:
         lines += [show.bold("  WHEN  WHAT", colour=colour)]
@@ -391,9 +512,13 @@ def text(report: dict[str, Any], *, colour: bool) -> str:
     seen = {name for tally in report["clients"].values() for name in tally["outcomes"]}
     lines += [f"{name}: {what}" for name, what in traffic.LOSSES.items() if name in seen]
     if report["retried"]:
-        lines.append("retried: sent again by the rule for requests that may be repeated (--no-retry counts them as lost)")
+        lines.append(
+            "retried: sent again by the rule for requests that may be repeated (--no-retry counts them as lost)"
+        )
     if report["latestStartSeconds"] > 0.5:
-        lines.append(f"this machine was too busy: a request started {report['latestStartSeconds']:.1f} s late")
+        lines.append(
+            f"this machine was too busy: a request started {report['latestStartSeconds']:.1f} s late"
+        )
     if report["commandExit"]:
         lines.append(f"the command ended with {report['commandExit']}: it proves nothing")
     lines.append(show.bold(_verdict(report), colour=colour))
@@ -411,7 +536,11 @@ def _short(seconds: float) -> str:
 
 
 def _verdict(report: dict[str, Any]) -> str:
-    many = f"{report['lost']} of {report['sent']} requests lost" if report["lost"] else f"none of {report['sent']} requests lost"
+    many = (
+        f"{report['lost']} of {report['sent']} requests lost"
+        if report["lost"]
+        else f"none of {report['sent']} requests lost"
+    )
     retried = f", {report['retried']} retried" if report["retried"] else ""
     took = f"; the command took {report['commandSeconds']:.1f} s" if report["command"] else ""
     return f"{many}{retried} in {report['seconds']:.1f} s{took}"

@@ -38,15 +38,28 @@ def dim(text: str, *, colour: bool) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Set columns in line; the last one runs on."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows))
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    )
 
 
 def diff(before: str, after: str, name: str, *, colour: bool) -> str:
     """Show two texts as a unified diff."""
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), f"{name} (before)", f"{name} (after)", lineterm="", n=3)
+    lines = difflib.unified_diff(
+        before.splitlines(),
+        after.splitlines(),
+        f"{name} (before)",
+        f"{name} (after)",
+        lineterm="",
+        n=3,
+    )
     if not colour:
         return "\n".join(lines)
-    return "\n".join(f"{_RED if line[0] == '-' else _GREEN if line[0] == '+' else ''}{line}{_END}" for line in lines)
+    return "\n".join(
+        f"{_RED if line[0] == '-' else _GREEN if line[0] == '+' else ''}{line}{_END}"
+        for line in lines
+    )
 
 
 def explanation(outcome: Outcome) -> str:

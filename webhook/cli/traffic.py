@@ -71,10 +71,14 @@ class Target(NamedTuple):
 
     def request(self, *, close: bool) -> bytes:
         """Write the request."""
-        return f"{self.head}{'Connection: close' if close else 'Connection: keep-alive'}\r\n\r\n".encode("latin-1")
+        return f"{self.head}{'Connection: close' if close else 'Connection: keep-alive'}\r\n\r\n".encode(
+            "latin-1"
+        )
 
 
-def target(url: str, headers: list[str], context: ssl.SSLContext | None, expect: frozenset[int]) -> Target:
+def target(
+    url: str, headers: list[str], context: ssl.SSLContext | None, expect: frozenset[int]
+) -> Target:
     """Read a URL. Raises `LoadError`."""
     parts = _split(url)
     host = parts.hostname or ""
@@ -94,7 +98,15 @@ def target(url: str, headers: list[str], context: ssl.SSLContext | None, expect:
         raise LoadError(f"{url}: only Latin-1 letters can be sent; write others as %XX") from error
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    return Target(url, host, port, head, (context or ssl.create_default_context()) if secure else None, expect, _is_address(host))
+    return Target(
+        url,
+        host,
+        port,
+        head,
+        (context or ssl.create_default_context()) if secure else None,
+        expect,
+        _is_address(host),
+    )
 
 
 def _is_address(host: str) -> bool:
@@ -111,7 +123,12 @@ def _split(url: str) -> SplitResult:
         port = parts.port
     except ValueError as error:
         raise LoadError(f"{url}: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or any(ord(letter) < 33 for letter in url):
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or port == 0
+        or any(ord(letter) < 33 for letter in url)
+    ):
         raise LoadError(f"{url}: accepted: http://HOST[:PORT]/PATH or https://...")
     return parts
 
@@ -206,7 +223,13 @@ class _Connection(asyncio.Protocol):
             self._fail(Ended("garbled", f"not HTTP/1.1: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is None and self._headed and not self._sized and self.answer is not None and not self.answer.done():
+        if (
+            exc is None
+            and self._headed
+            and not self._sized
+            and self.answer is not None
+            and not self.answer.done()
+        ):
             self.lost = Ended("eof-before")
             self._complete()  # a body whose end is the end of the connection
             return
@@ -247,7 +270,10 @@ def ended(error: BaseException) -> Ended:
         return Ended("timeout")
     if isinstance(error, OSError):
         outcome = _ERRNO.get(error.errno or 0, "unreachable")
-        return Ended(outcome, "" if outcome in ("refused", "reset", "timeout") else str(error.strerror or error))
+        return Ended(
+            outcome,
+            "" if outcome in ("refused", "reset", "timeout") else str(error.strerror or error),
+        )
     raise error
 
 
@@ -275,11 +301,21 @@ class Load:
         """Seconds since `start`."""
         return time.monotonic() - self._began
 
-    def clients(self, kind: str, where: Target, rate: float, *, connections: int = 0, timeout: float | None = None) -> None:
+    def clients(
+        self,
+        kind: str,
+        where: Target,
+        rate: float,
+        *,
+        connections: int = 0,
+        timeout: float | None = None,
+    ) -> None:
         """Send `rate` requests a second; over `connections` kept ones, or over a new one each."""
         self.tallies[kind] = Tally()
         pool: list[_Connection | None] = [None] * connections
-        self._clients.append(asyncio.create_task(self._tick(kind, where, rate, pool, timeout or self._timeout)))
+        self._clients.append(
+            asyncio.create_task(self._tick(kind, where, rate, pool, timeout or self._timeout))
+        )
 
     async def finish(self) -> None:
         """Send no more, and wait for the answers that are owed."""
@@ -297,7 +333,9 @@ class Load:
         if not request.cancelled():
             self._bug = self._bug or request.exception()
 
-    async def _tick(self, kind: str, where: Target, rate: float, pool: list[_Connection | None], limit: float) -> None:
+    async def _tick(
+        self, kind: str, where: Target, rate: float, pool: list[_Connection | None], limit: float
+    ) -> None:
         """Start every request at its own time, however long the others take."""
         number = 0
         begin = time.monotonic()
@@ -308,7 +346,9 @@ class Load:
             if self._stopping.is_set():
                 break
             self.late = max(self.late, time.monotonic() - due)
-            request = asyncio.create_task(self._send(kind, where, pool, number % len(pool) if pool else -1, limit))
+            request = asyncio.create_task(
+                self._send(kind, where, pool, number % len(pool) if pool else -1, limit)
+            )
             self._requests.add(request)
             request.add_done_callback(self._done)
             number += 1
@@ -318,7 +358,9 @@ class Load:
             if connection is not None:
                 connection.close()
 
-    async def _send(self, kind: str, where: Target, pool: list[_Connection | None], slot: int, limit: float) -> None:
+    async def _send(
+        self, kind: str, where: Target, pool: list[_Connection | None], slot: int, limit: float
+    ) -> None:
         tally = self.tallies[kind]
         tally.sent += 1
         begin = self.now()
@@ -340,7 +382,9 @@ class Load:
         with await _open(where) as connection:
             _judge(where, (await connection.ask(where.request(close=True)))[0])
 
-    async def _kept(self, tally: Tally, where: Target, pool: list[_Connection | None], slot: int) -> None:
+    async def _kept(
+        self, tally: Tally, where: Target, pool: list[_Connection | None], slot: int
+    ) -> None:
         """Ask on a slot's connection. One that is busy with a slow answer is not waited for: an open loop takes another."""
         connection, pool[slot] = pool[slot], None
         if connection is not None and connection.lost:
@@ -384,7 +428,9 @@ async def _open(where: Target) -> _Opened:
         raise Ended("unreachable", f"{where.host}: {error.strerror or error}") from error
     for address in addresses:
         try:
-            _, connection = await loop.create_connection(_Connection, address, where.port, ssl=where.context, server_hostname=name)
+            _, connection = await loop.create_connection(
+                _Connection, address, where.port, ssl=where.context, server_hostname=name
+            )
         except ConnectionResetError:
             last = Ended("reset")
         except OSError as error:
@@ -404,7 +450,9 @@ def _judge(where: Target, status: int) -> None:
         raise Ended("status", f"status {status}")
 
 
-async def _ask_kept(connection: _Connection, request: bytes, pool: list[_Connection | None], slot: int) -> int:
+async def _ask_kept(
+    connection: _Connection, request: bytes, pool: list[_Connection | None], slot: int
+) -> int:
     """Ask, and put the connection back for the next request if it can be used again."""
     try:
         status, again = await connection.ask(request)
@@ -425,7 +473,9 @@ async def once(where: Target, limit: float) -> None:
             with await _open(where) as connection:
                 status, _ = await connection.ask(where.request(close=True))
     except (Ended, OSError) as error:
-        raise LoadError(f"{where.url}: {ended(error).detail}; nothing can be proved before it answers") from error
+        raise LoadError(
+            f"{where.url}: {ended(error).detail}; nothing can be proved before it answers"
+        ) from error
     if status not in where.expect:
         raise LoadError(f"{where.url}: status {status}; name it with --expect if that is right")
 

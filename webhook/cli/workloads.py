@@ -26,7 +26,10 @@ def inject(args: argparse.Namespace, text: str, where: str, config: Config) -> i
             outcome = manifests.inject(piece, workload, config)
             changed |= bool(outcome.ops)
             codes = dict.fromkeys(d.code for d in outcome.plan.decisions)
-            print(f"{workload.kind.lower()} {workload.name!r} {_state(outcome)}: {', '.join(codes)}", file=sys.stderr)
+            print(
+                f"{workload.kind.lower()} {workload.name!r} {_state(outcome)}: {', '.join(codes)}",
+                file=sys.stderr,
+            )
     if args.check:
         return DIFFERS if changed else OK
     _put(text, manifests.write(pieces), where, diff=args.diff)
@@ -45,16 +48,29 @@ def uninject(args: argparse.Namespace, text: str, where: str, config: Config) ->
 
 def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Say what would be done to each container, why, and what would change it."""
-    found = [(w, manifests.decided(w, config)) for piece in manifests.read(text, where) for w in piece.workloads()]
+    found = [
+        (w, manifests.decided(w, config))
+        for piece in manifests.read(text, where)
+        for w in piece.workloads()
+    ]
     if args.output == "json":
         rows = [
-            {"kind": w.kind, "name": w.name, "namespace": w.namespace or None, "result": _state(o), "decisions": show.records(o)}
+            {
+                "kind": w.kind,
+                "name": w.name,
+                "namespace": w.namespace or None,
+                "result": _state(o),
+                "decisions": show.records(o),
+            }
             for w, o in found
         ]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
         return OK
     for number, (workload, outcome) in enumerate(found):
-        print(("\n" if number else "") + show.bold(f"{workload.kind} {workload.name}", colour=show.coloured()))
+        print(
+            ("\n" if number else "")
+            + show.bold(f"{workload.kind} {workload.name}", colour=show.coloured())
+        )
         print(show.explanation(outcome))
     if not found:
         print("no workload in it")

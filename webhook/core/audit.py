@@ -26,7 +26,13 @@ def opted_in(pod_label: str | None, namespace_label: str | None) -> bool:
     return ENABLED in (pod_label, namespace_label)
 
 
-def finding(pod: Pod, pod_label: str | None, namespace_label: str | None, excluded: frozenset[str], version: str) -> tuple[str, str]:
+def finding(
+    pod: Pod,
+    pod_label: str | None,
+    namespace_label: str | None,
+    excluded: frozenset[str],
+    version: str,
+) -> tuple[str, str]:
     """Give the code and what is particular to it; ("", "") for a Pod that is as it should be."""
     if not opted_in(pod_label, namespace_label) or left_alone(pod, excluded):
         return "", ""
@@ -35,4 +41,8 @@ def finding(pod: Pod, pod_label: str | None, namespace_label: str | None, exclud
     status = read(pod)
     if status is None or not status.version:
         return "mark-unreadable", ""
-    return ("", "") if status.version == version else ("other-version", f"{status.version}, not {version}")
+    return (
+        ("", "")
+        if status.version == version
+        else ("other-version", f"{status.version}, not {version}")
+    )

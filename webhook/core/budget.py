@@ -76,4 +76,6 @@ def fit(need: Need, grace: int, limit: int) -> Waits | None:
     left = cut(left, PATIENCE_FLOOR)
     if over > 0:
         return None
-    return Waits(min(waits.delay_min, delay_max), min(waits.quiet, delay_max), delay_max, drain, left)
+    return Waits(
+        min(waits.delay_min, delay_max), min(waits.quiet, delay_max), delay_max, drain, left
+    )

@@ -32,7 +32,15 @@ class Waits(msgspec.Struct, frozen=True):
 
 
 def common(
-    container: str, ports: Sequence[int], waits: Waits, profile: Profile, *, generic: bool, observe: bool, probe_period: int, report: int
+    container: str,
+    ports: Sequence[int],
+    waits: Waits,
+    profile: Profile,
+    *,
+    generic: bool,
+    observe: bool,
+    probe_period: int,
+    report: int,
 ) -> list[str]:
     """Build the options that `drain` and `run` share. `generic`: the helper finds the profile itself; `observe`: it waits for requests."""
     argv = [f"--container={container}"]
@@ -72,7 +80,9 @@ def run(options: Sequence[str], stop_on: Sequence[str], command: Sequence[str]) 
     return [HELPER, "run", *options, "--stop-on=" + ",".join(stop_on), "--", *command]
 
 
-def drain(options: Sequence[str], *, stop: bool, order: str, user: Handler | None, timeout: int = 0) -> list[str]:
+def drain(
+    options: Sequence[str], *, stop: bool, order: str, user: Handler | None, timeout: int = 0
+) -> list[str]:
     """Build the preStop exec. `order`: "before" or "after" ours for the user's own handler, which must be exec, http or sleep.
 
     `timeout`: seconds after which the user's handler is ended, 0 for none.
@@ -142,7 +152,9 @@ def unhook(words: Sequence[str]) -> dict[str, object] | None:
     if found is None:
         return None
     get: dict[str, object] = {"path": found[2], "port": int(found[1]), "scheme": "HTTP"}
-    headers = [word[len(_HEADER) :].partition(":") for word in words[1:] if word.startswith(_HEADER)]
+    headers = [
+        word[len(_HEADER) :].partition(":") for word in words[1:] if word.startswith(_HEADER)
+    ]
     if headers:
         get["httpHeaders"] = [{"name": name, "value": value} for name, _, value in headers]
     return {"httpGet": get}
@@ -152,7 +164,9 @@ _HOOK: Final = "--hook="
 _SLEEP: Final = "--hook-sleep="
 _HEADER: Final = "--hook-header="
 _URL: Final = re.compile(r"--hook-url=http://:([0-9]{1,5})(/.*)")
-_DRAIN_PATH: Final = re.compile(r"/drain\?container=([^&]+)&ports=[0-9,]*&delay-min=\d+&quiet=\d+&delay-max=\d+&drain-timeout=\d+")
+_DRAIN_PATH: Final = re.compile(
+    r"/drain\?container=([^&]+)&ports=[0-9,]*&delay-min=\d+&quiet=\d+&delay-max=\d+&drain-timeout=\d+"
+)
 
 _STOPS: Final = re.compile("kill|graceful-stop| quit| stop|shutdown|halt")
 """What tells a hook that stops the server: it must run after the drain, or it cuts what the drain waits for."""
@@ -173,7 +187,9 @@ def literal_sleep(user: Handler) -> int | None:
     return None if found is None else math.ceil(float(found[1]))
 
 
-_SLEEPS: Final = re.compile(r"(?:(?:\S*/)?(?:sh|bash|ash|dash)\s+-c\s+)?(?:\S*/)?sleep\s+([0-9]{1,6}(?:\.[0-9]{0,6})?)s?\s*")
+_SLEEPS: Final = re.compile(
+    r"(?:(?:\S*/)?(?:sh|bash|ash|dash)\s+-c\s+)?(?:\S*/)?sleep\s+([0-9]{1,6}(?:\.[0-9]{0,6})?)s?\s*"
+)
 
 
 def _url(get: HttpGet) -> list[str]:

@@ -33,10 +33,23 @@ MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 
 OPERATOR_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 
-MESH_PROXIES: Final = frozenset({"istio-proxy", "linkerd-proxy", "kuma-sidecar", "consul-dataplane", "envoy-sidecar", "daprd"})
+MESH_PROXIES: Final = frozenset(
+    {"istio-proxy", "linkerd-proxy", "kuma-sidecar", "consul-dataplane", "envoy-sidecar", "daprd"}
+)
 """Containers that carry the traffic of the others: kept up until the others have drained."""
 
 INITS: Final = frozenset(
-    {"tini", "tini-static", "dumb-init", "catatonit", "docker-init", "init", "systemd", "my_init", "s6-svscan", "podgrace-helper"},
+    {
+        "tini",
+        "tini-static",
+        "dumb-init",
+        "catatonit",
+        "docker-init",
+        "init",
+        "systemd",
+        "my_init",
+        "s6-svscan",
+        "podgrace-helper",
+    },
 )
 """Programs that are made to be PID 1: they are not wrapped again."""

@@ -49,8 +49,15 @@ def _container(ops: list[Op], desired: Desired) -> None:
     lifecycle, now = container.lifecycle, pre_stop(container)
     if lifecycle is None:
         if desired.pre_stop is not None:
-            ops.append({"op": "add", "path": f"{at}/lifecycle", "value": {"preStop": desired.pre_stop}})
-    elif desired.pre_stop is None and now is not None and len(lifecycle) == 1 and "lifecycle" not in view.empty:
+            ops.append(
+                {"op": "add", "path": f"{at}/lifecycle", "value": {"preStop": desired.pre_stop}}
+            )
+    elif (
+        desired.pre_stop is None
+        and now is not None
+        and len(lifecycle) == 1
+        and "lifecycle" not in view.empty
+    ):
         ops.append({"op": "remove", "path": f"{at}/lifecycle"})
     else:
         _member(ops, f"{at}/lifecycle/preStop", now, desired.pre_stop)
@@ -59,23 +66,42 @@ def _container(ops: list[Op], desired: Desired) -> None:
     if desired.mount and not view.mounted:
         _append(ops, f"{at}/volumeMounts", container.volume_mounts, _MOUNT)
     elif view.mounted and not desired.mount:
-        ours = next(i for i, m in enumerate(mounts) if m.name == VOLUME and m.mount_path.rstrip("/") == MOUNT_PATH)
+        ours = next(
+            i
+            for i, m in enumerate(mounts)
+            if m.name == VOLUME and m.mount_path.rstrip("/") == MOUNT_PATH
+        )
         _drop(ops, f"{at}/volumeMounts", mounts, ours, keep="volumeMounts" in view.empty)
 
 
 def _pod(ops: list[Op], pod: Pod, plan: Plan, operator: Operator) -> None:
     spec = pod.spec
-    _member(ops, "/spec/terminationGracePeriodSeconds", spec.termination_grace_period_seconds, plan.grace)
+    _member(
+        ops,
+        "/spec/terminationGracePeriodSeconds",
+        spec.termination_grace_period_seconds,
+        plan.grace,
+    )
     at = sidecar_index(pod)
     inits, volumes = spec.init_containers, spec.volumes
     ours = next((i for i, v in enumerate(volumes or []) if v.name == VOLUME), None)
     if plan.sidecar:
         if inits is None:
-            ops.append({"op": "add", "path": "/spec/initContainers", "value": [_sidecar(operator, plan)]})
+            ops.append(
+                {"op": "add", "path": "/spec/initContainers", "value": [_sidecar(operator, plan)]}
+            )
         elif at is None:
-            ops.append({"op": "add", "path": "/spec/initContainers/0", "value": _sidecar(operator, plan)})
+            ops.append(
+                {"op": "add", "path": "/spec/initContainers/0", "value": _sidecar(operator, plan)}
+            )
         elif plan.renew:
-            ops.append({"op": "replace", "path": f"/spec/initContainers/{at}", "value": _sidecar(operator, plan)})
+            ops.append(
+                {
+                    "op": "replace",
+                    "path": f"/spec/initContainers/{at}",
+                    "value": _sidecar(operator, plan),
+                }
+            )
         else:
             _member(ops, f"/spec/initContainers/{at}/command", inits[at].command, _command(plan))
         if ours is None:
@@ -91,9 +117,21 @@ def _annotation(ops: list[Op], pod: Pod, plan: Plan) -> None:
     annotations = (pod.metadata or EMPTY).annotations
     if plan.status is not None:
         if pod.metadata is None:
-            ops.append({"op": "add", "path": "/metadata", "value": {"annotations": {STATUS_ANNOTATION: plan.status}}})
+            ops.append(
+                {
+                    "op": "add",
+                    "path": "/metadata",
+                    "value": {"annotations": {STATUS_ANNOTATION: plan.status}},
+                }
+            )
         elif annotations is None:
-            ops.append({"op": "add", "path": "/metadata/annotations", "value": {STATUS_ANNOTATION: plan.status}})
+            ops.append(
+                {
+                    "op": "add",
+                    "path": "/metadata/annotations",
+                    "value": {STATUS_ANNOTATION: plan.status},
+                }
+            )
         elif annotations.get(STATUS_ANNOTATION) != plan.status:
             ops.append({"op": "add", "path": _STATUS_PATH, "value": plan.status})
     elif annotations is not None and STATUS_ANNOTATION in annotations:
@@ -110,11 +148,16 @@ def _sidecar(operator: Operator, plan: Plan) -> Op:
     if plan.sidecar_root:
         # The Pod runs as root by its own securityContext; ours says runAsNonRoot, and the kubelet would refuse to start it.
         context = sidecar["securityContext"]
-        sidecar["securityContext"] = {**(context if isinstance(context, dict) else {}), "runAsUser": 65532}
+        sidecar["securityContext"] = {
+            **(context if isinstance(context, dict) else {}),
+            "runAsUser": 65532,
+        }
     return sidecar
 
 
-def sidecar_container(name: str, image: str, policy: str, resources: dict[str, dict[str, str]]) -> Op:
+def sidecar_container(
+    name: str, image: str, policy: str, resources: dict[str, dict[str, str]]
+) -> Op:
     """Build the part of the sidecar that is the same in every Pod.
 
     postStart installs: the kubelet starts the next container only when it has returned. It passes Pod Security "restricted";
@@ -169,4 +212,6 @@ def _append(ops: list[Op], path: str, parent: Sequence[Any] | None, value: Any) 
 
 def _drop(ops: list[Op], path: str, parent: Sequence[Any], index: int, *, keep: bool) -> None:
     """Remove an item, and a list that was made for it."""
-    ops.append({"op": "remove", "path": path if len(parent) == 1 and not keep else f"{path}/{index}"})
+    ops.append(
+        {"op": "remove", "path": path if len(parent) == 1 and not keep else f"{path}/{index}"}
+    )

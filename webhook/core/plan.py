@@ -18,7 +18,16 @@ from webhook.core import budget, helper, ports, prestop, readiness
 from webhook.core.budget import Need
 from webhook.core.decision import Choice, Decision, Desired, Plan
 from webhook.core.helper import Waits
-from webhook.core.names import DISABLED, INITS, INJECT_LABEL, MESH_PROXIES, MIRROR_ANNOTATION, SIDECAR, STATUS_ANNOTATION, VOLUME
+from webhook.core.names import (
+    DISABLED,
+    INITS,
+    INJECT_LABEL,
+    MESH_PROXIES,
+    MIRROR_ANNOTATION,
+    SIDECAR,
+    STATUS_ANNOTATION,
+    VOLUME,
+)
 from webhook.core.pod import ABSENT, EMPTY, Container, Pod, Raw, handler, present, stop_signal
 from webhook.core.profile import GENERIC, SIGNALS, basename
 from webhook.core.resources import fits
@@ -62,7 +71,9 @@ def restore(pod: Pod) -> Plan:
     plan = Plan([], empty=empty_before(pod, status))
     for i, container in enumerate(pod.spec.containers):
         view = before(container, status)
-        plan.containers.append(Desired(i, container, view, view.command, view.args, view.pre_stop, view.readiness))
+        plan.containers.append(
+            Desired(i, container, view, view.command, view.args, view.pre_stop, view.readiness)
+        )
     plan.grace = grace_before(pod, status)
     return plan
 
@@ -90,18 +101,28 @@ class _Decider:
     def __init__(self, pod: Pod, settings: PodSettings, operator: Operator) -> None:
         spec = pod.spec
         self.pod, self.settings, self.operator = pod, settings, operator
-        self.decisions = [Decision(code, container, detail) for code, container, detail in settings.notes]
+        self.decisions = [
+            Decision(code, container, detail) for code, container, detail in settings.notes
+        ]
         self.status = read(pod)
         self.grace_was = grace_before(pod, self.status)
         # A negative one acts as 1 (core/v1, strategy of deletion).
-        self.grace = DEFAULT_GRACE if self.grace_was is None else self.grace_was if self.grace_was >= 0 else 1
+        self.grace = (
+            DEFAULT_GRACE
+            if self.grace_was is None
+            else self.grace_was
+            if self.grace_was >= 0
+            else 1
+        )
         self.sidecar_at = sidecar_index(pod)
         self.windows = _is_windows(pod)
         self.shared_pid = bool(spec.share_process_namespace or spec.host_pid)
         proxies = [c.name in MESH_PROXIES for c in spec.containers]
         # A Pod of nothing but proxies is a gateway: the proxy is its server.
         self.gateway = all(proxies)
-        self.mesh = any(proxies) or any([c.name in MESH_PROXIES for c in spec.init_containers or ()])  # noqa: C419
+        self.mesh = any(proxies) or any(
+            [c.name in MESH_PROXIES for c in spec.init_containers or ()]  # noqa: C419
+        )
         self.helper_fall = self._why_no_helper()
 
     def say(self, code: str, container: str = "", detail: str = "") -> None:
@@ -117,7 +138,9 @@ class _Decider:
             return "unsupported-version"
         if self.sidecar_at is None:
             spec = self.pod.spec
-            taken = SIDECAR in [c.name for c in spec.containers] or SIDECAR in [c.name for c in spec.init_containers or ()]
+            taken = SIDECAR in [c.name for c in spec.containers] or SIDECAR in [
+                c.name for c in spec.init_containers or ()
+            ]
             if taken or VOLUME in [v.name for v in spec.volumes or ()]:
                 return "name-collision"
             if not fits(self.pod, self.operator.sidecar_resources):
@@ -127,16 +150,25 @@ class _Decider:
     # -- the order of things -------------------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
-        choices = [self._choose(i, container) for i, container in enumerate(self.pod.spec.containers)]
+        choices = [
+            self._choose(i, container) for i, container in enumerate(self.pod.spec.containers)
+        ]
         for container in self.pod.spec.init_containers or ():
             if container.restart_policy == "Always" and container.name != SIDECAR:
-                self.say("mesh-native" if container.name in MESH_PROXIES else "native-sidecar", container.name)
+                self.say(
+                    "mesh-native" if container.name in MESH_PROXIES else "native-sidecar",
+                    container.name,
+                )
         ours = [c for c in choices if c.rung]
         self._align(ours)
         limit = self._limit()
         wanted = [self._fit(choice, limit) for choice in ours]
         grace = self._grace(ours, wanted)
-        plan = Plan(self.decisions, containers=[c.desired for c in choices], empty=empty_before(self.pod, self.status))
+        plan = Plan(
+            self.decisions,
+            containers=[c.desired for c in choices],
+            empty=empty_before(self.pod, self.status),
+        )
         ours = [c for c in ours if c.rung]
         self._sidecar(plan, ours)
         for choice in ours:
@@ -154,8 +186,12 @@ class _Decider:
             return
         spec = self.pod.spec
         plan.sidecar_port = 0 if spec.host_network else self.operator.port
-        plan.sidecar_root = spec.security_context is not None and spec.security_context.run_as_user == 0
-        plan.renew = self.sidecar_at is not None and (self.status is None or self.status.version != self.operator.version)
+        plan.sidecar_root = (
+            spec.security_context is not None and spec.security_context.run_as_user == 0
+        )
+        plan.renew = self.sidecar_at is not None and (
+            self.status is None or self.status.version != self.operator.version
+        )
         self.say("sidecar-added")
         if spec.host_network:
             self.say("host-network")
@@ -165,8 +201,13 @@ class _Decider:
         containers = {c.desired.container.name: c.record for c in choices if c.record.codes}
         plan.status = encode(Status(self.operator.version, grace, containers, plan.empty))
         annotations = (self.pod.metadata or EMPTY).annotations or {}
-        others = "".join([key + value for key, value in annotations.items() if key != STATUS_ANNOTATION])
-        if len(others.encode()) + len(STATUS_ANNOTATION) + len(plan.status.encode()) > ANNOTATIONS_LIMIT:
+        others = "".join(
+            [key + value for key, value in annotations.items() if key != STATUS_ANNOTATION]
+        )
+        if (
+            len(others.encode()) + len(STATUS_ANNOTATION) + len(plan.status.encode())
+            > ANNOTATIONS_LIMIT
+        ):
             return Plan([Decision("annotations-full")], skip=True)
         return plan
 
@@ -174,7 +215,9 @@ class _Decider:
 
     def _choose(self, index: int, container: Container) -> Choice:
         view = before(container, self.status)
-        desired = Desired(index, container, view, view.command, view.args, view.pre_stop, view.readiness)
+        desired = Desired(
+            index, container, view, view.command, view.args, view.pre_stop, view.readiness
+        )
         settings = self.settings.containers.get(container.name, self.settings.default)
         choice = Choice(desired, settings, ContainerStatus(empty=view.empty), self.decisions)
         if settings.mode == "off":
@@ -191,7 +234,9 @@ class _Decider:
         if view.readiness is not None:
             choice.note("readiness-kept")
         else:
-            code, probe = readiness.choose(container, settings, choice.ports, probes, mesh=self.mesh)
+            code, probe = readiness.choose(
+                container, settings, choice.ports, probes, mesh=self.mesh
+            )
             if probe is not None:
                 desired.readiness = probe
                 choice.record.readiness = made_name(probe)
@@ -221,10 +266,16 @@ class _Decider:
         return ()
 
     def _profile(self, choice: Choice) -> None:
-        index, settings, container = self.operator.profiles, choice.settings, choice.desired.container
+        index, settings, container = (
+            self.operator.profiles,
+            choice.settings,
+            choice.desired.container,
+        )
         if settings.profile is not None:
             choice.profile, how = index.by_name[settings.profile], "profile-annotated"
-        elif choice.command and (found := index.by_command([*choice.command, *(choice.desired.args or ())])):
+        elif choice.command and (
+            found := index.by_command([*choice.command, *(choice.desired.args or ())])
+        ):
             choice.profile, how = found, "profile-command"
         elif not choice.command and (found := index.by_image(container.image or "")):
             choice.profile, how = found, "profile-image"
@@ -258,7 +309,13 @@ class _Decider:
         if rung not in self.operator.modes:
             return "mode-not-allowed"
         if rung == "sleep":
-            return "prestop-off" if not choice.settings.prestop else "" if self.operator.native_sleep else "unsupported-version"
+            return (
+                "prestop-off"
+                if not choice.settings.prestop
+                else ""
+                if self.operator.native_sleep
+                else "unsupported-version"
+            )
         if self.helper_fall:
             return self.helper_fall
         possible = choice.desired.view.helper_possible
@@ -345,7 +402,9 @@ class _Decider:
                 proxy.rung = ""
                 continue
             helped = next((c for c in apps if c.rung != "sleep" and c.observe), None)
-            proxy.ports, proxy.probe_period = (helped.ports, helped.probe_period) if helped is not None else ((), 0)
+            proxy.ports, proxy.probe_period = (
+                (helped.ports, helped.probe_period) if helped is not None else ((), 0)
+            )
             proxy.record.mode = proxy.rung
             proxy.note("mesh-aligned", proxy.rung)
             delay, drain = max(w.delay_max for w in waits), max(w.drain for w in waits)
@@ -353,7 +412,16 @@ class _Decider:
                 whole = delay + (drain or proxy.settings.default_drain)
                 proxy.need = Need(Waits(whole, 0, whole, 0, tail), 0)
             else:
-                proxy.need = Need(Waits(max(w.delay_min for w in waits), max(w.quiet for w in waits), delay, drain, tail), 0)
+                proxy.need = Need(
+                    Waits(
+                        max(w.delay_min for w in waits),
+                        max(w.quiet for w in waits),
+                        delay,
+                        drain,
+                        tail,
+                    ),
+                    0,
+                )
 
     # -- the budget ----------------------------------------------------------------------------------------------------
 
@@ -376,7 +444,11 @@ class _Decider:
             return 0
         if self.settings.grace:
             code = "grace-capped" if limit > self.grace else "grace-over-bound"
-            self.say(code, choice.desired.container.name, f"wanted {wanted} s, bound {self.operator.grace_bound} s")
+            self.say(
+                code,
+                choice.desired.container.name,
+                f"wanted {wanted} s, bound {self.operator.grace_bound} s",
+            )
         choice.need, choice.capped = Need(waits, need.hook), True
         return limit
 
@@ -392,7 +464,11 @@ class _Decider:
             self.say("grace-enough", "", f"{self.grace} s")
             return None
         longest = ours[wanted.index(seconds)]
-        words = f"bound {seconds}" if longest.capped or longest.need is None else budget.words(longest.need, self.grace)
+        words = (
+            f"bound {seconds}"
+            if longest.capped or longest.need is None
+            else budget.words(longest.need, self.grace)
+        )
         words = f"{longest.desired.container.name}: {words}"
         self.say("grace-raised", "", f"{self.grace} -> {seconds} s = {words}")
         return GraceStatus(seconds, self.grace_was, words)
@@ -426,7 +502,11 @@ class _Decider:
         if choice.delivery == "exec":
             record.pre_stop = view.pre_stop or ABSENT
             argv = helper.drain(
-                options, stop=choice.stop, order=choice.order, user=choice.user, timeout=0 if choice.capped else choice.hook_timeout
+                options,
+                stop=choice.stop,
+                order=choice.order,
+                user=choice.user,
+                timeout=0 if choice.capped else choice.hook_timeout,
             )
             desired.pre_stop = {"exec": {"command": argv}}
         if choice.rung == "wrap":
@@ -443,7 +523,9 @@ def _is_oversized(pod: Pod) -> bool:
     inits = pod.spec.init_containers or ()
     if len(pod.spec.containers) + len(inits) > MOST_CONTAINERS:
         return True
-    return any([len(container.ports or ()) > MOST_PORTS for container in (*pod.spec.containers, *inits)])  # noqa: C419 - a list is quicker
+    return any(
+        [len(container.ports or ()) > MOST_PORTS for container in (*pod.spec.containers, *inits)]  # noqa: C419
+    )
 
 
 def _is_windows(pod: Pod) -> bool:

@@ -14,9 +14,13 @@ from webhook.core.status import Before
 _SERVING_NUMBERS: Final = frozenset({80, 443, 3000, 5000, 8000, 8080, 8443})
 _SERVING_NAMES: Final = ("http", "https", "web", "grpc", "h2c", "www")
 _FRONT_NUMBERS: Final = frozenset({80, 443, 8080, 8443})
-_FRONT_SERVERS: Final = frozenset({"nginx", "apache", "haproxy", "caddy", "traefik", "envoy", "lighttpd"})
+_FRONT_SERVERS: Final = frozenset(
+    {"nginx", "apache", "haproxy", "caddy", "traefik", "envoy", "lighttpd"}
+)
 _SIDE_NAMES: Final = re.compile("metrics|prom|admin|debug|health|pprof|jmx|probe|status")
-_SIDE_NUMBERS: Final = frozenset({*range(9090, 9130), 15020, 15021, 15090, 4191, 2019, 6060, 5005, 9229})
+_SIDE_NUMBERS: Final = frozenset(
+    {*range(9090, 9130), 15020, 15021, 15090, 4191, 2019, 6060, 5005, 9229}
+)
 """Ports that exporters, debuggers and meshes use by convention: not where users' requests arrive."""
 
 
@@ -40,11 +44,15 @@ def _add(found: list[tuple[str, Handler]], kind: str, raw: Raw) -> None:
 
 def serving(container: Container, probes: Sequence[tuple[str, Handler]]) -> Sequence[int]:
     """Return the ports on which requests arrive: those declared, less exporters' where others remain; else those probed."""
-    declared = [port for port in container.ports or () if port.protocol is None or port.protocol == "TCP"]
+    declared = [
+        port for port in container.ports or () if port.protocol is None or port.protocol == "TCP"
+    ]
     if len(declared) == 1:
         return (declared[0].container_port,)
     if declared:
-        declared = [port for port in declared if not _is_side(port.name or "", port.container_port)] or declared
+        declared = [
+            port for port in declared if not _is_side(port.name or "", port.container_port)
+        ] or declared
     if declared:
         return sorted({port.container_port for port in declared})
     found = set()
@@ -59,7 +67,11 @@ def plausible(container: Container, ports: Sequence[int]) -> Sequence[int]:
     """Narrow several ports down: by conventional name, then by conventional number."""
     if len(ports) < 2:
         return ports
-    named = {port.container_port for port in container.ports or () if port.name and port.name.split("-")[0] in _SERVING_NAMES}
+    named = {
+        port.container_port
+        for port in container.ports or ()
+        if port.name and port.name.split("-")[0] in _SERVING_NAMES
+    }
     for narrowed in ([p for p in ports if p in named], [p for p in ports if p in _SERVING_NUMBERS]):
         if len(narrowed) == 1:
             return narrowed
@@ -70,7 +82,11 @@ def distance(container: Container, ports: Sequence[int], profile: str) -> int:
     """Tell how far from the users a container stands among those of its Pod: 0 for what is usually put in front."""
     if profile in _FRONT_SERVERS:
         return 0
-    named = [port for port in container.ports or () if port.name and port.name.split("-")[0] in _SERVING_NAMES]
+    named = [
+        port
+        for port in container.ports or ()
+        if port.name and port.name.split("-")[0] in _SERVING_NAMES
+    ]
     return 1 if named or not _FRONT_NUMBERS.isdisjoint(ports) else 2
 
 

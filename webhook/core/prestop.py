@@ -36,10 +36,15 @@ def compose(choice: Choice, grace: int, drain_bound: int) -> None:
             # A hook that it cannot tell the length of had the whole grace period, and keeps it.
             choice.hook_timeout = min(grace, helper.LONGEST) if own is None else 0
             after = settings.existing == "after" or (
-                settings.existing == "auto" and user.exec is not None and helper.stops_server(user.exec)
+                settings.existing == "auto"
+                and user.exec is not None
+                and helper.stops_server(user.exec)
             )
             choice.order = "after" if after else "before"
-            choice.note("prestop-after" if after else "prestop-before", f"its {own} s count as delay" if own and not after else "")
+            choice.note(
+                "prestop-after" if after else "prestop-before",
+                f"its {own} s count as delay" if own and not after else "",
+            )
     elif not settings.prestop:
         choice.note("prestop-off")
         choice.delivery = "none"
@@ -58,7 +63,13 @@ def sleep_of(waits: Waits) -> dict[str, Any]:
 def http_of(choice: Choice, waits: Waits, port: int) -> dict[str, Any]:
     """Write a request to the sidecar: the kubelet waits for the answer, whatever its status."""
     name = choice.desired.container.name
-    return {"httpGet": {"path": helper.drain_path(name, choice.ports, waits), "port": port, "scheme": "HTTP"}}
+    return {
+        "httpGet": {
+            "path": helper.drain_path(name, choice.ports, waits),
+            "port": port,
+            "scheme": "HTTP",
+        }
+    }
 
 
 def _why_kept(choice: Choice, user: Handler) -> tuple[str, str]:
@@ -79,7 +90,9 @@ def _why_kept(choice: Choice, user: Handler) -> tuple[str, str]:
         if port is None:
             return "prestop-kept-http", "its port has no number here"
         headers = get.http_headers or ()
-        odd = any(not h.name or ":" in h.name or set(h.name + h.value) & set("\r\n") for h in headers)
+        odd = any(
+            not h.name or ":" in h.name or set(h.name + h.value) & set("\r\n") for h in headers
+        )
         if odd or len(headers) > helper.MAX_HEADERS or not _PLAIN.fullmatch(get.path or "/"):
             return "prestop-kept-http", "its path or headers are none that the helper can send"
         get.port = port
@@ -96,7 +109,9 @@ def _waits(choice: Choice, own: int | None, grace: int, drain_bound: int) -> Wai
     by_kubelet = before - KILL_MARGIN if before > KILL_MARGIN else 0
     if choice.rung == "sleep":
         return Waits(settings.delay_max, 0, settings.delay_max, 0, by_kubelet)
-    drain = settings.drain_timeout or min(profile.drain_timeout, drain_bound) or settings.default_drain
+    drain = (
+        settings.drain_timeout or min(profile.drain_timeout, drain_bound) or settings.default_drain
+    )
     patience = min(settings.patience or profile.patience or before, helper.LONGEST)
     if not choice.observe:
         drain, patience = 0, max(drain, patience)

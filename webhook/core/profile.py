@@ -31,7 +31,10 @@ _SIGNALS = "HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STK
 SIGNALS: Final = frozenset([*_SIGNALS.split(), "WINCH", "IO", "PWR", "SYS"])
 """Names, without SIG, that a profile may use: those of signal(7) that can be caught."""
 
-GENERIC = Profile(name="generic", caveat="Unknown server: waits until nothing is in flight, then TERM to whoever owns the ports.")
+GENERIC = Profile(
+    name="generic",
+    caveat="Unknown server: waits until nothing is in flight, then TERM to whoever owns the ports.",
+)
 
 _LAUNCHERS = frozenset(
     [
@@ -85,7 +88,9 @@ class Index:
 
     def by_command(self, argv: Iterable[str]) -> Profile | None:
         """Look a command up. Words after the first count only behind a launcher (a shell, an interpreter, an init)."""
-        return next((found for name in _program_names(argv) if (found := self._by_match.get(name))), None)
+        return next(
+            (found for name in _program_names(argv) if (found := self._by_match.get(name))), None
+        )
 
     def by_image(self, image: str) -> Profile | None:
         """Look an image up by the last element of its path, without tag and digest."""

@@ -17,7 +17,12 @@ Probe = dict[str, Any]
 
 
 def choose(
-    container: Container, settings: Settings, ports: Sequence[int], probes: Sequence[tuple[str, Handler]], *, mesh: bool
+    container: Container,
+    settings: Settings,
+    ports: Sequence[int],
+    probes: Sequence[tuple[str, Handler]],
+    *,
+    mesh: bool,
 ) -> tuple[str, Probe | None]:
     """Settle the code and the probe for a container without one."""
     kind = settings.readiness
@@ -48,7 +53,9 @@ def _on_loopback(container: Container, port: int) -> bool:
     return f"127.0.0.1:{port}" in line or f"localhost:{port}" in line or f"[::1]:{port}" in line
 
 
-def _annotated(container: Container, settings: Settings, ports: Sequence[int]) -> tuple[str, Probe | None]:
+def _annotated(
+    container: Container, settings: Settings, ports: Sequence[int]
+) -> tuple[str, Probe | None]:
     port: int | str | None = settings.readiness_port
     if port is None:
         candidates = plausible(container, ports)
@@ -59,7 +66,11 @@ def _annotated(container: Container, settings: Settings, ports: Sequence[int]) -
     number = port_number(port, container)
     if number is None:
         return "readiness-no-port", None
-    return "readiness-annotated", _made(settings.readiness, number if settings.readiness == "grpc" else port, settings.readiness_path)
+    return "readiness-annotated", _made(
+        settings.readiness,
+        number if settings.readiness == "grpc" else port,
+        settings.readiness_path,
+    )
 
 
 def _made(kind: str, port: int | str, path: str) -> Probe:
@@ -72,11 +83,21 @@ def _copy(own: Handler) -> Probe:
     """Copy the handler of a probe. Without `host`: Pod Security "baseline" refuses one on what we add."""
     get: HttpGet | None = own.http_get
     if get is not None:
-        copied: dict[str, Any] = {"path": get.path or "/", "port": get.port, "scheme": get.scheme or "HTTP"}
+        copied: dict[str, Any] = {
+            "path": get.path or "/",
+            "port": get.port,
+            "scheme": get.scheme or "HTTP",
+        }
         if get.http_headers:
-            copied["httpHeaders"] = [{"name": header.name, "value": header.value} for header in get.http_headers]
+            copied["httpHeaders"] = [
+                {"name": header.name, "value": header.value} for header in get.http_headers
+            ]
         return {"httpGet": copied}
     if own.tcp_socket is not None:
         return {"tcpSocket": {"port": own.tcp_socket.port}}
     grpc: PortHandler = own.grpc or PortHandler()
-    return {"grpc": {"port": grpc.port} if grpc.service is None else {"port": grpc.port, "service": grpc.service}}
+    return {
+        "grpc": {"port": grpc.port}
+        if grpc.service is None
+        else {"port": grpc.port, "service": grpc.service}
+    }

@@ -35,106 +35,225 @@ class Reason(msgspec.Struct, frozen=True):
 REASONS: Final[dict[str, Reason]] = {
     # the whole Pod is left alone
     "opted-out": Reason("the Pod's label says disabled", "label podgrace.io/inject"),
-    "excluded-namespace": Reason("the operator excludes this namespace", "config excludedNamespaces"),
-    "mirror-pod": Reason("a mirror Pod: the kubelet runs the static manifest whatever the API holds"),
-    "not-restarting": Reason("it ends by itself (restartPolicy is not Always): nothing to drain", "spec.restartPolicy"),
-    "annotations-full": Reason(
-        "its annotations leave no room for the status: the API server would refuse it", "its annotations", warn=True
+    "excluded-namespace": Reason(
+        "the operator excludes this namespace", "config excludedNamespaces"
     ),
-    "oversized": Reason("over 1.5 MiB, 1000 containers, or 1000 ports in one: more than a cluster stores or runs", "its spec", warn=True),
-    "nothing-to-do": Reason("no container needs anything: their reasons say why", "podgrace.io/mode.<container>"),
+    "mirror-pod": Reason(
+        "a mirror Pod: the kubelet runs the static manifest whatever the API holds"
+    ),
+    "not-restarting": Reason(
+        "it ends by itself (restartPolicy is not Always): nothing to drain", "spec.restartPolicy"
+    ),
+    "annotations-full": Reason(
+        "its annotations leave no room for the status: the API server would refuse it",
+        "its annotations",
+        warn=True,
+    ),
+    "oversized": Reason(
+        "over 1.5 MiB, 1000 containers, or 1000 ports in one: more than a cluster stores or runs",
+        "its spec",
+        warn=True,
+    ),
+    "nothing-to-do": Reason(
+        "no container needs anything: their reasons say why", "podgrace.io/mode.<container>"
+    ),
     "not-a-pod": Reason("only Pods are patched"),
-    "not-create": Reason("only the creation of a Pod is patched: most of its spec is immutable afterwards"),
+    "not-create": Reason(
+        "only the creation of a Pod is patched: most of its spec is immutable afterwards"
+    ),
     "sub-resource": Reason("sub-resources of Pods are never patched"),
     # a container is left alone
     "turned-off": Reason("turned off by annotation", "podgrace.io/mode.<container>"),
     "serves-nothing": Reason(
-        "declares no TCP port and has no network probe", "podgrace.io/ports.<container> or podgrace.io/mode.<container>"
+        "declares no TCP port and has no network probe",
+        "podgrace.io/ports.<container> or podgrace.io/mode.<container>",
     ),
-    "native-sidecar": Reason("a native sidecar: the kubelet already stops it after the containers", ""),
+    "native-sidecar": Reason(
+        "a native sidecar: the kubelet already stops it after the containers", ""
+    ),
     # which rung, and the falls
-    "wrap": Reason("the helper is PID 1: it translates the stop signal, reaps, and ends at a deadline", "podgrace.io/mode.<container>"),
+    "wrap": Reason(
+        "the helper is PID 1: it translates the stop signal, reaps, and ends at a deadline",
+        "podgrace.io/mode.<container>",
+    ),
     "hook": Reason(
         "preStop runs the helper, which waits for deregistration and in-flight requests and then stops the server",
         "podgrace.io/mode.<container>",
     ),
-    "hook-http": Reason("preStop asks the sidecar to wait, since our volume cannot be mounted here", ""),
+    "hook-http": Reason(
+        "preStop asks the sidecar to wait, since our volume cannot be mounted here", ""
+    ),
     "sleep": Reason("native preStop sleep", "podgrace.io/mode.<container>"),
-    "mesh-aligned": Reason("a mesh proxy: kept up until the other containers have drained", "podgrace.io/mode.<container>"),
-    "mesh-native": Reason("a mesh proxy that is a native sidecar: it already outlives the containers"),
-    "mesh-own-prestop": Reason("a mesh proxy with a preStop of its own: check that it lasts as long as the drain", "", warn=True),
+    "mesh-aligned": Reason(
+        "a mesh proxy: kept up until the other containers have drained",
+        "podgrace.io/mode.<container>",
+    ),
+    "mesh-native": Reason(
+        "a mesh proxy that is a native sidecar: it already outlives the containers"
+    ),
+    "mesh-own-prestop": Reason(
+        "a mesh proxy with a preStop of its own: check that it lasts as long as the drain",
+        "",
+        warn=True,
+    ),
     "entrypoint-unknown": Reason(
-        "not wrapped: the image's entrypoint is not in the Pod", "podgrace.io/entrypoint.<container> or spec command"
+        "not wrapped: the image's entrypoint is not in the Pod",
+        "podgrace.io/entrypoint.<container> or spec command",
     ),
     "already-init": Reason("not wrapped: its command already is an init"),
     "shared-pid-namespace": Reason(
-        "the helper sends no signal, the kubelet does: processes of other containers are in sight", "spec.shareProcessNamespace"
+        "the helper sends no signal, the kubelet does: processes of other containers are in sight",
+        "spec.shareProcessNamespace",
     ),
-    "mode-not-allowed": Reason("the operator does not allow this mode", "config bounds.modes", warn=True),
-    "sidecar-off": Reason("no helper: the sidecar is switched off", "podgrace.io/sidecar or config patches.sidecar"),
-    "unsupported-version": Reason("the cluster's version lacks the native field", "config kubernetes"),
+    "mode-not-allowed": Reason(
+        "the operator does not allow this mode", "config bounds.modes", warn=True
+    ),
+    "sidecar-off": Reason(
+        "no helper: the sidecar is switched off", "podgrace.io/sidecar or config patches.sidecar"
+    ),
+    "unsupported-version": Reason(
+        "the cluster's version lacks the native field", "config kubernetes"
+    ),
     "windows": Reason("Windows: native sleep only"),
     "pod-resources": Reason(
-        "no helper: the Pod's own resource total has no room for the sidecar", "spec.resources or config helper.resources", warn=True
+        "no helper: the Pod's own resource total has no room for the sidecar",
+        "spec.resources or config helper.resources",
+        warn=True,
     ),
-    "name-collision": Reason("a container or volume named podgrace is not ours: no helper", "rename it", warn=True),
-    "mount-collision": Reason("its mounts already hold /.podgrace: the sidecar is asked instead", "its volumeMounts", warn=True),
+    "name-collision": Reason(
+        "a container or volume named podgrace is not ours: no helper", "rename it", warn=True
+    ),
+    "mount-collision": Reason(
+        "its mounts already hold /.podgrace: the sidecar is asked instead",
+        "its volumeMounts",
+        warn=True,
+    ),
     "host-network": Reason("host network: the sidecar opens no port"),
-    "prestop-off": Reason("preStop is switched off", "podgrace.io/prestop or config patches.preStop"),
+    "prestop-off": Reason(
+        "preStop is switched off", "podgrace.io/prestop or config patches.preStop"
+    ),
     # preStop
     "prestop-added": Reason("had no preStop", "podgrace.io/prestop.<container>"),
-    "prestop-before": Reason("its own preStop runs first, then ours", "podgrace.io/existing-prestop.<container>"),
-    "prestop-after": Reason("its own preStop stops the server, so it runs after ours", "podgrace.io/existing-prestop.<container>"),
-    "prestop-kept": Reason("its own preStop is kept as it is", "podgrace.io/existing-prestop.<container>"),
-    "prestop-kept-sleep": Reason("its own preStop is kept: a native sleep cannot be added to it", "podgrace.io/mode.<container>: hook"),
-    "prestop-kept-tcp": Reason("its own preStop is a tcpSocket, which fails at run time: kept as it is", "remove it", warn=True),
-    "prestop-kept-http": Reason("its own preStop is a request that the helper cannot repeat: kept as it is", "make it plain http"),
+    "prestop-before": Reason(
+        "its own preStop runs first, then ours", "podgrace.io/existing-prestop.<container>"
+    ),
+    "prestop-after": Reason(
+        "its own preStop stops the server, so it runs after ours",
+        "podgrace.io/existing-prestop.<container>",
+    ),
+    "prestop-kept": Reason(
+        "its own preStop is kept as it is", "podgrace.io/existing-prestop.<container>"
+    ),
+    "prestop-kept-sleep": Reason(
+        "its own preStop is kept: a native sleep cannot be added to it",
+        "podgrace.io/mode.<container>: hook",
+    ),
+    "prestop-kept-tcp": Reason(
+        "its own preStop is a tcpSocket, which fails at run time: kept as it is",
+        "remove it",
+        warn=True,
+    ),
+    "prestop-kept-http": Reason(
+        "its own preStop is a request that the helper cannot repeat: kept as it is",
+        "make it plain http",
+    ),
     # grace period
     "grace-raised": Reason("raised to the budget", "podgrace.io/grace-period"),
     "grace-enough": Reason("long enough already"),
-    "grace-off": Reason("left as it is: switched off", "podgrace.io/grace-period or config patches.gracePeriod"),
-    "grace-zero": Reason(
-        "0 is a deliberate immediate kill: no hook would run, so none is added", "spec.terminationGracePeriodSeconds", warn=True
+    "grace-off": Reason(
+        "left as it is: switched off", "podgrace.io/grace-period or config patches.gracePeriod"
     ),
-    "grace-capped": Reason("the budget is over the bound: waits are shortened to fit", "config bounds.gracePeriod", warn=True),
-    "grace-over-bound": Reason("the Pod's own grace is at the bound already: the waits are taken out of it", "config bounds.gracePeriod"),
-    "grace-no-room": Reason("the grace period has no room for a wait", "podgrace.io/grace-period", warn=True),
+    "grace-zero": Reason(
+        "0 is a deliberate immediate kill: no hook would run, so none is added",
+        "spec.terminationGracePeriodSeconds",
+        warn=True,
+    ),
+    "grace-capped": Reason(
+        "the budget is over the bound: waits are shortened to fit",
+        "config bounds.gracePeriod",
+        warn=True,
+    ),
+    "grace-over-bound": Reason(
+        "the Pod's own grace is at the bound already: the waits are taken out of it",
+        "config bounds.gracePeriod",
+    ),
+    "grace-no-room": Reason(
+        "the grace period has no room for a wait", "podgrace.io/grace-period", warn=True
+    ),
     # readiness probe
     "readiness-kept": Reason("has one"),
     "readiness-annotated": Reason("added as annotated", "podgrace.io/readiness-probe.<container>"),
-    "readiness-liveness": Reason("added: the liveness probe's handler", "podgrace.io/readiness-probe.<container>"),
-    "readiness-startup": Reason("added: the startup probe's handler", "podgrace.io/readiness-probe.<container>"),
-    "readiness-tcp": Reason("added: TCP on the one plausible serving port", "podgrace.io/readiness-probe.<container>"),
-    "readiness-ambiguous": Reason("not added: several ports could be the serving port", "podgrace.io/readiness-port.<container>"),
-    "readiness-no-port": Reason("not added: no serving port is known", "podgrace.io/readiness-port.<container>"),
-    "readiness-mesh": Reason("not added: a mesh rewrites probes and would not see ours", "podgrace.io/readiness-probe.<container>"),
-    "readiness-host": Reason("not added: its own probe names a host", "podgrace.io/readiness-probe.<container>"),
-    "readiness-loopback": Reason(
-        "not added: its command binds the port to loopback, where no probe arrives", "podgrace.io/readiness-probe.<container>"
+    "readiness-liveness": Reason(
+        "added: the liveness probe's handler", "podgrace.io/readiness-probe.<container>"
     ),
-    "readiness-off": Reason("switched off", "podgrace.io/readiness-probe or config patches.readinessProbe"),
+    "readiness-startup": Reason(
+        "added: the startup probe's handler", "podgrace.io/readiness-probe.<container>"
+    ),
+    "readiness-tcp": Reason(
+        "added: TCP on the one plausible serving port", "podgrace.io/readiness-probe.<container>"
+    ),
+    "readiness-ambiguous": Reason(
+        "not added: several ports could be the serving port",
+        "podgrace.io/readiness-port.<container>",
+    ),
+    "readiness-no-port": Reason(
+        "not added: no serving port is known", "podgrace.io/readiness-port.<container>"
+    ),
+    "readiness-mesh": Reason(
+        "not added: a mesh rewrites probes and would not see ours",
+        "podgrace.io/readiness-probe.<container>",
+    ),
+    "readiness-host": Reason(
+        "not added: its own probe names a host", "podgrace.io/readiness-probe.<container>"
+    ),
+    "readiness-loopback": Reason(
+        "not added: its command binds the port to loopback, where no probe arrives",
+        "podgrace.io/readiness-probe.<container>",
+    ),
+    "readiness-off": Reason(
+        "switched off", "podgrace.io/readiness-probe or config patches.readinessProbe"
+    ),
     # the sidecar and profile
-    "sidecar-added": Reason("native sidecar with the helper, first in initContainers", "podgrace.io/sidecar"),
+    "sidecar-added": Reason(
+        "native sidecar with the helper, first in initContainers", "podgrace.io/sidecar"
+    ),
     "profile-annotated": Reason("profile chosen by annotation", "podgrace.io/profile.<container>"),
     "profile-command": Reason("profile seen in the command", "podgrace.io/profile.<container>"),
     "profile-image": Reason(
-        "profile seen in the image's name; the helper looks at the process tree too", "podgrace.io/profile.<container>"
+        "profile seen in the image's name; the helper looks at the process tree too",
+        "podgrace.io/profile.<container>",
     ),
     "profile-generic": Reason(
-        "server not recognised: the helper looks at the process tree when it stops", "podgrace.io/profile.<container>"
+        "server not recognised: the helper looks at the process tree when it stops",
+        "podgrace.io/profile.<container>",
     ),
     # annotations that cannot be used
     "annotation-unknown": Reason("unknown annotation ignored", "", warn=True),
     "annotation-invalid": Reason("annotation not understood: the default is used", "", warn=True),
-    "annotation-bounded": Reason("annotation is over the operator's bound: the bound is used", "config bounds", warn=True),
-    "annotation-refused": Reason("annotation refused: the operator switched this off", "config patches", warn=True),
-    "annotation-no-container": Reason("annotation for a container that the Pod does not have", "", warn=True),
-    "label-unknown": Reason("label podgrace.io/inject is neither enabled nor disabled", "label podgrace.io/inject", warn=True),
+    "annotation-bounded": Reason(
+        "annotation is over the operator's bound: the bound is used", "config bounds", warn=True
+    ),
+    "annotation-refused": Reason(
+        "annotation refused: the operator switched this off", "config patches", warn=True
+    ),
+    "annotation-no-container": Reason(
+        "annotation for a container that the Pod does not have", "", warn=True
+    ),
+    "label-unknown": Reason(
+        "label podgrace.io/inject is neither enabled nor disabled",
+        "label podgrace.io/inject",
+        warn=True,
+    ),
     # Pods that run already (audit)
-    "slipped-through": Reason("opted in, and never passed the webhook: it was down, or not there yet", "kubectl rollout restart"),
+    "slipped-through": Reason(
+        "opted in, and never passed the webhook: it was down, or not there yet",
+        "kubectl rollout restart",
+    ),
     "other-version": Reason("decided by another version", "kubectl rollout restart"),
     "mark-unreadable": Reason("its status annotation cannot be read", "kubectl rollout restart"),
     # us
-    "bug": Reason("podgrace failed on this Pod and left it unchanged: please report it", "", warn=True),
+    "bug": Reason(
+        "podgrace failed on this Pod and left it unchanged: please report it", "", warn=True
+    ),
     "overload": Reason("podgrace is overloaded and left the Pod unchanged", "", warn=True),
 }

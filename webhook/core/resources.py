@@ -14,7 +14,9 @@ import msgspec
 
 from webhook.core.pod import Container, Pod, Raw, present
 
-_QUANTITY = re.compile(r"([+-]?)([0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?")
+_QUANTITY = re.compile(
+    r"([+-]?)([0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?"
+)
 _SUFFIX: Final[Mapping[str, Fraction]] = {
     **{letter: Fraction(10) ** power for letter, power in zip("num", (-9, -6, -3), strict=True)},
     **{letter: Fraction(10) ** (3 * i) for i, letter in enumerate("kMGTPE", 1)},
@@ -54,7 +56,9 @@ def fits(pod: Pod, sidecar: Mapping[str, Mapping[str, str]]) -> bool:
             if name in limits and quantity(limit) > quantity(limits[name]):
                 return False
         for name, wanted in sidecar.get("requests", {}).items():
-            if name in requests and quantity(wanted) + _requested(pod, name) > quantity(requests[name]):
+            if name in requests and quantity(wanted) + _requested(pod, name) > quantity(
+                requests[name]
+            ):
                 return False
     except ValueError:
         return False
@@ -63,7 +67,10 @@ def fits(pod: Pod, sidecar: Mapping[str, Mapping[str, str]]) -> bool:
 
 def _requested(pod: Pod, name: str) -> Fraction:
     """Sum of what runs at the same time: the containers and the native sidecars."""
-    running: list[Container] = [*pod.spec.containers, *(c for c in pod.spec.init_containers or () if c.restart_policy == "Always")]
+    running: list[Container] = [
+        *pod.spec.containers,
+        *(c for c in pod.spec.init_containers or () if c.restart_policy == "Always"),
+    ]
     return sum((_request(c.resources, name) for c in running), start=Fraction(0))
 
 

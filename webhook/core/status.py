@@ -16,7 +16,18 @@ import msgspec
 
 from webhook.core import helper
 from webhook.core.names import IMAGE_HELPER, MOUNT_PATH, SIDECAR, STATUS_ANNOTATION, VOLUME
-from webhook.core.pod import ABSENT, EMPTY, Container, Handler, Pod, Raw, handler, port_number, pre_stop, present
+from webhook.core.pod import (
+    ABSENT,
+    EMPTY,
+    Container,
+    Handler,
+    Pod,
+    Raw,
+    handler,
+    port_number,
+    pre_stop,
+    present,
+)
 
 
 class GraceStatus(msgspec.Struct, omit_defaults=True):
@@ -74,12 +85,21 @@ class _Probe(Handler, rename="camel"):
     failure_threshold: int | None = None
 
 
-PROBE_TIMES: Final = {"timeoutSeconds": 2, "periodSeconds": 2, "successThreshold": 1, "failureThreshold": 5}
+PROBE_TIMES: Final = {
+    "timeoutSeconds": 2,
+    "periodSeconds": 2,
+    "successThreshold": 1,
+    "failureThreshold": 5,
+}
 """Of the probes that we add. The kubelet probes for the first time before the container runs, since the sidecar starts first, and a whole
 period later again: a short one keeps rollouts quick. 10 s of failures, 2 s each, until a Pod is taken out: as patient as with longer ones.
 """
 
-_TIMES: Final = [(f.name, PROBE_TIMES[f.encode_name]) for f in msgspec.structs.fields(_Probe) if f.encode_name in PROBE_TIMES]
+_TIMES: Final = [
+    (f.name, PROBE_TIMES[f.encode_name])
+    for f in msgspec.structs.fields(_Probe)
+    if f.encode_name in PROBE_TIMES
+]
 _probe: Final = msgspec.json.Decoder(_Probe)
 _decoder: Final = msgspec.json.Decoder(Status)
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
@@ -103,7 +123,11 @@ def read(pod: Pod) -> Status | None:
 
 def is_sidecar(container: Container) -> bool:
     """Whether an init container is our sidecar."""
-    return container.name == SIDECAR and bool(container.command) and (container.command or [""])[0] == IMAGE_HELPER
+    return (
+        container.name == SIDECAR
+        and bool(container.command)
+        and (container.command or [""])[0] == IMAGE_HELPER
+    )
 
 
 def sidecar_index(pod: Pod) -> int | None:
@@ -118,7 +142,13 @@ def grace_before(pod: Pod, status: Status | None) -> int | None:
     """Give the grace period as the user set it: what stands there, unless it is exactly what we made of a smaller one."""
     now = pod.spec.termination_grace_period_seconds
     grace = status.grace if status is not None else None
-    if grace is not None and now is not None and grace.now == now and (grace.was is None or grace.was < now) and grace.was != 0:
+    if (
+        grace is not None
+        and now is not None
+        and grace.now == now
+        and (grace.was is None or grace.was < now)
+        and grace.was != 0
+    ):
         return grace.was
     return now
 
@@ -126,14 +156,25 @@ def grace_before(pod: Pod, status: Status | None) -> int | None:
 def empty_before(pod: Pod, status: Status | None) -> list[str]:
     """Name the parents in the Pod that are, or were, there without a member: they stay when we leave."""
     spec, annotations = pod.spec, (pod.metadata or EMPTY).annotations
-    parents = (("annotations", annotations), ("initContainers", spec.init_containers), ("volumes", spec.volumes))
+    parents = (
+        ("annotations", annotations),
+        ("initContainers", spec.init_containers),
+        ("volumes", spec.volumes),
+    )
     known = status.empty if status is not None else ()
-    return [name for name, parent in parents if parent is not None and (not parent or name in known)]
+    return [
+        name for name, parent in parents if parent is not None and (not parent or name in known)
+    ]
 
 
 def before(container: Container, status: Status | None) -> Before:
     """Strip our parts from a container."""
-    view = Before(helper.unwrap(container.command), helper.unwrap(container.args), pre_stop(container), present(container.readiness_probe))
+    view = Before(
+        helper.unwrap(container.command),
+        helper.unwrap(container.args),
+        pre_stop(container),
+        present(container.readiness_probe),
+    )
     mounts = container.volume_mounts
     for mount in mounts or ():
         if mount.mount_path.rstrip("/") == MOUNT_PATH:
@@ -143,12 +184,24 @@ def before(container: Container, status: Status | None) -> Before:
     if mounts == [] or container.lifecycle == {} or (record is not None and record.empty):
         parents = (("lifecycle", container.lifecycle), ("volumeMounts", mounts))
         known = record.empty if record is not None else ()
-        view.empty = [name for name, parent in parents if parent is not None and (not parent or name in known)]
-    if record is not None and record.entrypoint and view.command is not container.command and view.command == record.entrypoint:
+        view.empty = [
+            name for name, parent in parents if parent is not None and (not parent or name in known)
+        ]
+    if (
+        record is not None
+        and record.entrypoint
+        and view.command is not container.command
+        and view.command == record.entrypoint
+    ):
         view.command = None
     if view.pre_stop is not None:
         view.pre_stop = _pre_stop(container, view.pre_stop, record)
-    if record is not None and record.readiness and view.readiness is not None and probe_name(view.readiness) == record.readiness:
+    if (
+        record is not None
+        and record.readiness
+        and view.readiness is not None
+        and probe_name(view.readiness) == record.readiness
+    ):
         view.readiness = None
     return view
 

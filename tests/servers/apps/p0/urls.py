@@ -16,4 +16,8 @@ def sleep(_: HttpRequest, seconds: int) -> HttpResponse:
     return HttpResponse("Sleep finished")
 
 
-urlpatterns = [path("", normal), path("sleep", sleep, {"seconds": 10}), path("slow", sleep, {"seconds": 4})]
+urlpatterns = [
+    path("", normal),
+    path("sleep", sleep, {"seconds": 10}),
+    path("slow", sleep, {"seconds": 4}),
+]
