@@ -1,4 +1,8 @@
+#include <elf.h>
+#include <link.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "drain.h"
@@ -11,11 +15,31 @@ static const char manual[] =
 #include "manual.gen.h"
 ;
 
-static int print(const char *text, size_t size) { return write(STDOUT_FILENO, text, size) == (ssize_t)size ? 0 : EXIT_OWN; }
+static int print(const char *text, size_t size) {
+    return write(STDOUT_FILENO, text, size) == (ssize_t)size ? 0 : EXIT_OWN;
+}
+
+/* Relocated data is constant from here on. Where nothing is linked at run time the C library leaves
+ * it writable, so this is done here: the segment that the linker marked, in whole pages. */
+static void protect_relocated(void) {
+    const ElfW(Phdr) *headers = (const void *)getauxval(AT_PHDR);
+    uintptr_t base = 0, page = getauxval(AT_PAGESZ);
+    size_t n = headers != NULL && page > 0 ? getauxval(AT_PHNUM) : 0;
+    for (size_t i = 0; i < n; i++) {
+        if (headers[i].p_type == PT_PHDR) {
+            base = (uintptr_t)headers - headers[i].p_vaddr;
+        } else if (headers[i].p_type == PT_GNU_RELRO) {
+            uintptr_t from = (base + headers[i].p_vaddr) & ~(page - 1);
+            uintptr_t to = (base + headers[i].p_vaddr + headers[i].p_memsz) & ~(page - 1);
+            mprotect((void *)from, to - from, PROT_READ); /* refused: no reason to stop */
+        }
+    }
+}
 
 int main(int argc, char **argv) {
     static struct options options;
     char why[256];
+    protect_relocated();
     if (!options_parse(&options, argc, argv, why, sizeof why)) {
         say(why, NULL);
         return EXIT_OWN;
