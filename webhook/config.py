@@ -15,8 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from webhook import __version__
-from webhook.core import names
-from webhook.core.patch import sidecar_container, volume
+from webhook.core import names, sidecar
 from webhook.core.profile import SIGNALS, Profile, merged
 from webhook.core.resources import quantity
 from webhook.core.settings import Existing, ImageEntry, Mode, Operator, Settings
@@ -298,10 +297,10 @@ def _config(file: File) -> Config:
             ImageEntry(entry.match, tuple(entry.entrypoint), tuple(entry.cmd))
             for entry in file.images
         ),
-        sidecar=sidecar_container(names.SIDECAR, helper.image, helper.image_pull_policy, resources),
+        sidecar=sidecar.container(names.SIDECAR, helper.image, helper.image_pull_policy, resources),
         sidecar_resources=resources,
         port=helper.port,
-        volume=volume(helper.volume_size_limit),
+        volume=sidecar.volume(helper.volume_size_limit),
         version=__version__,
     )
     settings = Settings(

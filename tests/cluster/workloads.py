@@ -12,7 +12,7 @@ In: the name of a server and of a variant. Out: manifests. What is done to them 
 from typing import NamedTuple
 
 from tests.cluster.kube import Tree, container, deployment, pod_template
-from webhook.core.status import PROBE_TIMES
+from webhook.core.probe import TIMES
 
 REPLICAS = 3
 VARIANTS = ("bare", "sleep", "podgrace")
@@ -83,7 +83,7 @@ def manifest(
         made |= {"args": [*process.args]} if process.args else {"command": [*process.command]}
         if variant == "sleep":
             made["lifecycle"] = {"preStop": {"sleep": {"seconds": 5}}}
-            made["readinessProbe"] = {"tcpSocket": {"port": process.port}, **PROBE_TIMES}
+            made["readinessProbe"] = {"tcpSocket": {"port": process.port}, **TIMES}
         containers.append(made)
     labels = {"podgrace.io/inject": "enabled"} if variant == "podgrace" else {}
     return deployment(

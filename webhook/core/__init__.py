@@ -1,5 +1,17 @@
 """The decision, pure: Pod + settings -> plan (every reason) -> JSON Patch operations.
 
-No I/O, no clock, no framework: import-linter keeps it so. Read bottom-up: names, reasons, pod, profile, settings, helper,
-budget, status, plan, patch.
+No I/O, no clock, no framework. Each module takes values and returns new ones, and imports only what stands above it here
+(a contract in pyproject.toml holds both; modules of one line do not import each other):
+
+    names, reasons                              the constants: names in a Pod, and the words of a decision
+    pod, profile                                what is read: the Pod's fields, and how a server wants to be stopped
+    settings, resources                         what author and operator want; whether the sidecar fits into a total
+    helper, probe, sidecar                      what is written, and known again: command lines, probes, the container
+    status                                      the annotation, and a container as it was before us
+    decision                                    the values that the steps hand to each other
+    alone, ports                                which Pods are left alone; where requests arrive
+    look, budget                                what is there; what the waits cost
+    ladder, readiness, prestop, align, equip    the steps, each of which settles one thing
+    plan                                        the order of the steps
+    patch, audit                                a plan as JSON Patch; which Pods slipped through
 """

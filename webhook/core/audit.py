@@ -13,8 +13,8 @@ are found. Reading them from a cluster or a file belongs to the command line.
 | any other | any other       | no                                                 |
 """
 
+from webhook.core.alone import left_alone
 from webhook.core.names import DISABLED, ENABLED, STATUS_ANNOTATION
-from webhook.core.plan import left_alone
 from webhook.core.pod import EMPTY, Pod
 from webhook.core.status import read
 

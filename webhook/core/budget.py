@@ -1,8 +1,8 @@
 """The grace period as a budget.
 
-In: what each container needs, and the bound. Out: the waits that fit, and the grace period. preStop and the stop share one
-budget in Kubernetes (the countdown starts before preStop), and all containers start at once: so it is a maximum over
-containers, of
+In: what each container needs, and the bound. Out: `Budget`: the containers with waits that fit, and the grace period.
+preStop and the stop share one budget in Kubernetes (the countdown starts before preStop), and all containers start at
+once: so it is a maximum over containers, of
 
     delay + drain + max(own hook + patience + margin, grace as it was)
 
@@ -11,22 +11,55 @@ its own hook. So it never has less time after its stop signal than it had. A hoo
 grace, and is counted with all of it.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
+from webhook.core.decision import NONE, Choice, Facts, Need, Note
 from webhook.core.helper import Waits
-from webhook.core.settings import KILL_MARGIN
+from webhook.core.settings import KILL_MARGIN, Operator
+from webhook.core.status import GraceStatus
 
 PATIENCE_FLOOR: Final = 2
 """Seconds; the kubelet itself leaves no less between signal and kill."""
 
 
-class Need(msgspec.Struct, frozen=True):
-    """What one container needs. `hook`: seconds of its own preStop, None if unknown, 0 if there is none."""
+class Budget(msgspec.Struct, frozen=True, gc=False):
+    """The containers with waits that fit. `grace`: what the Pod gets, None where it stays as it is."""
 
-    waits: Waits
-    hook: int | None
+    choices: Sequence[Choice]
+    grace: GraceStatus | None
+    notes: tuple[Note, ...]
+
+
+def settle(
+    choices: Sequence[Choice], facts: Facts, operator: Operator, *, may_raise: bool
+) -> Budget:
+    """Fit all containers below the bound, and raise the grace period to what they want.
+
+    It is never lowered. `may_raise`: neither author nor operator switched that off.
+    """
+    limit = max(operator.grace_bound, facts.grace) if may_raise else facts.grace
+    fitted = [_fitted(c, facts.grace, limit, operator.grace_bound, told=may_raise) for c in choices]
+    ours = [(_wanted(c, facts.grace, limit), c) for c in fitted if c.rung.name]
+    seconds = max([wanted for wanted, _ in ours], default=0)
+    if not seconds:
+        return Budget(fitted, None, ())
+    if not may_raise:
+        return Budget(fitted, None, (("grace-off", f"{facts.grace} s"),))
+    if seconds <= facts.grace:
+        return Budget(fitted, None, (("grace-enough", f"{facts.grace} s"),))
+    longest = next(c for wanted, c in ours if wanted == seconds)
+    said = (
+        f"bound {seconds}"
+        if longest.capped or longest.need is None
+        else words(longest.need, facts.grace)
+    )
+    said = f"{longest.look.container.name}: {said}"
+    note = ("grace-raised", f"{facts.grace} -> {seconds} s = {said}")
+    return Budget(fitted, GraceStatus(seconds, facts.grace_was, said), (note,))
 
 
 def patience(grace: int, hook: int | None) -> int:
@@ -79,3 +112,27 @@ def fit(need: Need, grace: int, limit: int) -> Waits | None:
     return Waits(
         min(waits.delay_min, delay_max), min(waits.quiet, delay_max), delay_max, drain, left
     )
+
+
+def _wanted(choice: Choice, grace: int, limit: int) -> int:
+    """Seconds of grace for a container that fits."""
+    return limit if choice.capped or choice.need is None else total(choice.need, grace)
+
+
+def _fitted(choice: Choice, grace: int, limit: int, bound: int, *, told: bool) -> Choice:
+    """Shorten the waits of a container to the limit; it loses its rung where not a second is left."""
+    need = choice.need
+    if need is None or not choice.rung.name:
+        return choice
+    wanted = total(need, grace)
+    if wanted <= limit:
+        return choice
+    waits = fit(need, grace, limit)
+    if waits is None:
+        notes = (*choice.notes, ("grace-no-room", f"{limit} s"))
+        return replace(choice, rung=NONE, need=None, notes=notes)
+    notes = choice.notes
+    if told:
+        code = "grace-capped" if limit > grace else "grace-over-bound"
+        notes = (*notes, (code, f"wanted {wanted} s, bound {bound} s"))
+    return replace(choice, need=Need(waits, need.hook), capped=True, notes=notes)

@@ -1,7 +1,9 @@
-"""What a decision is made of, on its way and when it is done.
+"""What a decision is made of: the values that its steps hand to each other.
 
-In: nothing. Out: the values that the rules fill in (`Choice`) and that `patch` and the command line read (`Decision`, `Desired`,
-`Plan`). No rule belongs here.
+In: nothing. Out: frozen values, in the order in which they come to be: `Facts` (the Pod), `Look` (a container as it is),
+`Rung`, `Hook` and `Need` (what was settled), `Choice` (all of it for one container), `Desired` and `Plan` (what is to be).
+Each step takes values and returns new ones. Reasons travel with them, as `Note`s; `plan` alone makes `Decision`s of them.
+No rule belongs here.
 """
 
 from collections.abc import Sequence
@@ -9,22 +11,122 @@ from typing import Any
 
 import msgspec
 
-from webhook.core.budget import Need
+from webhook.core.helper import Waits
 from webhook.core.pod import Container, Handler
+from webhook.core.probe import Probe
 from webhook.core.profile import GENERIC, Profile
 from webhook.core.settings import Settings
-from webhook.core.status import Before, ContainerStatus
+from webhook.core.status import Before, Status
+
+Note = tuple[str, str]
+"""A code of `reasons.REASONS`, and what is particular to this container or Pod (or "")."""
 
 
-class Decision(msgspec.Struct, frozen=True):
-    """One reason: a code of `reasons.REASONS`, the container it is about (or ""), and what is particular to it."""
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """One reason: a code of `reasons.REASONS`, the container it is about (or ""), and a detail."""
 
     code: str
     container: str = ""
     detail: str = ""
 
 
-class Desired(msgspec.Struct):
+class Facts(msgspec.Struct, frozen=True, gc=False):
+    """What holds for the whole Pod, before anything is decided.
+
+    `grace`: seconds that act now; `grace_was`: as the user wrote it, None where the default is
+    left to the API server. `gateway`: it is nothing but mesh proxies, so they are its servers.
+    `no_helper`: the code of why no container can have the helper, or "".
+    """
+
+    status: Status | None
+    grace: int
+    grace_was: int | None
+    sidecar_at: int | None
+    mesh: bool
+    gateway: bool
+    shared_pid: bool
+    host_network: bool
+    no_helper: str
+
+
+class Look(msgspec.Struct, frozen=True, gc=False):
+    """A container as it is: what was found in it, and what its author asked for.
+
+    `role`: "off" (left alone by annotation), "proxy" (carries the others' traffic), "idle" (serves
+    nothing), "server". `command`: what it runs before its args, () if that is not known.
+    `detect`: the helper finds the server in the process tree itself.
+    """
+
+    index: int
+    container: Container
+    view: Before
+    settings: Settings
+    role: str
+    probes: Sequence[tuple[str, Handler]] = ()
+    ports: Sequence[int] = ()
+    command: Sequence[str] = ()
+    profile: Profile = GENERIC
+    profile_from: str = ""
+    detect: bool = True
+
+
+class Rung(msgspec.Struct, frozen=True, gc=False):
+    """Where on the ladder a container stands: "wrap", "hook", "sleep", or "" for none.
+
+    `delivery`: how our preStop reaches the helper: "exec", "http" (the sidecar is asked), "none".
+    `sends_signal`: the helper sends the stop signal; else that is the kubelet's. `falls`: the rungs
+    above that could not be had.
+    """
+
+    name: str
+    delivery: str = "exec"
+    sends_signal: bool = True
+    falls: tuple[Note, ...] = ()
+
+
+NONE = Rung("")
+
+
+class Hook(msgspec.Struct, frozen=True, gc=False):
+    """What becomes of the user's own preStop: run by the helper, "before" or "after" the drain.
+
+    `timeout`: seconds until the helper ends it, 0 for none. `seconds`: how long it lasts, None if
+    that cannot be told, 0 if there is none.
+    """
+
+    user: Handler | None = None
+    order: str = ""
+    timeout: int = 0
+    seconds: int | None = 0
+
+
+class Need(msgspec.Struct, frozen=True, gc=False):
+    """What one container needs. `hook`: seconds of its own preStop, None if unknown, 0 without one."""
+
+    waits: Waits
+    hook: int | None
+
+
+class Choice(msgspec.Struct, frozen=True, gc=False):
+    """What was settled for one container, step by step; a later step returns a new one.
+
+    `need` is there whenever `rung` is. `ports`: those whose requests are waited for. `observe`:
+    the helper waits for requests. `capped`: the waits were shortened to fit into the bound.
+    """
+
+    look: Look
+    rung: Rung = NONE
+    hook: Hook = Hook()
+    need: Need | None = None
+    readiness: Probe | None = None
+    ports: Sequence[int] = ()
+    observe: bool = True
+    probe_period: int = 0
+    capped: bool = False
+    notes: tuple[Note, ...] = ()
+
+
+class Desired(msgspec.Struct, frozen=True, gc=False):
     """What a container should have: every field holds the final value, ours or the user's."""
 
     index: int
@@ -37,53 +139,21 @@ class Desired(msgspec.Struct):
     mount: bool = False
 
 
-class Plan(msgspec.Struct):
+class Plan(msgspec.Struct, frozen=True, gc=False):
     """All of it.
 
-    `skip`: the Pod is left alone; `idle`: it is only marked; `decisions` then say why. `renew`: the sidecar there is of another version.
+    `skip`: the Pod is left alone; `idle`: it is only marked; `decisions` then say why. `renew`: the
+    sidecar that is there is of another version.
     """
 
-    decisions: list[Decision]
+    decisions: Sequence[Decision]
     skip: bool = False
     idle: bool = False
-    containers: list[Desired] = []
+    containers: Sequence[Desired] = ()
     sidecar: bool = False
     sidecar_port: int = 0
     sidecar_root: bool = False
     renew: bool = False
     grace: int | None = None
     status: str | None = None
-    empty: list[str] = []
-
-
-class Choice(msgspec.Struct):
-    """A container on its way: which rung, with which settings.
-
-    `delivery`: how our preStop reaches the helper: exec, http (the sidecar is asked), none. `stop`: whether the helper sends the
-    stop signal, or leaves that to the kubelet. `generic`: the helper looks at the process tree itself.
-    """
-
-    desired: Desired
-    settings: Settings
-    record: ContainerStatus
-    decisions: list[Decision]
-    rung: str = ""
-    delivery: str = "exec"
-    profile: Profile = GENERIC
-    generic: bool = True
-    observe: bool = True
-    ports: Sequence[int] = ()
-    command: Sequence[str] = ()
-    user: Handler | None = None
-    order: str = ""
-    hook_timeout: int = 0
-    probe_period: int = 0
-    stop: bool = True
-    mesh: bool = False
-    need: Need | None = None
-    capped: bool = False
-
-    def note(self, code: str, detail: str = "") -> None:
-        """Give a reason for this container."""
-        self.record.codes.append(code)
-        self.decisions.append(Decision(code, self.desired.container.name, detail))
+    empty: Sequence[str] = ()

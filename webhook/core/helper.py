@@ -4,7 +4,6 @@ In: settings of one container. Out: argv of the preStop hook and of PID 1, and b
 of an option belongs to the helper's manual (`podgrace-helper --help`); tests run what is written here against the built binary.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -12,7 +11,7 @@ from typing import Final
 import msgspec
 
 from webhook.core.names import HELPER
-from webhook.core.pod import Exec, Handler, HttpGet
+from webhook.core.pod import Handler, HttpGet
 from webhook.core.profile import Profile
 
 MAX_PORTS: Final = 64
@@ -21,7 +20,7 @@ LONGEST: Final = 7 * 24 * 3600
 """What the helper takes: ports, headers of a hook, seconds."""
 
 
-class Waits(msgspec.Struct, frozen=True):
+class Waits(msgspec.Struct, frozen=True, gc=False):
     """The times of one container, in seconds, as they fit into the budget."""
 
     delay_min: int
@@ -166,29 +165,6 @@ _HEADER: Final = "--hook-header="
 _URL: Final = re.compile(r"--hook-url=http://:([0-9]{1,5})(/.*)")
 _DRAIN_PATH: Final = re.compile(
     r"/drain\?container=([^&]+)&ports=[0-9,]*&delay-min=\d+&quiet=\d+&delay-max=\d+&drain-timeout=\d+"
-)
-
-_STOPS: Final = re.compile("kill|graceful-stop| quit| stop|shutdown|halt")
-"""What tells a hook that stops the server: it must run after the drain, or it cuts what the drain waits for."""
-
-
-def stops_server(hook: Exec) -> bool:
-    """Whether the user's exec hook looks as if it stops the server by itself."""
-    return _STOPS.search(" ".join(hook.command or ())) is not None
-
-
-def literal_sleep(user: Handler) -> int | None:
-    """How long the user's hook lasts, in seconds, where it can be read off: a native sleep or a plain `sleep N`."""
-    if user.sleep is not None:
-        return user.sleep.seconds
-    if user.exec is None:
-        return None
-    found = _SLEEPS.fullmatch(" ".join(user.exec.command or ()))
-    return None if found is None else math.ceil(float(found[1]))
-
-
-_SLEEPS: Final = re.compile(
-    r"(?:(?:\S*/)?(?:sh|bash|ash|dash)\s+-c\s+)?(?:\S*/)?sleep\s+([0-9]{1,6}(?:\.[0-9]{0,6})?)s?\s*"
 )
 
 

@@ -11,15 +11,13 @@ from typing import Any
 
 import msgspec
 
+from webhook.core import sidecar
 from webhook.core.decision import Desired, Plan
-from webhook.core.names import IMAGE_HELPER, MOUNT_PATH, STATUS_ANNOTATION, TOKEN_PATH, VOLUME
+from webhook.core.names import MOUNT_PATH, STATUS_ANNOTATION, VOLUME
 from webhook.core.pod import EMPTY, Pod, Raw, pre_stop, present
 from webhook.core.settings import Operator
-from webhook.core.status import sidecar_index
 
 Op = dict[str, Any]
-
-_MOUNT: Op = {"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True}
 
 
 def escape(key: str) -> str:
@@ -64,7 +62,7 @@ def _container(ops: list[Op], desired: Desired) -> None:
     _member(ops, f"{at}/readinessProbe", present(container.readiness_probe), desired.readiness)
     mounts = container.volume_mounts or []
     if desired.mount and not view.mounted:
-        _append(ops, f"{at}/volumeMounts", container.volume_mounts, _MOUNT)
+        _append(ops, f"{at}/volumeMounts", container.volume_mounts, sidecar.MOUNT)
     elif view.mounted and not desired.mount:
         ours = next(
             i
@@ -82,28 +80,19 @@ def _pod(ops: list[Op], pod: Pod, plan: Plan, operator: Operator) -> None:
         spec.termination_grace_period_seconds,
         plan.grace,
     )
-    at = sidecar_index(pod)
+    at = sidecar.index(pod)
     inits, volumes = spec.init_containers, spec.volumes
     ours = next((i for i, v in enumerate(volumes or []) if v.name == VOLUME), None)
     if plan.sidecar:
-        if inits is None:
-            ops.append(
-                {"op": "add", "path": "/spec/initContainers", "value": [_sidecar(operator, plan)]}
-            )
-        elif at is None:
-            ops.append(
-                {"op": "add", "path": "/spec/initContainers/0", "value": _sidecar(operator, plan)}
-            )
+        if inits is None or at is None:
+            made = sidecar.for_pod(operator, plan.sidecar_port, root=plan.sidecar_root)
+            _first(ops, "/spec/initContainers", inits, made)
         elif plan.renew:
-            ops.append(
-                {
-                    "op": "replace",
-                    "path": f"/spec/initContainers/{at}",
-                    "value": _sidecar(operator, plan),
-                }
-            )
+            made = sidecar.for_pod(operator, plan.sidecar_port, root=plan.sidecar_root)
+            ops.append({"op": "replace", "path": f"/spec/initContainers/{at}", "value": made})
         else:
-            _member(ops, f"/spec/initContainers/{at}/command", inits[at].command, _command(plan))
+            wanted = sidecar.command(plan.sidecar_port)
+            _member(ops, f"/spec/initContainers/{at}/command", inits[at].command, wanted)
         if ours is None:
             _append(ops, "/spec/volumes", volumes, operator.volume)
     elif at is not None:
@@ -139,56 +128,6 @@ def _annotation(ops: list[Op], pod: Pod, plan: Plan) -> None:
         ops.append({"op": "remove", "path": "/metadata/annotations" if alone else _STATUS_PATH})
 
 
-def _command(plan: Plan) -> list[str]:
-    return [IMAGE_HELPER, "sidecar", f"--install={MOUNT_PATH}", f"--port={plan.sidecar_port}"]
-
-
-def _sidecar(operator: Operator, plan: Plan) -> Op:
-    sidecar = operator.sidecar | {"command": _command(plan)}
-    if plan.sidecar_root:
-        # The Pod runs as root by its own securityContext; ours says runAsNonRoot, and the kubelet would refuse to start it.
-        context = sidecar["securityContext"]
-        sidecar["securityContext"] = {
-            **(context if isinstance(context, dict) else {}),
-            "runAsUser": 65532,
-        }
-    return sidecar
-
-
-def sidecar_container(
-    name: str, image: str, policy: str, resources: dict[str, dict[str, str]]
-) -> Op:
-    """Build the part of the sidecar that is the same in every Pod.
-
-    postStart installs: the kubelet starts the next container only when it has returned. It passes Pod Security "restricted";
-    requests equal limits, so a Guaranteed Pod stays one. Our volume over the token's path keeps an API token out.
-    """
-    return {
-        "name": name,
-        "image": image,
-        "imagePullPolicy": policy,
-        "restartPolicy": "Always",
-        "lifecycle": {"postStart": {"exec": {"command": [IMAGE_HELPER, "install", MOUNT_PATH]}}},
-        "resources": resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "volumeMounts": [
-            {"name": VOLUME, "mountPath": MOUNT_PATH},
-            {"name": VOLUME, "mountPath": TOKEN_PATH, "readOnly": True},
-        ],
-    }
-
-
-def volume(size: str) -> Op:
-    """Build the volume that the helper is installed into."""
-    return {"name": VOLUME, "emptyDir": {"sizeLimit": size}}
-
-
 def _member(ops: list[Op], path: str, now: Any, wanted: Any) -> None:
     """Set, replace or remove one member of an object that exists."""
     if now is wanted:
@@ -201,6 +140,13 @@ def _member(ops: list[Op], path: str, now: Any, wanted: Any) -> None:
 
 def _plain(value: Any) -> Any:
     return msgspec.json.decode(value) if isinstance(value, Raw) else value
+
+
+def _first(ops: list[Op], path: str, parent: Sequence[Any] | None, value: Any) -> None:
+    if parent is None:
+        ops.append({"op": "add", "path": path, "value": [value]})
+    else:
+        ops.append({"op": "add", "path": f"{path}/0", "value": value})
 
 
 def _append(ops: list[Op], path: str, parent: Sequence[Any] | None, value: Any) -> None:

@@ -19,7 +19,7 @@ def present(raw: Raw) -> Raw | None:
     return raw if raw and raw != _NULL else None
 
 
-class Port(msgspec.Struct, rename="camel", gc=False):
+class Port(msgspec.Struct, rename="camel", gc=False, frozen=True):
     """`containers[].ports[]`."""
 
     container_port: int = 0
@@ -27,20 +27,20 @@ class Port(msgspec.Struct, rename="camel", gc=False):
     protocol: str | None = None
 
 
-class Exec(msgspec.Struct, gc=False):
+class Exec(msgspec.Struct, gc=False, frozen=True):
     """An exec handler."""
 
     command: list[str] | None = None
 
 
-class HttpHeader(msgspec.Struct, gc=False):
+class HttpHeader(msgspec.Struct, gc=False, frozen=True):
     """One header of an httpGet handler."""
 
     name: str = ""
     value: str = ""
 
 
-class HttpGet(msgspec.Struct, rename="camel", gc=False):
+class HttpGet(msgspec.Struct, rename="camel", gc=False, frozen=True):
     """An httpGet handler; `port` is a number or a port's name."""
 
     port: int | str = 0
@@ -50,7 +50,7 @@ class HttpGet(msgspec.Struct, rename="camel", gc=False):
     http_headers: list[HttpHeader] | None = None
 
 
-class PortHandler(msgspec.Struct, gc=False):
+class PortHandler(msgspec.Struct, gc=False, frozen=True):
     """A tcpSocket or grpc handler."""
 
     port: int | str = 0
@@ -58,13 +58,13 @@ class PortHandler(msgspec.Struct, gc=False):
     host: str | None = None
 
 
-class Sleep(msgspec.Struct, gc=False):
+class Sleep(msgspec.Struct, gc=False, frozen=True):
     """The native sleep handler."""
 
     seconds: int = 0
 
 
-class Handler(msgspec.Struct, rename="camel", gc=False):
+class Handler(msgspec.Struct, rename="camel", gc=False, frozen=True):
     """A lifecycle handler, or the handler part and the period of a probe."""
 
     exec: Exec | None = None
@@ -75,14 +75,14 @@ class Handler(msgspec.Struct, rename="camel", gc=False):
     period_seconds: int | None = None
 
 
-class Mount(msgspec.Struct, rename="camel", gc=False):
+class Mount(msgspec.Struct, rename="camel", gc=False, frozen=True):
     """`containers[].volumeMounts[]`."""
 
     name: str = ""
     mount_path: str = ""
 
 
-class Container(msgspec.Struct, rename="camel", gc=False):
+class Container(msgspec.Struct, rename="camel", gc=False, frozen=True):
     """`containers[]` and `initContainers[]`."""
 
     name: str
@@ -100,26 +100,26 @@ class Container(msgspec.Struct, rename="camel", gc=False):
     restart_policy: str | None = None
 
 
-class Named(msgspec.Struct, gc=False):
+class Named(msgspec.Struct, gc=False, frozen=True):
     """Anything that only its name is read of."""
 
     name: str = ""
 
 
-class Os(msgspec.Struct, gc=False):
+class Os(msgspec.Struct, gc=False, frozen=True):
     """`spec.os`."""
 
     name: str = ""
 
 
-class PodSecurityContext(msgspec.Struct, rename="camel", gc=False):
+class PodSecurityContext(msgspec.Struct, rename="camel", gc=False, frozen=True):
     """`spec.securityContext`, as far as it reaches the sidecar."""
 
     run_as_user: int | None = None
     windows_options: Raw = ABSENT
 
 
-class Spec(msgspec.Struct, rename="camel", gc=False):
+class Spec(msgspec.Struct, rename="camel", gc=False, frozen=True):
     """`spec`."""
 
     containers: list[Container]
@@ -136,7 +136,7 @@ class Spec(msgspec.Struct, rename="camel", gc=False):
     resources: Raw = ABSENT
 
 
-class Metadata(msgspec.Struct, rename="camel", gc=False):
+class Metadata(msgspec.Struct, rename="camel", gc=False, frozen=True):
     """`metadata`; the name is empty on a create with generateName."""
 
     name: str | None = None
@@ -146,7 +146,7 @@ class Metadata(msgspec.Struct, rename="camel", gc=False):
     annotations: dict[str, str] | None = None
 
 
-class Pod(msgspec.Struct, rename="camel", gc=False):
+class Pod(msgspec.Struct, rename="camel", gc=False, frozen=True):
     """A Pod as far as the decision reads it."""
 
     spec: Spec

@@ -1,125 +1,154 @@
-"""preStop: composing with the one that is there, and writing ours.
+"""preStop: composing with the one that is there.
 
-In: a container that has its rung (`Choice`). Out: the order of both hooks, what it needs of the grace period, and the handler.
-A hook of the user's is never lost: it runs through the helper, or it stays and ours steps back.
+In: a container's `Look` and its `Rung`. Out: `Composed`: the rung that is left, what becomes of the user's own hook, and
+what the container needs of the grace period. A hook of the user's is never lost: it runs through the helper, or it stays
+and ours steps back. How our own handler is spelled belongs to `equip` and `helper`.
 """
 
+import math
 import re
-from typing import Any
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from webhook.core import budget, helper
-from webhook.core.budget import Need
-from webhook.core.decision import Choice
+from webhook.core.decision import NONE, Hook, Look, Need, Note, Rung
 from webhook.core.helper import Waits
-from webhook.core.pod import Handler, handler, port_number
+from webhook.core.pod import Container, Exec, Handler, HttpGet, handler, port_number
 from webhook.core.settings import KILL_MARGIN
 
-_PLAIN = re.compile(r"[!-~]*")
+_PLAIN: Final = re.compile(r"[!-~]*")
+
+_STOPS: Final = re.compile("kill|graceful-stop| quit| stop|shutdown|halt")
+"""What tells a hook that stops the server: it must run after the drain, or it cuts what the drain
+waits for."""
+
+_SLEEPS: Final = re.compile(
+    r"(?:(?:\S*/)?(?:sh|bash|ash|dash)\s+-c\s+)?"
+    r"(?:\S*/)?sleep\s+([0-9]{1,6}(?:\.[0-9]{0,6})?)s?\s*"
+)
 
 
-def compose(choice: Choice, grace: int, drain_bound: int) -> None:
-    """Settle what becomes of the user's own preStop; `choice.rung` may become "" (nothing of ours is left to do)."""
-    raw, settings = choice.desired.view.pre_stop, choice.settings
-    own: int | None = 0
-    if raw is not None:
-        user = handler(raw)
-        own = helper.literal_sleep(user)
-        code, detail = _why_kept(choice, user)
-        if code:
-            choice.note(code, detail)
-            choice.delivery = "none"
-            if choice.rung != "wrap":
-                choice.rung = ""
-                return
-        else:
-            choice.user = user
-            # A hook that it cannot tell the length of had the whole grace period, and keeps it.
-            choice.hook_timeout = min(grace, helper.LONGEST) if own is None else 0
-            after = settings.existing == "after" or (
-                settings.existing == "auto"
-                and user.exec is not None
-                and helper.stops_server(user.exec)
-            )
-            choice.order = "after" if after else "before"
-            choice.note(
-                "prestop-after" if after else "prestop-before",
-                f"its {own} s count as delay" if own and not after else "",
-            )
-    elif not settings.prestop:
-        choice.note("prestop-off")
-        choice.delivery = "none"
+class Composed(msgspec.Struct, frozen=True, gc=False):
+    """Both hooks together. `rung` is `NONE` where nothing of ours is left to do; then `need` is None."""
+
+    rung: Rung
+    hook: Hook
+    need: Need | None
+    notes: tuple[Note, ...]
+
+
+def compose(look: Look, rung: Rung, grace: int, drain_bound: int) -> Composed:
+    """Settle what becomes of the user's own preStop.
+
+    1. No preStop of its own: ours is added, unless preStop is switched off.
+    2. One that cannot run through the helper stays as it is; only PID 1 is left of ours, if any.
+    3. Any other runs through the helper: after the drain if it stops the server, else before it.
+    """
+    raw, settings = look.view.pre_stop, look.settings
+    if raw is None:
+        hook, why = Hook(), "prestop-added" if settings.prestop else "prestop-off"
+        note, kept = (why, ""), not settings.prestop
     else:
-        choice.note("prestop-added")
-    choice.note("hook-http" if choice.delivery == "http" else choice.rung)
-    choice.record.mode = choice.rung
-    choice.need = Need(_waits(choice, own, grace, drain_bound), own)
+        user = handler(raw)
+        seconds = literal_sleep(user)
+        found = _why_kept(look, rung, user)
+        kept = found is not None
+        hook, note = (Hook(seconds=seconds), found) if found else _run(look, user, seconds, grace)
+        if kept and rung.name != "wrap":
+            return Composed(NONE, hook, None, (note,))
+    if kept:
+        rung = replace(rung, delivery="none")
+    notes = (note, ("hook-http" if rung.delivery == "http" else rung.name, ""))
+    waits = _waits(look, rung, hook, budget.patience(grace, hook.seconds), drain_bound)
+    return Composed(rung, hook, Need(waits, hook.seconds), notes)
 
 
-def sleep_of(waits: Waits) -> dict[str, Any]:
-    """Write the native handler (KEP-3960)."""
-    return {"sleep": {"seconds": waits.delay_max}}
+def stops_server(hook: Exec) -> bool:
+    """Whether the user's exec hook looks as if it stops the server by itself."""
+    return _STOPS.search(" ".join(hook.command or ())) is not None
 
 
-def http_of(choice: Choice, waits: Waits, port: int) -> dict[str, Any]:
-    """Write a request to the sidecar: the kubelet waits for the answer, whatever its status."""
-    name = choice.desired.container.name
-    return {
-        "httpGet": {
-            "path": helper.drain_path(name, choice.ports, waits),
-            "port": port,
-            "scheme": "HTTP",
-        }
-    }
+def literal_sleep(user: Handler) -> int | None:
+    """Read off how many seconds the user's hook lasts: a native sleep or a plain `sleep N`."""
+    if user.sleep is not None:
+        return user.sleep.seconds
+    if user.exec is None:
+        return None
+    found = _SLEEPS.fullmatch(" ".join(user.exec.command or ()))
+    return None if found is None else math.ceil(float(found[1]))
 
 
-def _why_kept(choice: Choice, user: Handler) -> tuple[str, str]:
-    """Return why the user's preStop stays as it is, or "" if it is composed with ours."""
-    if not choice.settings.prestop:
+def _run(look: Look, user: Handler, seconds: int | None, grace: int) -> tuple[Hook, Note]:
+    """Put the user's hook before or after ours, as the helper will run it."""
+    existing = look.settings.existing
+    after = existing == "after" or (
+        existing == "auto" and user.exec is not None and stops_server(user.exec)
+    )
+    if user.http_get is not None:
+        # The helper asks for a number; `_why_kept` has seen that there is one.
+        number = port_number(user.http_get.port, look.container) or 0
+        user = replace(user, http_get=replace(user.http_get, port=number))
+    # A hook that we cannot tell the length of had the whole grace period, and keeps it.
+    timeout = min(grace, helper.LONGEST) if seconds is None else 0
+    if after:
+        return Hook(user, "after", timeout, seconds), ("prestop-after", "")
+    return Hook(user, "before", timeout, seconds), (
+        "prestop-before",
+        f"its {seconds} s count as delay" if seconds else "",
+    )
+
+
+def _why_kept(look: Look, rung: Rung, user: Handler) -> Note | None:
+    """Return why the user's preStop stays as it is, or None if it is composed with ours."""
+    if not look.settings.prestop:
         return "prestop-off", ""
-    if choice.settings.existing == "keep":
+    if look.settings.existing == "keep":
         return "prestop-kept", ""
-    if choice.rung == "sleep" or choice.delivery == "http":
+    if rung.name == "sleep" or rung.delivery == "http":
         return "prestop-kept-sleep", ""
-    get = user.http_get
-    if get is not None:
-        port = port_number(get.port, choice.desired.container)
-        if (get.scheme or "HTTP") != "HTTP":
-            return "prestop-kept-http", "https"
-        if get.host:
-            return "prestop-kept-http", "it names a host, as the node sees it"
-        if port is None:
-            return "prestop-kept-http", "its port has no number here"
-        headers = get.http_headers or ()
-        odd = any(
-            not h.name or ":" in h.name or set(h.name + h.value) & set("\r\n") for h in headers
-        )
-        if odd or len(headers) > helper.MAX_HEADERS or not _PLAIN.fullmatch(get.path or "/"):
-            return "prestop-kept-http", "its path or headers are none that the helper can send"
-        get.port = port
-        return "", ""
+    if user.http_get is not None:
+        why = _why_not_asked(user.http_get, look.container)
+        return ("prestop-kept-http", why) if why else None
     if user.sleep is None and (user.exec is None or not user.exec.command):
         return "prestop-kept-tcp", ""
-    return "", ""
+    return None
 
 
-def _waits(choice: Choice, own: int | None, grace: int, drain_bound: int) -> Waits:
-    settings, profile = choice.settings, choice.profile
-    before = budget.patience(grace, own)
+def _why_not_asked(get: HttpGet, container: Container) -> str:
+    """Return why the helper cannot make the request of an httpGet hook, or ""."""
+    if (get.scheme or "HTTP") != "HTTP":
+        return "https"
+    if get.host:
+        return "it names a host, as the node sees it"
+    if port_number(get.port, container) is None:
+        return "its port has no number here"
+    headers = get.http_headers or ()
+    odd = any(not h.name or ":" in h.name or set(h.name + h.value) & set("\r\n") for h in headers)
+    if odd or len(headers) > helper.MAX_HEADERS or not _PLAIN.fullmatch(get.path or "/"):
+        return "the helper cannot send its path or headers"
+    return ""
+
+
+def _waits(look: Look, rung: Rung, hook: Hook, before: int, drain_bound: int) -> Waits:
+    """Settle the waits; `before`: seconds that the application had after its stop signal."""
+    settings, profile = look.settings, look.profile
     # Where the kubelet sends the signal it also ends the patience: no margin of ours on top.
     by_kubelet = before - KILL_MARGIN if before > KILL_MARGIN else 0
-    if choice.rung == "sleep":
+    if rung.name == "sleep":
         return Waits(settings.delay_max, 0, settings.delay_max, 0, by_kubelet)
     drain = (
         settings.drain_timeout or min(profile.drain_timeout, drain_bound) or settings.default_drain
     )
     patience = min(settings.patience or profile.patience or before, helper.LONGEST)
-    if not choice.observe:
+    if not profile.observe:
         drain, patience = 0, max(drain, patience)
-    if not choice.stop:
+    if not rung.sends_signal:
         patience = by_kubelet
     low, high = settings.delay_min, settings.delay_max
-    if own and choice.order == "before":
+    if hook.seconds and hook.order == "before":
         # The user's plain sleep is a wait for deregistration too; ours is what it leaves.
-        high = max(1, high - own)
-        low = max(1, min(low - own, high))
+        high = max(1, high - hook.seconds)
+        low = max(1, min(low - hook.seconds, high))
     return Waits(low, min(settings.quiet, high), high, drain, patience)

@@ -10,17 +10,17 @@ it; the annotation's copy is taken where it means the same. A grace period is un
 sleep away, and gets ours.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
-from webhook.core import helper
-from webhook.core.names import IMAGE_HELPER, MOUNT_PATH, SIDECAR, STATUS_ANNOTATION, VOLUME
+from webhook.core import helper, probe
+from webhook.core.names import MOUNT_PATH, STATUS_ANNOTATION, VOLUME
 from webhook.core.pod import (
     ABSENT,
     EMPTY,
     Container,
-    Handler,
     Pod,
     Raw,
     handler,
@@ -29,8 +29,11 @@ from webhook.core.pod import (
     present,
 )
 
+ANNOTATIONS_LIMIT: Final = 256 * 1024
+"""Bytes of all keys and values (apimachinery, TotalAnnotationSizeLimitB)."""
 
-class GraceStatus(msgspec.Struct, omit_defaults=True):
+
+class GraceStatus(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     """Seconds; `was` is null where a manifest left it to the default."""
 
     now: int
@@ -38,11 +41,12 @@ class GraceStatus(msgspec.Struct, omit_defaults=True):
     sum: str = ""
 
 
-class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel"):
+class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel", frozen=True, gc=False):
     """One container's part.
 
-    `pre_stop` is the handler that it had, `readiness` names the probe that we added, `entrypoint` is the command that we wrote
-    where it had none, `empty` names parents that were there without a member.
+    `pre_stop` is the handler that it had, `readiness` and `readiness_times` name the probe that we
+    added, `entrypoint` is the command that we wrote where it had none, `empty` names parents that
+    were there without a member.
     """
 
     mode: str = ""
@@ -51,11 +55,12 @@ class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel"):
     pre_stop: Raw = ABSENT
     native_sleep: int | None = None
     readiness: str = ""
+    readiness_times: dict[str, int] = {}
     entrypoint: list[str] | None = None
     empty: list[str] = []
 
 
-class Status(msgspec.Struct, omit_defaults=True):
+class Status(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     """The annotation."""
 
     version: str = ""
@@ -64,7 +69,7 @@ class Status(msgspec.Struct, omit_defaults=True):
     empty: list[str] = []
 
 
-class Before(msgspec.Struct):
+class Before(msgspec.Struct, frozen=True, gc=False):
     """A container without what we put into it. `mounted`: our volume is there now."""
 
     command: list[str] | None
@@ -76,31 +81,6 @@ class Before(msgspec.Struct):
     empty: list[str] = []
 
 
-class _Probe(Handler, rename="camel"):
-    """A probe with its times."""
-
-    initial_delay_seconds: int | None = None
-    timeout_seconds: int | None = None
-    success_threshold: int | None = None
-    failure_threshold: int | None = None
-
-
-PROBE_TIMES: Final = {
-    "timeoutSeconds": 2,
-    "periodSeconds": 2,
-    "successThreshold": 1,
-    "failureThreshold": 5,
-}
-"""Of the probes that we add. The kubelet probes for the first time before the container runs, since the sidecar starts first, and a whole
-period later again: a short one keeps rollouts quick. 10 s of failures, 2 s each, until a Pod is taken out: as patient as with longer ones.
-"""
-
-_TIMES: Final = [
-    (f.name, PROBE_TIMES[f.encode_name])
-    for f in msgspec.structs.fields(_Probe)
-    if f.encode_name in PROBE_TIMES
-]
-_probe: Final = msgspec.json.Decoder(_Probe)
 _decoder: Final = msgspec.json.Decoder(Status)
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 
@@ -121,21 +101,14 @@ def read(pod: Pod) -> Status | None:
         return None
 
 
-def is_sidecar(container: Container) -> bool:
-    """Whether an init container is our sidecar."""
-    return (
-        container.name == SIDECAR
-        and bool(container.command)
-        and (container.command or [""])[0] == IMAGE_HELPER
+def overfull(pod: Pod, text: str) -> bool:
+    """Whether the Pod cannot bear this annotation: the API server would refuse it."""
+    annotations = (pod.metadata or EMPTY).annotations or {}
+    others = "".join(
+        [key + value for key, value in annotations.items() if key != STATUS_ANNOTATION]
     )
-
-
-def sidecar_index(pod: Pod) -> int | None:
-    """Where our sidecar is, if it is there."""
-    for i, container in enumerate(pod.spec.init_containers or ()):
-        if is_sidecar(container):
-            return i
-    return None
+    size = len(others.encode()) + len(STATUS_ANNOTATION) + len(text.encode())
+    return size > ANNOTATIONS_LIMIT
 
 
 def grace_before(pod: Pod, status: Status | None) -> int | None:
@@ -169,61 +142,47 @@ def empty_before(pod: Pod, status: Status | None) -> list[str]:
 
 def before(container: Container, status: Status | None) -> Before:
     """Strip our parts from a container."""
-    view = Before(
-        helper.unwrap(container.command),
-        helper.unwrap(container.args),
-        pre_stop(container),
-        present(container.readiness_probe),
-    )
-    mounts = container.volume_mounts
-    for mount in mounts or ():
-        if mount.mount_path.rstrip("/") == MOUNT_PATH:
-            view.mounted = mount.name == VOLUME
-            view.helper_possible = view.mounted
     record = status.containers.get(container.name) if status is not None else None
-    if mounts == [] or container.lifecycle == {} or (record is not None and record.empty):
-        parents = (("lifecycle", container.lifecycle), ("volumeMounts", mounts))
-        known = record.empty if record is not None else ()
-        view.empty = [
-            name for name, parent in parents if parent is not None and (not parent or name in known)
-        ]
-    if (
-        record is not None
-        and record.entrypoint
-        and view.command is not container.command
-        and view.command == record.entrypoint
-    ):
-        view.command = None
-    if view.pre_stop is not None:
-        view.pre_stop = _pre_stop(container, view.pre_stop, record)
-    if (
-        record is not None
-        and record.readiness
-        and view.readiness is not None
-        and probe_name(view.readiness) == record.readiness
-    ):
-        view.readiness = None
-    return view
+    mounted, possible = False, True
+    for mount in container.volume_mounts or ():
+        if mount.mount_path.rstrip("/") == MOUNT_PATH:
+            mounted = possible = mount.name == VOLUME
+    command = helper.unwrap(container.command)
+    hook = pre_stop(container)
+    readiness = present(container.readiness_probe)
+    if hook is not None:
+        hook = _pre_stop(container, hook, record)
+    if record is not None:
+        wrapped = command is not container.command
+        if record.entrypoint and wrapped and command == record.entrypoint:
+            command = None
+        if record.readiness and readiness is not None and _is_ours(readiness, record):
+            readiness = None
+    return Before(
+        command,
+        helper.unwrap(container.args),
+        hook,
+        readiness,
+        mounted,
+        possible,
+        _empty(container, record),
+    )
 
 
-def probe_name(raw: Raw) -> str:
-    """Name a probe of ours by kind, port and times: `http:8080/healthz`, `tcp:5432`, `grpc:9000`; "" if it is not like one of ours."""
-    probe = _probe.decode(raw)
-    if probe.initial_delay_seconds or any(getattr(probe, name) != value for name, value in _TIMES):
-        return ""
-    if probe.http_get is not None:
-        return f"http:{probe.http_get.port}{probe.http_get.path or '/'}"
-    if probe.tcp_socket is not None:
-        return f"tcp:{probe.tcp_socket.port}"
-    return f"grpc:{probe.grpc.port}" if probe.grpc is not None else ""
+def _is_ours(readiness: Raw, record: ContainerStatus) -> bool:
+    return probe.is_made(readiness, record.readiness, record.readiness_times)
 
 
-def made_name(probe: dict[str, Any]) -> str:
-    """Name a probe that we made, as `probe_name` will name it when it comes back."""
-    if (get := probe.get("httpGet")) is not None:
-        return f"http:{get['port']}{get['path']}"
-    kind = "tcp" if "tcpSocket" in probe else "grpc"
-    return f"{kind}:{(probe.get('tcpSocket') or probe['grpc'])['port']}"
+def _empty(container: Container, record: ContainerStatus | None) -> list[str]:
+    """Name the parents in a container that are, or were, there without a member."""
+    mounts = container.volume_mounts
+    known = record.empty if record is not None else ()
+    if mounts != [] and container.lifecycle != {} and not known:
+        return []
+    parents = (("lifecycle", container.lifecycle), ("volumeMounts", mounts))
+    return [
+        name for name, parent in parents if parent is not None and (not parent or name in known)
+    ]
 
 
 def _pre_stop(container: Container, raw: Raw, record: ContainerStatus | None) -> Raw | None:
@@ -250,5 +209,6 @@ def _means(spelled: Raw, words: list[str], container: Container) -> bool:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     if user.http_get is not None:
-        user.http_get.port = port_number(user.http_get.port, container) or 0
+        get = replace(user.http_get, port=port_number(user.http_get.port, container) or 0)
+        user = replace(user, http_get=get)
     return helper.hook(user) == words

@@ -1,0 +1,54 @@
+"""A readiness probe of ours is known again by what the status says of it, whatever a version's times are."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from tests.core.passes import once, undone
+from webhook.config import parse
+from webhook.core.names import STATUS_ANNOTATION
+
+CONFIG = parse("")
+POD: dict[str, Any] = {
+    "metadata": {"name": "web", "annotations": {}},
+    "spec": {
+        "containers": [
+            {
+                "name": "web",
+                "image": "r.example/web:1",
+                "ports": [{"name": "http", "containerPort": 8080}],
+            }
+        ]
+    },
+}
+OLD = {"timeoutSeconds": 5, "periodSeconds": 7, "successThreshold": 1, "failureThreshold": 3}
+
+
+def by_another_version(times: dict[str, int], said: dict[str, int]) -> dict[str, Any]:
+    """Give a Pod whose probe a version made that had other times."""
+    patched = once(POD, CONFIG)[0]
+    patched["spec"]["containers"][0]["readinessProbe"] |= times
+    status = json.loads(patched["metadata"]["annotations"][STATUS_ANNOTATION])
+    status["containers"]["web"]["readinessTimes"] = said
+    patched["metadata"]["annotations"][STATUS_ANNOTATION] = json.dumps(status)
+    return patched
+
+
+def test_the_probe_of_a_version_with_other_times_is_taken_out() -> None:
+    assert undone(by_another_version(OLD, OLD), CONFIG) == POD
+
+
+def test_a_pass_renews_the_probe_of_a_version_with_other_times() -> None:
+    assert once(by_another_version(OLD, OLD), CONFIG)[0] == once(POD, CONFIG)[0]
+
+
+@pytest.mark.parametrize(
+    "times", [{"periodSeconds": 8}, {"initialDelaySeconds": 3}, {"failureThreshold": 9}]
+)
+def test_a_probe_that_the_user_changed_since_is_the_users(times: dict[str, int]) -> None:
+    changed = by_another_version(OLD | times, OLD)
+    mine = copy.deepcopy(changed["spec"]["containers"][0]["readinessProbe"])
+    assert undone(changed, CONFIG)["spec"]["containers"][0]["readinessProbe"] == mine
+    assert once(changed, CONFIG)[0]["spec"]["containers"][0]["readinessProbe"] == mine

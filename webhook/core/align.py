@@ -1,0 +1,84 @@
+"""Containers among each other: nothing behind or around a server stops before it owes no answer.
+
+In: the containers that have a rung, each as if it were alone. Out: the same in a new list, waiting for each other. All
+preStop hooks of a Pod run at the same time, so each container waits by itself for what the others need:
+
+1. Those that wait for requests wait for the ports of all that do.
+2. One whose own connections are permanent (a database) waits for the others' ports, if there are any.
+3. One behind another drains longer: where drains meet their cap, the front must be gone first.
+4. A proxy that carries the others' traffic waits as long as the longest of them.
+
+What the waits cost belongs to `budget`.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from webhook.core import ports
+from webhook.core.decision import NONE, Choice, Need
+from webhook.core.helper import Waits
+from webhook.core.settings import BEHIND, KILL_MARGIN
+
+
+def align(choices: Sequence[Choice], grace: int) -> list[Choice]:
+    """Let the containers wait for each other. `grace`: seconds that the Pod has now."""
+    apps = _share([c for c in choices if c.rung.name and c.look.role != "proxy"])
+    proxies = [_held(c, apps, grace) for c in choices if c.rung.name and c.look.role == "proxy"]
+    settled = {c.look.index: c for c in (*apps, *proxies)}
+    return [settled.get(c.look.index, c) for c in choices]
+
+
+def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
+    """Take rules 1 to 3."""
+    helped = [c for c in apps if c.rung.name != "sleep"]
+    fronts = [c for c in helped if c.observe]
+    if not fronts or len(helped) < 2 or not all([c.ports for c in fronts]):  # noqa: C419 - a list is quicker
+        return apps
+    shared = sorted({port for c in fronts for port in c.ports})
+    drain = max([c.need.waits.drain for c in fronts if c.need], default=0)
+    period = min([c.probe_period for c in helped if c.probe_period], default=0)
+    distances = {
+        c.look.index: ports.distance(c.look.container, c.ports, c.look.profile.name) for c in helped
+    }
+    nearest = min(distances.values())
+
+    def shares(choice: Choice) -> Choice:
+        need = choice.need
+        if choice.rung.name == "sleep" or need is None:
+            return choice
+        waits = need.waits if choice.observe else replace(need.waits, drain=drain)
+        if distances[choice.look.index] > nearest:
+            waits = replace(waits, drain=waits.drain + BEHIND)
+        return replace(
+            choice,
+            ports=shared,
+            probe_period=period,
+            observe=True,
+            need=Need(waits, need.hook),
+        )
+
+    return [shares(c) for c in apps]
+
+
+def _held(proxy: Choice, apps: Sequence[Choice], grace: int) -> Choice:
+    """Take rule 4."""
+    waits = [c.need.waits for c in apps if c.need]
+    if not waits:
+        return replace(proxy, rung=NONE)
+    helped = next((c for c in apps if c.rung.name != "sleep" and c.observe), None)
+    tail = max(0, grace - KILL_MARGIN)
+    delay, drain = max(w.delay_max for w in waits), max(w.drain for w in waits)
+    if proxy.rung.name == "sleep":
+        whole = delay + (drain or proxy.look.settings.default_drain)
+        held = Waits(whole, 0, whole, 0, tail)
+    else:
+        low, quiet = max(w.delay_min for w in waits), max(w.quiet for w in waits)
+        held = Waits(low, quiet, delay, drain, tail)
+    return replace(
+        proxy,
+        ports=helped.ports if helped is not None else (),
+        probe_period=helped.probe_period if helped is not None else 0,
+        need=Need(held, 0),
+        notes=(*proxy.notes, ("mesh-aligned", proxy.rung.name)),
+    )

@@ -1,0 +1,101 @@
+"""The values that a container gets on its rung, and what the status annotation says of it.
+
+In: a settled `Choice`. Out: `Desired`, with every field as it should be, and the container's part of the status. Nothing
+is decided here. Spelling a command line of the helper belongs to `helper`, writing a patch to `patch`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from webhook.core import helper, probe
+from webhook.core.decision import Choice, Desired
+from webhook.core.pod import ABSENT, Raw, stop_signal
+from webhook.core.profile import SIGNALS
+from webhook.core.settings import Operator
+from webhook.core.status import ContainerStatus
+
+
+class _Parts(msgspec.Struct, frozen=True, gc=False):
+    """What a rung changes; a field that is None or ABSENT leaves what is there."""
+
+    pre_stop: dict[str, Any] | None = None
+    command: list[str] | None = None
+    mount: bool = False
+    user_hook: Raw = ABSENT
+    native_sleep: int | None = None
+
+
+_NOTHING = _Parts()
+
+
+def equip(choice: Choice, operator: Operator, report: int) -> tuple[Desired, ContainerStatus]:
+    """Write the values for one container. `report`: the sidecar's port, 0 if it opens none."""
+    look, view = choice.look, choice.look.view
+    parts = _parts(choice, operator, report)
+    desired = Desired(
+        look.index,
+        look.container,
+        view,
+        view.command if parts.command is None else parts.command,
+        view.args,
+        view.pre_stop if parts.pre_stop is None else parts.pre_stop,
+        view.readiness if choice.readiness is None else choice.readiness,
+        parts.mount,
+    )
+    made = choice.readiness
+    return desired, ContainerStatus(
+        mode=choice.rung.name,
+        profile=look.profile.name if look.role == "server" else "",
+        codes=[code for code, _ in choice.notes],
+        pre_stop=parts.user_hook,
+        native_sleep=parts.native_sleep,
+        readiness="" if made is None else probe.name(made),
+        readiness_times={} if made is None else probe.times(made),
+        entrypoint=list(look.command) if parts.command and view.command is None else None,
+        empty=view.empty,
+    )
+
+
+def _parts(choice: Choice, operator: Operator, report: int) -> _Parts:
+    rung, need, look = choice.rung, choice.need, choice.look
+    if need is None:
+        return _NOTHING
+    waits, name = need.waits, look.container.name
+    if rung.name == "sleep":
+        # KEP-3960
+        return _Parts({"sleep": {"seconds": waits.delay_max}}, native_sleep=waits.delay_max)
+    if rung.delivery == "http":
+        # The kubelet waits for the answer, whatever its status.
+        path = helper.drain_path(name, choice.ports, waits)
+        return _Parts({"httpGet": {"path": path, "port": operator.port, "scheme": "HTTP"}})
+    options = helper.common(
+        name,
+        choice.ports,
+        waits,
+        look.profile,
+        generic=look.detect,
+        observe=choice.observe,
+        probe_period=choice.probe_period,
+        report=report,
+    )
+    command = _wrapped(choice, options) if rung.name == "wrap" else None
+    if rung.delivery != "exec":
+        return _Parts(command=command, mount=True)
+    argv = helper.drain(
+        options,
+        stop=rung.sends_signal,
+        order=choice.hook.order,
+        user=choice.hook.user,
+        timeout=0 if choice.capped else choice.hook.timeout,
+    )
+    return _Parts({"exec": {"command": argv}}, command, True, look.view.pre_stop or ABSENT)
+
+
+def _wrapped(choice: Choice, options: Sequence[str]) -> list[str]:
+    look = choice.look
+    stop_on = look.profile.stop_on
+    if (own := stop_signal(look.container)) in SIGNALS and own not in stop_on:
+        stop_on = (*stop_on, own)
+    return helper.run(options, stop_on, look.command)

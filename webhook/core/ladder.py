@@ -1,0 +1,91 @@
+"""The ladder: how much of ours a container can have.
+
+    wrap    the helper is preStop exec and PID 1
+    hook    the helper is preStop exec; or, where our volume cannot be mounted, the sidecar is asked by httpGet
+    sleep   native fields only
+
+In: a `Look` and the Pod's `Facts`. Out: the highest `Rung` that can be had, not above the one that is wanted, with the
+reason for each that could not. A rung falls to the one below; never to nothing without a reason, and never to an error.
+What becomes of a preStop that is there belongs to `prestop`.
+"""
+
+from typing import Final
+
+from webhook.core.decision import NONE, Facts, Look, Note, Rung
+from webhook.core.names import INITS
+from webhook.core.profile import basename
+from webhook.core.settings import Operator
+
+_LADDER: Final = ("wrap", "hook", "sleep")
+_SHARED: Final = "shared-pid-namespace"
+
+
+def climb(look: Look, facts: Facts, operator: Operator) -> Rung:
+    """Walk down from what is wanted to what can be had.
+
+    1. A mode that the operator does not allow is passed over; that is news only where nothing is left.
+    2. Each other reason is given once, with the rung, unless it holds for the whole Pod.
+    3. Where the process namespace is shared the helper sends no signal: that is a reason, no fall.
+    """
+    mode = look.settings.mode
+    falls: list[Note] = []
+    refused: list[str] = []
+    for name in _LADDER[0 if mode == "auto" else _LADDER.index(mode) :]:
+        if name not in operator.modes:
+            refused.append(name)
+            continue
+        why = _why_not(name, look, facts, operator)
+        if why:
+            if why not in [code for code, _ in falls]:
+                falls.append((why, "" if why == facts.no_helper else name))
+            continue
+        if name != "hook":
+            return Rung(name, falls=tuple(falls))
+        if not look.view.helper_possible:
+            return Rung(name, "http", sends_signal=False, falls=tuple(falls))
+        if facts.shared_pid and _SHARED not in [code for code, _ in falls]:
+            falls.append((_SHARED, name))
+        return Rung(name, sends_signal=not facts.shared_pid, falls=tuple(falls))
+    if refused:
+        falls.append(("mode-not-allowed", ", ".join(refused)))
+    return Rung("", falls=tuple(falls))
+
+
+def hold(look: Look, facts: Facts, operator: Operator) -> Rung:
+    """Find the rung of a container that is only kept up until the others have drained.
+
+    The kubelet sends its signal, and its own preStop is never touched.
+    """
+    if facts.grace == 0 or not look.settings.prestop:
+        return NONE
+    if look.view.pre_stop is not None:
+        return Rung("", falls=(("mesh-own-prestop", ""),))
+    if not facts.no_helper and look.view.helper_possible and "hook" in operator.modes:
+        return Rung("hook", sends_signal=False)
+    if operator.native_sleep and "sleep" in operator.modes:
+        return Rung("sleep", sends_signal=False)
+    return NONE
+
+
+def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
+    """Return the code of why a container cannot have a rung, or ""."""
+    if name == "sleep":
+        if not look.settings.prestop:
+            return "prestop-off"
+        return "" if operator.native_sleep else "unsupported-version"
+    if facts.no_helper:
+        return facts.no_helper
+    possible = look.view.helper_possible
+    if name == "hook":
+        if not look.settings.prestop:
+            return "prestop-off"
+        # A mesh takes the kubelet's request for one of its own, and the hook would fail at once.
+        asked = look.ports and not facts.host_network and not facts.mesh
+        return "" if possible or asked else "mount-collision"
+    if not possible:
+        return "mount-collision"
+    if facts.shared_pid:
+        return _SHARED
+    if not look.command:
+        return "entrypoint-unknown"
+    return "already-init" if basename(look.command[0]) in INITS else ""

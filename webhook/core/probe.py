@@ -1,0 +1,125 @@
+"""A readiness probe of ours: what it is made of, and how it is known again.
+
+In: a kind, a port and a path, or a probe to copy. Out: the probe as JSON, and its name and times, by which a later pass
+tells it from the user's. Whether a container gets one at all belongs to `readiness`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from webhook.core.pod import Handler, PortHandler, Raw, handler
+
+Probe = dict[str, Any]
+
+TIMES: Final[Mapping[str, int]] = {
+    "timeoutSeconds": 2,
+    "periodSeconds": 2,
+    "successThreshold": 1,
+    "failureThreshold": 5,
+}
+"""Of the probes that we add. The kubelet probes for the first time before the container runs, since
+the sidecar starts first, and a whole period later again: a short one keeps rollouts quick. 10 s of
+failures, 2 s each, until a Pod is taken out: as patient as with longer ones.
+"""
+
+_FIRST_TIMES: Final[Mapping[str, int]] = dict(TIMES)
+"""What a status annotation means that names no times. Never to be changed."""
+
+_NOT_SET: Final[Mapping[str, int]] = {
+    "timeoutSeconds": 1,
+    "periodSeconds": 10,
+    "successThreshold": 1,
+    "failureThreshold": 3,
+    "initialDelaySeconds": 0,
+}
+"""What the API server fills in (core/v1 defaulting)."""
+
+
+class _Timed(Handler, rename="camel", frozen=True):
+    """A probe with its times."""
+
+    initial_delay_seconds: int | None = None
+    timeout_seconds: int | None = None
+    success_threshold: int | None = None
+    failure_threshold: int | None = None
+
+
+_FIELDS: Final = [
+    (f.name, f.encode_name, _NOT_SET[f.encode_name])
+    for f in msgspec.structs.fields(_Timed)
+    if f.encode_name in _NOT_SET
+]
+_decoder: Final = msgspec.json.Decoder(_Timed)
+
+
+def made(kind: str, port: int | str, path: str = "") -> Probe:
+    """Make a probe of a kind: "http", "tcp" or "grpc"; `path` is for http."""
+    if kind == "http":
+        return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, **TIMES}
+    return {"tcpSocket" if kind == "tcp" else "grpc": {"port": port}, **TIMES}
+
+
+def copied(own: Handler) -> Probe:
+    """Copy the handler of a probe. Without `host`: Pod Security "baseline" refuses one that we add."""
+    get = own.http_get
+    if get is not None:
+        copy: Probe = {"path": get.path or "/", "port": get.port, "scheme": get.scheme or "HTTP"}
+        if get.http_headers:
+            copy["httpHeaders"] = [{"name": h.name, "value": h.value} for h in get.http_headers]
+        return {"httpGet": copy, **TIMES}
+    if own.tcp_socket is not None:
+        return {"tcpSocket": {"port": own.tcp_socket.port}, **TIMES}
+    grpc = own.grpc or PortHandler()
+    copy = {"port": grpc.port}
+    if grpc.service is not None:
+        copy["service"] = grpc.service
+    return {"grpc": copy, **TIMES}
+
+
+def name(probe: Probe) -> str:
+    """Name a probe by kind, port and path: `http:8080/healthz`, `tcp:5432`, `grpc:9000`."""
+    if (get := probe.get("httpGet")) is not None:
+        return f"http:{get['port']}{get['path']}"
+    kind = "tcp" if "tcpSocket" in probe else "grpc"
+    return f"{kind}:{(probe.get('tcpSocket') or probe['grpc'])['port']}"
+
+
+def times(probe: Probe) -> dict[str, int]:
+    """Give the times of a probe that we made, as `is_made` wants them; {} for the first version's."""
+    found = {key: value for key, value in probe.items() if key in _NOT_SET}
+    return {} if found == _FIRST_TIMES else found
+
+
+def is_made(raw: Raw, known: str, then: Mapping[str, int]) -> bool:
+    """Whether a probe is the one that we made as `known`, with the times that it had `then`."""
+    probe = _decoder.decode(raw)
+    then = then or _FIRST_TIMES
+    return _name(probe) == known and all(
+        (default if (now := getattr(probe, field)) is None else now) == then.get(key, default)
+        for field, key, default in _FIELDS
+    )
+
+
+def period(probe: Any) -> int:
+    """Seconds between two probes while the Pod terminates: only readiness goes on; 0 without one.
+
+    `probe` is one of ours, or the user's as raw JSON. An exec probe makes no connection.
+    """
+    if probe is None:
+        return 0
+    if isinstance(probe, Raw):
+        own = handler(probe)
+        if own.http_get is None and own.tcp_socket is None and own.grpc is None:
+            return 0
+        return own.period_seconds or 10
+    return int(probe["periodSeconds"])
+
+
+def _name(probe: Handler) -> str:
+    if probe.http_get is not None:
+        return f"http:{probe.http_get.port}{probe.http_get.path or '/'}"
+    if probe.tcp_socket is not None:
+        return f"tcp:{probe.tcp_socket.port}"
+    return f"grpc:{probe.grpc.port}" if probe.grpc is not None else ""
