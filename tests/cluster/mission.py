@@ -289,7 +289,9 @@ def _rows(
                 outcomes[loss["outcome"]] = outcomes.get(loss["outcome"], 0) + 1
             sent = sum(row["sent"].get(client, 0) for row in timeline)
             retried = (
-                sum(row.get("retried", 0) for row in timeline) if client == "keep-alive" else 0
+                sum(row["marks"].get("retried", 0) for row in timeline)
+                if client == "keep-alive"
+                else 0
             )
             rows.append(
                 Row(

@@ -48,6 +48,17 @@ class Server:
             self.count += 1
             return self.count
 
+    def message(self, connection: socket.socket) -> bytes:
+        """Read a request with a body of three bytes; empty at the end of the connection."""
+        data = b""
+        while not data.partition(b"\r\n\r\n")[2][2:]:
+            with contextlib.suppress(ConnectionError):
+                if more := connection.recv(4096):
+                    data += more
+                    continue
+            return b""
+        return data
+
     def close_listener(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept()

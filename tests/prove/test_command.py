@@ -1,15 +1,18 @@
 """The command beside the load, the timeline, the Pods, and how the load ends."""
 
 import json
-import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.prove.servers import ANSWER, Server, answer, serve
+from tests.prove.stage import Stage, settle
 from webhook.cli import main
 
 PROVE = (sys.executable, "-m", "webhook.cli", "prove")
@@ -75,7 +78,8 @@ def test_a_command_that_stops_the_server_gives_losses_after_its_begin(
     begin = out.index("command began: kill")
     assert "refused" not in out[out.index("WHEN") : begin]
     assert "refused" in out[begin:]
-    assert "requests lost in" in out.splitlines()[-1]
+    assert "requests lost in" in out
+    assert "Give --pods SELECTOR" in out.splitlines()[-1]
 
 
 def test_a_failed_command_proves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -121,6 +125,8 @@ def test_options_may_stand_on_both_sides_of_the_url(capsys: pytest.CaptureFixtur
         (["http://127.0.0.1:1/", "--expect", "2xx"], "'2xx'"),
         (["http://127.0.0.1:1/", "--no-new", "--connections", "0"], "leave no client"),
         (["http://127.0.0.1:1/", "--until-eof", "--", "true"], "one of the two"),
+        (["http://127.0.0.1:1/", "--until-gone"], "--until-gone needs --pods"),
+        (["http://127.0.0.1:1/", "--max-lost", "-1"], "'-1'"),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -140,6 +146,8 @@ def test_wrong_arguments_are_named(
         (["http://127.0.0.1:99999/"], "Port out of range"),
         (["http://no-such-name.invalid/"], "no-such-name.invalid"),
         (["http://127.0.0.1:1/", "-H", "no colon"], "header 'no colon'"),
+        (["http://127.0.0.1:1/", "-H", "Connection: close"], "prove writes this one itself"),
+        (["http://127.0.0.1:1/", "-X", "GE T"], "method 'GE T'"),
     ],
 )
 def test_a_target_that_cannot_be_used_is_named_before_the_command_runs(
@@ -192,66 +200,155 @@ def test_an_interrupt_ends_the_load_and_reports() -> None:
     assert "none of" in out.splitlines()[-1]
 
 
-KUBECTL = """#!/usr/bin/env python3
-import json, pathlib, signal, sys, time
-assert sys.argv[1:] == "get pods --selector app=x --watch --output-watch-events -o json --namespace shop".split(), sys.argv
-def tell(kind, name, ready=False, going=False):
-    meta = {"name": name, **({"deletionTimestamp": "2026-01-01T00:00:00Z"} if going else {})}
-    status = {"conditions": [{"type": "Ready", "status": str(ready)}]}
-    print(json.dumps({"type": kind, "object": {"metadata": meta, "status": status}}, indent=4))
-    sys.stdout.flush()
-tell("ADDED", "old", ready=True)
-tell("ADDED", "new")
-tell("MODIFIED", "new")
-tell("MODIFIED", "new", ready=True)
-tell("MODIFIED", "old", ready=True, going=True)
-tell("MODIFIED", "old", going=True)
-here = pathlib.Path(sys.argv[0]).parent
-(here / "told").touch()
-while not (here / "ended").exists():
-    time.sleep(0.05)
-time.sleep(0.5)
-tell("DELETED", "old", going=True)
-signal.pause()
-"""
-
-
 def test_pods_come_and_go_in_the_timeline_and_the_load_outlasts_them(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tool's own stream, in its own shape (recorded from kubectl 1.36: objects one after another, each over many lines)."""
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text(KUBECTL)
-    kubectl.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    command = ["sh", "-c", f"cd {tmp_path}; until [ -e told ]; do sleep 0.05; done; touch ended"]
+    stage = Stage(tmp_path, monkeypatch)
+    stage.pod("old", ready=True)
+    stage.endpoints("old")
+
+    def play() -> None:
+        while server.count < 5:
+            time.sleep(0.02)
+        stage.pod("new")
+        settle()
+        stage.pod("new", ready=True)
+        stage.endpoints("old", "new")
+        stage.pod("old", ready=True, told=True)
+        stage.endpoints("new", leaving=("old",))
+        (tmp_path / "told").touch()
+        while not (tmp_path / "done").exists():
+            time.sleep(0.02)
+        time.sleep(1)
+        record = '{"podgrace":"drain","waited_ms":700,"drain_end":"idle"}'
+        stage.pod("old", told=True, ended=record)
+        stage.pod("old", told=True, ended=record, gone=True)
+
+    command = ["sh", "-c", f"cd {tmp_path}; until [ -e told ]; do sleep 0.05; done; touch done"]
+    words = ["--pods", "app=x", "-n", "shop", "--after", "0", "--until-gone", "-o", "json"]
     with serve(answer) as server:
-        assert (
-            main(
-                [
-                    "prove",
-                    server.url,
-                    "--pods",
-                    "app=x",
-                    "-n",
-                    "shop",
-                    "--after",
-                    "0",
-                    "-o",
-                    "json",
-                    "--",
-                    *command,
-                ]
-            )
-            == 0
-        )
+        actor = threading.Thread(target=play)
+        actor.start()
+        assert main(["prove", server.url, *words, "--", *command]) == 0
+        actor.join()
     report = json.loads(capfd.readouterr().out)
     what = [event["what"] for event in report["events"]]
-    assert [line for line in what if line.startswith("Pod")] == [
-        "Pod old ready",
-        "Pod new made",
-        "Pod new ready",
-        "Pod old told to stop",
-        "Pod old gone",
-    ]
+    pods = [line for line in what if line.startswith("Pod")]
+    assert sorted(pods) == sorted(
+        [
+            "Pod old ready",
+            "Pod new made",
+            "Pod new ready",
+            "Pod new in endpoints",
+            "Pod old told to stop",
+            "Pod old out of endpoints",
+            "Pod old gone",
+        ]
+    )
     assert what.index("command ended") < what.index("Pod old gone")
+    old, new = report["pods"]
+    assert old["old"]
+    assert old["moments"]["drained"] == pytest.approx(old["moments"]["told"] + 0.7, abs=0.02)
+    assert old["record"]["drain_end"] == "idle"
+    assert new["moments"].keys() >= {"created", "scheduled", "started", "ready", "listed"}
+    assert 0 < report["rolloutSeconds"] <= report["lastOldPodSeconds"] < 30
+    assert report["troubles"] == []
+    asked = "--watch --output-watch-events -o json --namespace shop"
+    assert stage.asked == [
+        f"get endpointslices.discovery.k8s.io {asked}",
+        f"get pods --selector app=x {asked}",
+    ]
+    assert "secret" not in json.dumps(report)
+
+
+def test_a_pod_that_stays_is_waited_for_until_a_limit_and_named(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, monkeypatch)
+    stage.pod("stays", ready=True)
+    words = ["--pods", "app=x", "--until-gone", "--duration", "1", "--after", "0"]
+    with serve(answer) as server:
+        assert main(["prove", server.url, *words]) == 0
+    assert "not seen: Pods that did not go within 1 s: stays" in capfd.readouterr().out
+
+
+def test_pods_that_cannot_be_watched_are_an_error_endpoints_a_note(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, monkeypatch)
+    stage.end("endpointslices", "endpointslices is forbidden")
+    stage.end("pods", "pods is forbidden")
+    with serve(answer) as server:
+        assert main(["prove", server.url, "--pods", "app=x"]) == 1
+        assert "--pods: pods is forbidden" in capfd.readouterr().err
+        (tmp_path / "pods").write_text("")
+        stage.pod("web", ready=True)
+        assert main(["prove", server.url, "--pods", "app=x", "--duration", "1"]) == 0
+    out = capfd.readouterr().out
+    assert "not seen: EndpointSlices were no longer watched: endpointslices is forbidden" in out
+
+
+@pytest.mark.parametrize("no_color", [True, False])
+def test_colour_is_for_terminals_that_want_it(
+    no_color: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    else:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+    with serve(answer) as server:
+        assert main(["prove", server.url, "--duration", "0.5"]) == 0
+    assert ("\033[" in capsys.readouterr().out) is not no_color
+
+
+def test_lost_requests_that_are_allowed_are_no_failure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def bad_once(server: Server, connection: socket.socket) -> None:
+        if server.request(connection) != 5:
+            connection.sendall(ANSWER)
+
+    words = ["--connections", "0", "--duration", "1"]
+    with serve(bad_once) as server:
+        assert main(["prove", server.url, *words, "--max-lost", "1"]) == 0
+    assert "1 of" in capsys.readouterr().out
+    with serve(bad_once) as server:
+        assert main(["prove", server.url, *words]) == 3
+
+
+@pytest.mark.parametrize(("method", "tries"), [("POST", 1), ("PUT", 2)])
+def test_a_method_and_body_are_sent_and_only_some_may_be_repeated(
+    method: str, tries: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A used connection ends without a byte of answer: a PUT is sent again, a POST is lost."""
+    heads: list[bytes] = []
+
+    def read(server: Server, connection: socket.socket) -> None:
+        number = 0
+        while head := server.message(connection):
+            heads.append(head)
+            number += 1
+            if len(heads) == 12:
+                return
+            connection.sendall(ANSWER)
+
+    words = ["-X", method, "--body", "a=1", "-H", "Content-Type: text/plain", "--no-new"]
+    with serve(read) as server:
+        code = main(["prove", server.url, *words, "--duration", "1", "-o", "json"])
+    report = json.loads(capsys.readouterr().out)
+    assert all(head.startswith(method.encode() + b" / HTTP/1.1\r\n") for head in heads)
+    assert all(head.endswith(b"\r\n\r\na=1") for head in heads)
+    assert all(b"Content-Type: text/plain\r\n" in head for head in heads)
+    assert (report["lost"], report["retried"]) == ((1, 0) if tries == 1 else (0, 1))
+    assert code == (3 if tries == 1 else 0)
+
+
+def test_the_answer_to_a_head_has_no_body(capsys: pytest.CaptureFixture[str]) -> None:
+    def head(server: Server, connection: socket.socket) -> None:
+        while server.request(connection):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+
+    with serve(head) as server:
+        assert main(["prove", server.url, "-X", "head", "--duration", "1", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["clients"]["keep-alive"]["reconnected"] == 0

@@ -87,7 +87,7 @@ def test_a_closed_listener_refuses_and_the_timeline_says_when(
     new = report["clients"]["new"]
     assert new["outcomes"] == {"refused": new["lost"]}
     assert new["ok"] in range(25, 30)
-    assert sum(row.get("refused", 0) for row in report["timeline"]) == new["lost"]
+    assert sum(row["marks"].get("refused", 0) for row in report["timeline"]) == new["lost"]
     assert all(loss["at"] > 0.3 for loss in report["losses"])
 
 

@@ -1,0 +1,26 @@
+"""`podgrace prove`: find out whether a rollout of your own workload loses requests, and whose loss.
+
+A load, your command in the middle of it, a watch beside it; one ledger; a verdict. Nothing is changed
+in the cluster but by the command given. Read it in this order:
+
+| module       | one line                                                                      |
+|--------------|--------------------------------------------------------------------------------|
+| `ledger`     | the frozen values: losses, seconds, what was seen of Pods and EndpointSlices   |
+| `target`     | a URL, method, headers, body: parsed once                                      |
+| `connection` | one HTTP/1.1 connection, and how each request on it ends                       |
+| `clients`    | the load: who sends when, and what is tried again                              |
+| `streams`    | watches of the API: through kubectl, or as a Pod                               |
+| `seen`       | what one event of a watch says. Pure                                           |
+| `watch`      | the watch beside the load, on its clock                                        |
+| `lives`      | the entries of a ledger -> one life a Pod. Pure                                |
+| `blame`      | a loss and the lives -> its class, and what to do. Pure                        |
+| `report`     | a ledger -> the report; JSON both ways. Pure                                   |
+| `text`       | the report for a terminal                                                      |
+| `run`        | one run from the first look to the ledger                                      |
+| `options`    | the words of the command line                                                  |
+| `command`    | argv in, files and an exit code out                                            |
+"""
+
+from webhook.cli.prove.command import add_parser
+
+__all__ = ["add_parser"]

@@ -1,0 +1,146 @@
+"""The words of `podgrace prove`: argv in, parsed values out; errors name the word and what is accepted."""
+
+import argparse
+
+
+def options() -> argparse.ArgumentParser:
+    """Build the options that may stand on both sides of the URL."""
+    made = argparse.ArgumentParser(prog="podgrace prove", add_help=False, allow_abbrev=False)
+    add = made.add_argument
+    add(
+        "--rate",
+        type=_positive,
+        default=20.0,
+        metavar="N",
+        help="requests a second of each kind of client (20)",
+    )
+    add(
+        "--connections",
+        type=_count,
+        default=8,
+        metavar="N",
+        help="connections that the keep-alive client uses in turn (8; 0: none)",
+    )
+    add("--no-new", action="store_true", help="no client that opens a connection for each request")
+    add("--slow-url", metavar="URL", help="what takes long to answer: keeps requests in flight")
+    add("--slow-rate", type=_positive, default=1.0, metavar="N", help="slow requests a second (1)")
+    add(
+        "--slow-timeout",
+        type=_positive,
+        default=60.0,
+        metavar="S",
+        help="a slow answer that takes longer is lost (60)",
+    )
+    add(
+        "--timeout",
+        type=_positive,
+        default=10.0,
+        metavar="S",
+        help="an answer that takes longer is lost (10)",
+    )
+    add(
+        "--no-retry",
+        action="store_true",
+        help="count as lost what a client may repeat (as for POST)",
+    )
+    add(
+        "--expect",
+        type=_statuses,
+        default=_statuses("200-399"),
+        metavar="LIST",
+        help="right statuses, such as 200,300-399 (200-399)",
+    )
+    add("-X", "--method", default="GET", metavar="NAME", help="of the fast requests (GET)")
+    add("--body", metavar="TEXT", help="of the fast requests; @FILE reads it from a file")
+    add(
+        "-H",
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="send this header as well",
+    )
+    add("--ca", metavar="FILE", help="trust these certificates instead of the system's")
+    add("--insecure", action="store_true", help="do not verify the server's certificate")
+    add(
+        "--before",
+        type=_seconds,
+        default=3.0,
+        metavar="S",
+        help="seconds of load before the command (3)",
+    )
+    add("--after", type=_seconds, default=5.0, metavar="S", help="seconds of load after it (5)")
+    add(
+        "--duration",
+        type=_positive,
+        metavar="S",
+        help="seconds of load without a command (30); with --until-gone the longest wait (900)",
+    )
+    add("--until-eof", action="store_true", help="load until standard input ends")
+    add(
+        "--until-gone",
+        action="store_true",
+        help="load until the Pods that were there at the beginning are gone (needs --pods)",
+    )
+    add(
+        "--pods",
+        default="",
+        metavar="SELECTOR",
+        help="watch these Pods and their EndpointSlices, and say whose loss it was (uses kubectl)",
+    )
+    add("-n", "--namespace", default="", metavar="NAME", help="theirs, if not kubectl's own")
+    add("--service", default="", metavar="NAME", help="watch the EndpointSlices of this one only")
+    add("--title", default="", metavar="TEXT", help="name of this run in reports and comparisons")
+    add(
+        "--max-lost",
+        type=_allowed,
+        default=0,
+        metavar="N",
+        help="so many lost requests are no failure (0)",
+    )
+    add("-o", "--output", choices=("table", "json"), default="table")
+    return made
+
+
+def _positive(text: str) -> float:
+    value = _seconds(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: accepted: a number above 0")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r}: accepted: 0 to 86400")
+    return value
+
+
+def _allowed(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: accepted: 0 and above")
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 5:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: accepted: 0 to 9999")
+
+
+def _statuses(text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        if not all(
+            number.isascii() and number.isdigit() and len(number) == 3
+            for number in (low, high or low)
+        ):
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: accepted: statuses with commas, or ranges, such as 200,300-399"
+            )
+        found.update(range(int(low), int(high or low) + 1))
+    return frozenset(found)

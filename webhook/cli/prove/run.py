@@ -1,0 +1,182 @@
+"""One run: a first look, the load, the watch, the command; the ledger out.
+
+| the load ends                                                        | with            |
+|----------------------------------------------------------------------|-----------------|
+| `--after` seconds after the command's end                            | -- COMMAND      |
+| the same, but not before no Pod of the selector is terminating       | and --pods      |
+| the same, but not before the Pods of the beginning are gone          | --until-gone    |
+| after so many seconds                                                | --duration      |
+| when standard input ends                                             | --until-eof     |
+"""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import ssl
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Final
+
+from webhook.cli.prove import streams
+from webhook.cli.prove.clients import Load
+from webhook.cli.prove.connection import once
+from webhook.cli.prove.ledger import CommandSeen, Ledger, Seen, Trouble, of_these_pods
+from webhook.cli.prove.report import SLOW
+from webhook.cli.prove.target import LoadError, Target, target
+from webhook.cli.prove.watch import Watch
+
+_SETTLE: Final = 900.0
+"""Seconds that Pods which go are waited for: the operator's default bound of a grace period."""
+_DURATION: Final = 30.0
+
+
+async def run(args: argparse.Namespace, command: list[str]) -> Ledger:
+    """Load, disturb, watch. Raises `LoadError` where nothing can be proved."""
+    fast, slow = _targets(args)
+    await once(fast, args.timeout)
+    load = Load(timeout=args.timeout, retry=not args.no_retry)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, stop.set)
+    watch = None
+    if args.pods:
+        found = streams.resources(args.pods, args.service, args.namespace)
+        watch = Watch(streams.stream(found[0]), streams.stream(found[1]), load.now)
+        await watch.start()
+    seen: list[Seen] = watch.seen if watch else []
+    load.start()
+    if not args.no_new:
+        load.clients("new", fast, args.rate)
+    if args.connections:
+        load.clients("keep-alive", fast, args.rate, connections=args.connections)
+    if slow:
+        load.clients(SLOW, slow, args.slow_rate, timeout=args.slow_timeout)
+    print(f"loading {fast.url}", file=sys.stderr, flush=True)
+    try:
+        await _Middle(args, load, watch, seen, stop).pass_by(command)
+    finally:
+        length = load.now()
+        await load.finish()
+        if watch:
+            await watch.stop()
+    return Ledger(
+        of_these_pods(seen),
+        tuple(load.losses),
+        load.seconds,
+        load.tallies(),
+        length,
+        load.late,
+        watched=watch is not None,
+    )
+
+
+def _targets(args: argparse.Namespace) -> tuple[Target, Target | None]:
+    context = _context(args)
+    body = _body(args.body)
+    fast = target(
+        args.url, args.header, context, args.expect, method=args.method.upper(), body=body
+    )
+    slow = target(args.slow_url, args.header, context, args.expect) if args.slow_url else None
+    return fast, slow
+
+
+def _body(text: str | None) -> bytes:
+    if text is None:
+        return b""
+    return Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
+
+
+def _context(args: argparse.Namespace) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=args.ca)
+    except ssl.SSLError as error:
+        raise LoadError(f"{args.ca}: not PEM certificates: {error.reason or error}") from error
+    if args.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class _Middle:
+    """What happens while the load goes on, and until when it does."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        load: Load,
+        watch: Watch | None,
+        seen: list[Seen],
+        stop: asyncio.Event,
+    ) -> None:
+        self._args, self._load, self._watch, self._seen, self._stop = args, load, watch, seen, stop
+
+    async def pass_by(self, command: list[str]) -> None:
+        """Do it, and come back when the load may end."""
+        args = self._args
+        if command:
+            await self._sleep(args.before)
+            if not self._stop.is_set():
+                await self._disturb(command)
+        elif args.until_eof:
+            await self._either(_end_of_input())
+            return
+        elif not args.until_gone:
+            await self._sleep(args.duration or _DURATION)
+            return
+        if self._watch and not self._stop.is_set():
+            await self._settle(self._watch, args.duration or _SETTLE)
+        if not self._stop.is_set():
+            await self._sleep(args.after)
+
+    async def _disturb(self, command: list[str]) -> None:
+        """Run the command."""
+        self._seen.append(CommandSeen(self._load.now(), tuple(command)))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr
+            )
+        except OSError as error:
+            raise LoadError(f"{command[0]}: {error.strerror or error}") from error
+        code = await process.wait()
+        self._seen.append(CommandSeen(self._load.now(), tuple(command), code))
+
+    async def _settle(self, watch: Watch, limit: float) -> None:
+        """Wait for the Pods that go."""
+        try:
+            async with asyncio.timeout(limit):
+                if self._args.until_gone:
+                    await self._either(watch.renewed())
+                await self._either(watch.calm())
+        except TimeoutError:
+            left = ", ".join(watch.left()) or "none"
+            what = f"Pods that did not go within {limit:g} s: {left}"
+            self._seen.append(Trouble(self._load.now(), what))
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    async def _either(self, what: Awaitable[None]) -> None:
+        """Wait for that, or for the order to stop."""
+        waits = {asyncio.ensure_future(what), asyncio.ensure_future(self._stopped())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _stopped(self) -> None:
+        await self._stop.wait()
+
+
+async def _end_of_input() -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(4096):
+        pass
