@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from webhook.admission import answer as webhook_answer
-from webhook.cli.check import pod, selects
+from webhook.cli.check import mounts_images, pod, selects
 from webhook.config import load
 
 Json = dict[str, Any]
@@ -376,7 +376,7 @@ def test_every_word_is_in_the_document() -> None:
         re.findall(r'Found\(\s*"([a-z-]+)"', (root / "webhook" / "cli" / "check.py").read_text())
     )
     document = (root / "docs" / "certificates.md").read_text()
-    assert len(words) == 10
+    assert len(words) == 11
     assert [word for word in sorted(words) if f"`{word}`" not in document] == []
 
 
@@ -408,3 +408,61 @@ def test_wrong_arguments(api: Api) -> None:
 )
 def test_selectors_are_the_api_servers(selector: Json | None, expected: bool) -> None:
     assert selects(selector, {"a": "1"}) is expected
+
+
+def by_image_volume(body: Json) -> Json:
+    """Inject as `helper.delivery: image` does."""
+    patched = injected(body)
+    volumes = [v for v in patched["spec"].get("volumes") or [] if v["name"] != "podgrace"]
+    patched["spec"]["volumes"] = [*volumes, {"name": "podgrace", "image": {"reference": "x"}}]
+    return patched
+
+
+def node(name: str, runtime: str, kubelet: str = "v1.36.3", system: str = "linux") -> Json:
+    info = {
+        "containerRuntimeVersion": runtime,
+        "kubeletVersion": kubelet,
+        "operatingSystem": system,
+    }
+    return {"metadata": {"name": name}, "status": {"nodeInfo": info}}
+
+
+def test_nodes_that_cannot_mount_an_image_volume_are_named(api: Api) -> None:
+    api.pods(201, by_image_volume)
+    api.answers["GET /api/v1/nodes"] = (
+        200,
+        {
+            "items": [
+                node("new", "containerd://2.1.0"),
+                node("old", "containerd://1.6.20"),
+                node("windows", "containerd://1.7.0", system="windows"),
+            ]
+        },
+    )
+    done = check(api, status=3)
+    assert "these nodes cannot mount: old (containerd://1.6.20, kubelet v1.36.3)" in done.stderr
+    assert "config.helper.delivery: sidecar" in done.stderr
+
+
+@pytest.mark.parametrize("nodes", [(200, {"items": [node("a", "cri-o://1.34.1")]}), (403, {})])
+def test_nodes_that_can_or_may_not_be_read_say_nothing(api: Api, nodes: tuple[int, Json]) -> None:
+    api.pods(201, by_image_volume)
+    api.answers["GET /api/v1/nodes"] = nodes
+    assert check(api, status=0).stdout.startswith("podgrace: injected")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "kubelet", "can"),
+    [
+        ("containerd://2.1.0", "v1.36.3", True),
+        ("containerd://2.0.5", "v1.36.3", False),
+        ("containerd://2.1.0", "v1.34.9", False),
+        ("containerd://2.4.2-k3s1", "v1.35.0+k3s1", True),
+        ("cri-o://1.32.9", "v1.36.0", False),
+        ("cri-o://1.33.0", "v1.36.0", True),
+        ("docker://28.0.1", "v1.36.0", False),
+        ("other://0.1", "v1.36.0", True),
+    ],
+)
+def test_who_mounts_image_volumes(runtime: str, kubelet: str, can: bool) -> None:
+    assert mounts_images(runtime, kubelet) is can

@@ -16,11 +16,13 @@ like any other. `helm test` runs it. Whether the certificates are right is `podg
 | excluded     | 3    | no entry of the webhook configuration selects the namespace                              |
 | missing      | 3    | there is no webhook configuration of ours                                                |
 | no-answer    | 3    | the webhook was to be called and did not answer; the API server went on or gave up       |
+| runtime      | 3    | the Pod mounts the helper as an image volume, and a node cannot do that                  |
 | unmarked     | 3    | one of the last four; the right to read namespaces and webhook configurations would tell |
 """
 
 import argparse
 import json
+import re
 import sys
 import time
 import urllib.parse
@@ -38,6 +40,7 @@ from webhook.core.names import (
     OPERATOR_NAMESPACES,
     PREFIX,
     STATUS_ANNOTATION,
+    VOLUME,
 )
 
 OK, UNUSABLE, _, DIFFERS = range(4)
@@ -123,6 +126,10 @@ def ask(server: Server, namespace: str) -> tuple[Found, tuple[str, ...]]:
     if body.get("kind") != "Pod":
         raise ApiError(f"POST {path} at {server.url}: 201, but the answer is no Pod")
     mark = ((body.get("metadata") or {}).get("annotations") or {}).get(STATUS_ANNOTATION)
+    if mark is not None and (old := _without_image_volumes(server, body)):
+        text = f"the helper comes as an image volume, which these nodes cannot mount: {old}"
+        mend = "upgrade their runtime, or set config.helper.delivery: sidecar"
+        return Found("runtime", DIFFERS, f"{text}; {mend}"), answer.warnings
     if mark is not None:
         return Found(
             "injected",
@@ -235,6 +242,47 @@ def _unmarked(server: Server, namespace: str) -> Found:
         )
     text = f"{', '.join(chosen)} selects the Pod, and it came back without {STATUS_ANNOTATION}"
     return Found("no-answer", DIFFERS, f"{text}: see `podgrace certs check` and docs/debugging.md")
+
+
+def _without_image_volumes(server: Server, body: dict[str, Any]) -> str:
+    """Name the Linux nodes that cannot mount the Pod's image volume.
+
+    "" if the Pod has none of ours, if all nodes can, or if we may not list nodes.
+    """
+    volumes = (body.get("spec") or {}).get("volumes") or ()
+    if not any(v.get("name") == VOLUME and "image" in v for v in volumes):
+        return ""
+    listed = _read(server, "/api/v1/nodes")
+    old = []
+    for node in (listed or {}).get("items") or ():
+        info = (node.get("status") or {}).get("nodeInfo") or {}
+        runtime, kubelet = (
+            str(info.get(f"{what}Version")) for what in ("containerRuntime", "kubelet")
+        )
+        if info.get("operatingSystem") != "windows" and not mounts_images(runtime, kubelet):
+            name = (node.get("metadata") or {}).get("name")
+            old.append(f"{name} ({runtime}, kubelet {kubelet})")
+    return ", ".join(old)
+
+
+def mounts_images(runtime: str, kubelet: str) -> bool:
+    """Whether a node mounts image volumes, by `status.nodeInfo`.
+
+    `runtime` is like `containerd://2.1.0`, `kubelet` like `v1.36.3`. Source: KEP-4639, on by
+    default from 1.35, and the release notes of the runtimes. Unknown runtimes count as able.
+    """
+    name, _, version = runtime.partition("://")
+    if name == "docker" or _numbers(version) < _IMAGE_VOLUMES.get(name, ()):
+        return False
+    return _numbers(kubelet) >= (1, 35)
+
+
+_IMAGE_VOLUMES: Final = {"containerd": (2, 1), "cri-o": (1, 33)}
+"""The first version of each runtime that mounts image volumes; Docker's (cri-dockerd) never did."""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def _read(server: Server, path: str) -> dict[str, Any] | None:
