@@ -1,8 +1,10 @@
-"""Resource totals of a Pod: whether the sidecar still fits.
+"""Resources of the sidecar: what it asks for in this Pod, and whether that fits.
 
-In: a Pod with `spec.resources` (KEP-2837), and what the sidecar asks for. Out: yes or no. The API server refuses a Pod whose
-containers request more than its total, so a total that is too tight must cost the helper, never the Pod. Amounts are read as
-the API reads them (apimachinery, resource.Quantity). What the sidecar asks for is the operator's choice, in `config`.
+In: a Pod, and what the operator grants the sidecar (`config`, helper.resources). Out: the sidecar's
+`resources`, and whether the Pod's own total (`spec.resources`, KEP-2837) leaves room for them. The
+API server refuses a Pod whose containers request more than its total, so a total that is too tight
+must cost the helper, never the Pod. Amounts are read as the API reads them (apimachinery,
+resource.Quantity).
 """
 
 import re
@@ -12,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from webhook.core.names import SIDECAR
 from webhook.core.pod import Container, Pod, Raw, present
 
 _QUANTITY = re.compile(
@@ -30,6 +33,7 @@ class _Resources(msgspec.Struct):
 
 
 _decoder: Final = msgspec.json.Decoder(_Resources)
+_NONE: Final = _Resources()
 
 
 def quantity(text: str | float) -> Fraction:
@@ -41,6 +45,41 @@ def quantity(text: str | float) -> Fraction:
     value = Fraction(digits if digits[-1] != "." else digits[:-1])
     value *= _SUFFIX[suffix] if suffix else Fraction(10) ** int(exponent or 0)
     return -value if sign == "-" else value
+
+
+def sidecar_resources(
+    pod: Pod, requests: dict[str, str], limits: dict[str, str]
+) -> dict[str, dict[str, str]]:
+    """Choose the sidecar's requests and limits in this Pod from what the operator grants.
+
+    1. The requests are the operator's, whatever the others ask for.
+    2. A resource is limited only where each other container limits it. There a quota may count
+       limits, and refuse a container without one. Elsewhere a limit only does harm: a small CPU
+       limit throttles the container runtime's own start-up code in the sidecar's cgroup.
+    3. A Guaranteed Pod stays Guaranteed: the requests become the limits.
+    """
+    containers = (*pod.spec.containers, *(pod.spec.init_containers or ()))
+    others = [_read(c.resources) for c in containers if c.name != SIDECAR]
+    limited = {
+        name: limit
+        for name, limit in limits.items()
+        if all(name in (own.limits or {}) for own in others)
+    }
+    if not limited:
+        return {"requests": requests}
+    if present(pod.spec.resources) is None and all(map(_is_guaranteed, others)):
+        requests = requests | limited
+    return {"requests": requests, "limits": limited}
+
+
+def _is_guaranteed(own: _Resources) -> bool:
+    """Whether a container requests just what it is limited to (core/v1, GetPodQOSClass)."""
+    limits = own.limits or {}
+    requests = limits | (own.requests or {})
+    try:
+        return all(quantity(requests[name]) == quantity(limits[name]) for name in ("cpu", "memory"))
+    except (KeyError, ValueError):
+        return False
 
 
 def fits(pod: Pod, sidecar: Mapping[str, Mapping[str, str]]) -> bool:
@@ -75,9 +114,11 @@ def _requested(pod: Pod, name: str) -> Fraction:
 
 
 def _request(raw: Raw, name: str) -> Fraction:
-    resources = present(raw)
-    if resources is None:
-        return Fraction(0)
-    own = _decoder.decode(resources)
+    own = _read(raw)
     # Where only a limit is given, it is the request too (core/v1 defaulting).
     return quantity((own.requests or {}).get(name, (own.limits or {}).get(name, 0)))
+
+
+def _read(raw: Raw) -> _Resources:
+    own = present(raw)
+    return _NONE if own is None else _decoder.decode(own)
