@@ -14,7 +14,7 @@ WORKDIR /src
 COPY requirements/build.txt requirements/
 RUN python3 -m venv /venv && /venv/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements/build.txt
 COPY pyproject.toml ./
-COPY webhook/profiles.toml webhook/
+COPY webhook/profiles.toml webhook/launchers.toml webhook/
 COPY entrypoint entrypoint
 # The compiler makes musl first, with thousands of files open.
 RUN test "$(ulimit -n)" -ge 4096 || { echo "too few open files, $(ulimit -n): build with --ulimit nofile=4096:4096 or more" >&2; exit 1; }

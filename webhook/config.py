@@ -16,10 +16,10 @@ from ruamel.yaml.error import YAMLError
 
 from webhook import __version__
 from webhook.core import names, sidecar
-from webhook.core.profile import SIGNALS, Profile, merged
+from webhook.core.profile import MATCH, SIGNALS, Profile, merged
 from webhook.core.resources import quantity
 from webhook.core.settings import Existing, ImageEntry, Mode, Operator, Settings
-from webhook.profiles import BUILT_IN
+from webhook.profiles import BUILT_IN, LAUNCHERS
 
 DEFAULT_IMAGE: Final = f"podgrace/podgrace-helper:{__version__}"
 
@@ -245,8 +245,11 @@ def _check(file: File, problems: list[str]) -> None:
         one_of(f"profiles.{name}.target", profile.target, ("server", "child", "group"))
         within(f"profiles.{name}.patience", profile.patience, 0, 86400)
         within(f"profiles.{name}.drainTimeout", profile.drain_timeout, 0, bounds.drain_timeout)
-        if any(not word or set(word) & set(", \t\n") for word in profile.match):
-            problems.append(f"profiles.{name}.match: a name is empty or holds a comma or a blank")
+        problems += [
+            f"profiles.{name}.match: {entry!r}: accepted: a name, or a name and an argument"
+            for entry in profile.match
+            if not MATCH.fullmatch(entry)
+        ]
 
 
 def _check_resources(helper: HelperConfig, problems: list[str]) -> None:
@@ -286,7 +289,7 @@ def _config(file: File) -> Config:
     }
     resources = {"requests": helper.resources.requests, "limits": helper.resources.limits}
     operator = Operator(
-        profiles=merged(BUILT_IN, own),
+        profiles=merged(BUILT_IN, own, LAUNCHERS),
         modes=frozenset(file.bounds.modes),
         native_sleep=oldest >= (1, 30),  # KEP-3960: beta and on by default since 1.30
         native_sidecar=oldest >= (1, 29),  # KEP-753: beta and on by default since 1.29

@@ -1,22 +1,35 @@
-"""The built-in profiles, read once from profiles.toml beside this file.
+"""The built-in tables, read once from the files beside this one.
 
-In: nothing. Out: `BUILT_IN`. What a profile is and how one is found belongs to `webhook.core.profile`.
+In: profiles.toml, launchers.toml. Out: `BUILT_IN`, `LAUNCHERS`, both valid. What a profile or a
+launcher is and how one is found belongs to `webhook.core`.
 """
 
 import tomllib
+from collections.abc import Iterator
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from webhook.core.launchers import Launcher, Launchers
 from webhook.core.profile import Profile
 
-
-def _read() -> dict[str, Profile]:
-    table = tomllib.loads(files("webhook").joinpath("profiles.toml").read_text(encoding="utf-8"))
-    return {
-        name: msgspec.convert({"name": name, **fields}, Profile) for name, fields in table.items()
-    }
+T = TypeVar("T")
 
 
-BUILT_IN: Final[dict[str, Profile]] = _read()
+def _tables(file: str, kind: type[T]) -> Iterator[tuple[str, T]]:
+    """Read a file of tables. Raises `ValueError` that names the file and the table."""
+    text = files("webhook").joinpath(file).read_text(encoding="utf-8")
+    tables: dict[str, dict[str, Any]] = tomllib.loads(text)
+    for name, fields in tables.items():
+        named = {"name": name, **fields} if kind is Profile else fields
+        try:
+            yield name, msgspec.convert(named, kind)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{file}: [{name}]: {error}") from error
+
+
+BUILT_IN: Final[dict[str, Profile]] = dict(_tables("profiles.toml", Profile))
+"""By name, in the order in which they are tried."""
+
+LAUNCHERS: Final = Launchers(dict(_tables("launchers.toml", Launcher)))

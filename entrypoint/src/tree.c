@@ -7,19 +7,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "launchers.gen.h"
 #include "signals.h"
 
 /* Names of processes by which a server is known, from webhook/profiles.toml. */
 static const struct profile profiles[] = {
 #include "profiles.gen.h"
 };
-
-/* Programs that only start others. A server's name in their arguments does not make them the server; their script may. */
-static const char shells[] = "sh,bash,ash,dash,zsh,ksh,busybox,tini,tini-static,dumb-init,catatonit,docker-init,s6-svscan,s6-supervise,runsv,runsvdir,"
-                             "gosu,su-exec,su,sudo,setpriv,chpst,nice,ionice,stdbuf,timeout,xargs,with-contenv,podgrace-helper,init";
-static const char wrappers[] = "env,npm,npx,yarn,yarnpkg,pnpm,npm-cli.js,npx-cli.js,yarn.js,pnpm.cjs,corepack,poetry,pipenv,uv,rye,pdm,hatch,"
-                               "opentelemetry-instrument,ddtrace-run,newrelic-admin,run-program";
-static const char interpreters[] = "node,nodejs,bun,deno,perl,ruby,php";
 
 static struct process all[MAX_PROCESSES];
 static unsigned n_all;
@@ -204,8 +198,6 @@ static bool owns_below(const struct process *p) {
     return false;
 }
 
-static bool is_python(const char *s, size_t n) { return n >= 6 && memcmp(s, "python", 6) == 0; }
-
 /* Of one word of a command line: its last path element up to a title's ":" or blank ("nginx: master process"). */
 static size_t name_of(const char **word) {
     size_t n = strcspn(*word, ": ");
@@ -223,9 +215,39 @@ static size_t name_of(const char **word) {
     return n;
 }
 
-static const struct profile *profile_of(const char *name, size_t n) {
+/* A command line as /proc has it: words that end in NUL. */
+struct words {
+    const char *at, *end;
+};
+
+static bool has_argument(struct words arguments, const char *start, size_t n) {
+    for (const char *word = arguments.at; word < arguments.end; word += strlen(word) + 1) {
+        if (strncmp(word, start, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether one of the entries of a list fits: a name, one that ends in "*" for any rest, or either of them, a blank and how
+ * one of the arguments begins. */
+static bool is_listed(const char *list, const char *name, size_t n, struct words arguments) {
+    while (list != NULL && *list != '\0') {
+        size_t whole = strcspn(list, ","), length = strcspn(list, ", ");
+        bool prefix = length > 0 && list[length - 1] == '*';
+        size_t known = prefix ? length - 1 : length;
+        if ((prefix ? n >= known : n == known) && length > 0 && memcmp(list, name, known) == 0 &&
+            (length == whole || has_argument(arguments, list + length + 1, whole - length - 1))) {
+            return true;
+        }
+        list += whole + (list[whole] == ',');
+    }
+    return false;
+}
+
+static const struct profile *profile_of(const char *name, size_t n, struct words arguments) {
     for (size_t i = 0; i < COUNT(profiles); i++) {
-        if (in_list(profiles[i].match, name, n)) {
+        if (is_listed(profiles[i].match, name, n, arguments)) {
             return &profiles[i];
         }
     }
@@ -239,14 +261,14 @@ static void set_name(struct server *found, const char *name, size_t n) {
     text_bytes(&t, name, n);
 }
 
-static bool is_wanted(const struct options *o, struct server *found, const char *name, size_t n) {
-    found->profile = o->detect ? profile_of(name, n) : NULL;
-    return found->profile != NULL || in_list(o->match, name, n);
+static bool is_wanted(const struct options *o, struct server *found, const char *name, size_t n, struct words arguments) {
+    found->profile = o->detect ? profile_of(name, n, arguments) : NULL;
+    return found->profile != NULL || is_listed(o->match, name, n, arguments);
 }
 
 /* Read a command line as a person would: the program, or the script that an interpreter runs. */
 static enum kind kind_of(const struct process *p, const struct options *o, struct server *found) {
-    char path[48], data[2048];
+    char path[48], data[MAX_COMMAND_LINE];
     proc_path(path, sizeof path, p->pid, "cmdline");
     ssize_t size = read_file(path, data, sizeof data);
     if (size <= 0) {
@@ -254,9 +276,10 @@ static enum kind kind_of(const struct process *p, const struct options *o, struc
     }
     const char *program = data;
     size_t length = name_of(&program);
+    struct words words = {.at = data + strlen(data) + 1, .end = data + size};
     set_name(found, program, length);
-    if (in_list(shells, program, length)) {
-        return A_LAUNCHER;
+    if (in_list(LAUNCHERS, program, length)) {
+        return is_wanted(o, found, program, length, words) ? A_MATCH : A_LAUNCHER; /* busybox is a shell and a server */
     }
     for (char *word = data; word < data + size; word += strlen(word) + 1) {
         bool first = word == data;
@@ -265,11 +288,12 @@ static enum kind kind_of(const struct process *p, const struct options *o, struc
         }
         const char *name = word;
         size_t n = name_of(&name);
-        if (in_list(wrappers, name, n)) {
+        if (in_list(SCRIPT_LAUNCHERS, name, n)) {
             return A_LAUNCHER;
         }
-        bool interpreter = in_list(interpreters, name, n) || is_python(name, n);
-        if (!(first && interpreter) && is_wanted(o, found, name, n)) {
+        bool interpreter = is_listed(INTERPRETERS, name, n, words);
+        struct words rest = {.at = word + strlen(word) + 1, .end = data + size};
+        if (!(first && interpreter) && is_wanted(o, found, name, n, rest)) {
             set_name(found, name, n);
             return A_MATCH;
         }
@@ -278,7 +302,7 @@ static enum kind kind_of(const struct process *p, const struct options *o, struc
         }
     }
     /* "node npm-cli.js" is npm, not a server in Node: so an interpreter's own name comes after that of its script. */
-    return is_wanted(o, found, program, length) ? A_MATCH : ANOTHER;
+    return is_wanted(o, found, program, length, words) ? A_MATCH : ANOTHER;
 }
 
 /* In order: a process whose name was looked for and which has (or whose children have) a listening socket; one whose name
@@ -382,5 +406,5 @@ bool tree_passes_on(pid_t pid) {
     char path[48], name[32];
     proc_path(path, sizeof path, pid, "comm");
     ssize_t size = read_file(path, name, sizeof name);
-    return size > 1 && in_list("tini,tini-static,dumb-init,docker-init,catatonit", name, (size_t)size - 1);
+    return size > 1 && in_list(FORWARDING_INITS, name, (size_t)size - 1);
 }

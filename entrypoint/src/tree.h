@@ -2,7 +2,8 @@
 #pragma once
 #include "options.h"
 
-enum { MAX_PROCESSES = 4096 };
+/* Bytes of a command line that are read: a JVM of Kafka or Elasticsearch has 5 KB of options. */
+enum { MAX_PROCESSES = 4096, MAX_COMMAND_LINE = 8192 };
 
 struct process {
     pid_t pid, parent;
@@ -15,7 +16,7 @@ struct process {
 struct profile {
     const char *name, *match, *signal, *stop_on, *stop_command;
     enum target target;
-    bool observe;
+    bool observe, finishes;
 };
 
 /* What was found out about the server. `profile` is set with --detect, if its name was known. */

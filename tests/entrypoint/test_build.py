@@ -230,3 +230,19 @@ def test_every_profile_is_compiled_in() -> None:
     for profile in table.values():
         for match in profile.get("match") or ():
             assert match in generated
+
+
+def test_every_launcher_is_compiled_in() -> None:
+    """Each process that the webhook looks through in a command is one in the helper's tree."""
+    import tomllib  # noqa: PLC0415
+
+    table = tomllib.loads((ROOT / "webhook/launchers.toml").read_text())
+    _make("build/podgrace-helper")
+    lines = re.findall(r'#define (\w+) "(.*)"', (BUILD / "launchers.gen.h").read_text())
+    lists = {name: set(words.split(",")) for name, words in lines}
+    for kind in table.values():
+        for name in () if kind.get("builtin") else kind["names"]:
+            assert any(name in names for names in lists.values()), name
+    assert "tini" in lists["FORWARDING_INITS"] <= lists["LAUNCHERS"]
+    assert "npm-cli.js" in lists["SCRIPT_LAUNCHERS"]
+    assert not lists["LAUNCHERS"] & (lists["SCRIPT_LAUNCHERS"] | lists["INTERPRETERS"])

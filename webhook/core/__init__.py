@@ -4,6 +4,7 @@ No I/O, no clock, no framework. Each module takes values and returns new ones, a
 (a contract in pyproject.toml holds both; modules of one line do not import each other):
 
     names, reasons                              the constants: names in a Pod, and the words of a decision
+    launchers                                   how a command is read: what it starts in the end
     pod, profile                                what is read: the Pod's fields, and how a server wants to be stopped
     settings, resources                         what author and operator want; whether the sidecar fits into a total
     helper, probe, sidecar                      what is written, and known again: command lines, probes, the container

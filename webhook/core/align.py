@@ -39,7 +39,7 @@ def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
     drain = max([c.need.waits.drain for c in fronts if c.need], default=0)
     period = min([c.probe_period for c in helped if c.probe_period], default=0)
     distances = {
-        c.look.index: ports.distance(c.look.container, c.ports, c.look.profile.name) for c in helped
+        c.look.index: ports.distance(c.look.container, c.ports, c.look.profile) for c in helped
     }
     nearest = min(distances.values())
 

@@ -12,8 +12,6 @@ What becomes of a preStop that is there belongs to `prestop`.
 from typing import Final
 
 from webhook.core.decision import NONE, Facts, Look, Note, Rung
-from webhook.core.names import INITS
-from webhook.core.profile import basename
 from webhook.core.settings import Operator
 
 _LADDER: Final = ("wrap", "hook", "sleep")
@@ -88,4 +86,5 @@ def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
         return _SHARED
     if not look.command:
         return "entrypoint-unknown"
-    return "already-init" if basename(look.command[0]) in INITS else ""
+    words = [*look.command, *(look.view.args or ())]
+    return "already-init" if operator.profiles.init(words) else ""

@@ -117,5 +117,5 @@ def _profile(
     if command:
         found = index.by_command([*command, *(view.args or ())])
         return (GENERIC, "profile-generic") if found is None else (found, "profile-command")
-    found = index.by_image(container.image or "")
+    found = index.by_image(container.image or "", view.args or ())
     return (GENERIC, "profile-generic") if found is None else (found, "profile-image")

@@ -37,19 +37,3 @@ MESH_PROXIES: Final = frozenset(
     {"istio-proxy", "linkerd-proxy", "kuma-sidecar", "consul-dataplane", "envoy-sidecar", "daprd"}
 )
 """Containers that carry the traffic of the others: kept up until the others have drained."""
-
-INITS: Final = frozenset(
-    {
-        "tini",
-        "tini-static",
-        "dumb-init",
-        "catatonit",
-        "docker-init",
-        "init",
-        "systemd",
-        "my_init",
-        "s6-svscan",
-        "podgrace-helper",
-    },
-)
-"""Programs that are made to be PID 1: they are not wrapped again."""

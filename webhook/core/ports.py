@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from webhook.core.pod import Container, Handler, Raw, handler, port_number, present
+from webhook.core.profile import Profile
 from webhook.core.status import Before
 
 _SERVING_NUMBERS: Final = frozenset({80, 443, 3000, 5000, 8000, 8080, 8443})
 _SERVING_NAMES: Final = ("http", "https", "web", "grpc", "h2c", "www")
 _FRONT_NUMBERS: Final = frozenset({80, 443, 8080, 8443})
-_FRONT_SERVERS: Final = frozenset(
-    {"nginx", "apache", "haproxy", "caddy", "traefik", "envoy", "lighttpd"}
-)
 _SIDE_NAMES: Final = re.compile("metrics|prom|admin|debug|health|pprof|jmx|probe|status")
 _SIDE_NUMBERS: Final = frozenset(
     {*range(9090, 9130), 15020, 15021, 15090, 4191, 2019, 6060, 5005, 9229}
@@ -78,9 +76,9 @@ def plausible(container: Container, ports: Sequence[int]) -> Sequence[int]:
     return ports
 
 
-def distance(container: Container, ports: Sequence[int], profile: str) -> int:
+def distance(container: Container, ports: Sequence[int], profile: Profile) -> int:
     """Tell how far from the users a container stands among those of its Pod: 0 for what is usually put in front."""
-    if profile in _FRONT_SERVERS:
+    if profile.front:
         return 0
     named = [
         port

@@ -1,133 +1,154 @@
 """A profile: how one kind of server wants to be stopped; and how it is recognised.
 
-In: profiles as values (who reads the table from a file is `webhook.profiles`). Out: the profile for a container, with where
-it was seen. What the helper does with a profile belongs to `helper` and to the helper itself.
+In: profiles as values (who reads the table from a file is `webhook.profiles`). Out: the profile for
+a container, by its command or by its image. How a command is read belongs to `launchers`; what the
+helper does with a profile belongs to `helper` and to the helper itself.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
 
 import msgspec
 
+from webhook.core.launchers import Launchers, Program, basename
+
+_SIGNALS: Final = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN "
+    "TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+)
+SIGNALS: Final = frozenset(_SIGNALS.split())
+"""Names, without SIG, that a profile may use: those of signal(7) that can be caught."""
+
+MATCH: Final = re.compile(r"[^\s,/*\"]+\*?( [^\s,\"]+)?")
+"""A name of a program, or that and how one of its arguments begins."""
+
+MOST_ARGUMENTS: Final = 256
+"""Arguments of a program that are looked through."""
+
 
 class Profile(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
-    """One server's way to stop. Times in whole seconds; 0 means the default. See the head of profiles.toml for each field."""
+    """One server's way to stop. Times in whole seconds; 0 means the default.
+
+    See the head of profiles.toml for each field.
+    """
 
     name: str = ""
     match: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    front: bool = False
+    standalone: bool = False
+    worker: bool = False
     signal: str = "TERM"
     stop_command: str = ""
     stop_on: tuple[str, ...] = ("INT", "QUIT")
-    target: str = "server"
+    target: Literal["server", "child", "group"] = "server"
     observe: bool = True
+    finishes: bool = False
     patience: int = 0
     drain_timeout: int = 0
     caveat: str = ""
 
+    def __post_init__(self) -> None:
+        """Check what the helper and the generated C rely on. Raises `ValueError`."""
+        for signal in (self.signal, *self.stop_on):
+            if signal not in SIGNALS:
+                raise ValueError(f"signal {signal!r}: accepted: {', '.join(sorted(SIGNALS))}")
+        for entry in self.match:
+            if not MATCH.fullmatch(entry):
+                raise ValueError(f"match {entry!r}: accepted: a name, or a name and an argument")
+        for image in self.images:
+            if not image or set(image) & set("/:@ "):
+                raise ValueError(f"images {image!r}: accepted: the last path element, without tag")
+        for port in self.ports:
+            if not 1 <= port <= 65535:
+                raise ValueError(f"ports {port}: accepted: 1 to 65535")
+        if min(self.patience, self.drain_timeout) < 0:
+            raise ValueError("patience and drain-timeout: accepted: 0 or more")
+        if self.finishes and not self.observe:
+            raise ValueError("finishes: of use only where requests are observed")
+        if self.worker and (self.ports or self.observe or self.front or self.standalone):
+            raise ValueError("worker: it has no ports, so observe must be false")
 
-_SIGNALS = "HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF"
-SIGNALS: Final = frozenset([*_SIGNALS.split(), "WINCH", "IO", "PWR", "SYS"])
-"""Names, without SIG, that a profile may use: those of signal(7) that can be caught."""
 
 GENERIC = Profile(
     name="generic",
     caveat="Unknown server: waits until nothing is in flight, then TERM to whoever owns the ports.",
 )
 
-_LAUNCHERS = frozenset(
-    [
-        "sh",
-        "bash",
-        "ash",
-        "dash",
-        "zsh",
-        "busybox",
-        "env",
-        "exec",
-        "perl",
-        "ruby",
-        "tini",
-        "tini-static",
-        "dumb-init",
-        "catatonit",
-        "docker-init",
-        "gosu",
-        "su-exec",
-        "setpriv",
-        "nice",
-        "stdbuf",
-        "poetry",
-        "pipenv",
-        "uv",
-        "run",
-        "opentelemetry-instrument",
-        "ddtrace-run",
-        "newrelic-admin",
-        "run-program",
-        "s6-setuidgid",
-        "with-contenv",
-    ],
-)
-_AS_USER = frozenset({"gosu", "su-exec", "s6-setuidgid"})
-"""Launchers whose next word is a user, not a program."""
-
 
 class Index:
-    """Profiles by name, by process name and by image name."""
+    """Profiles by name, by command and by image; and the launchers that commands begin with."""
 
-    def __init__(self, profiles: Iterable[Profile]) -> None:
+    def __init__(self, profiles: Iterable[Profile], launchers: Launchers) -> None:
+        """Index them: where two profiles match, the earlier one is found."""
+        self.launchers = launchers
         self.by_name: dict[str, Profile] = {GENERIC.name: GENERIC}
-        self._by_match: dict[str, Profile] = {}
+        self._by_match: dict[str, list[tuple[str, Profile]]] = {}
         self._by_image: dict[str, Profile] = {}
+        prefixes: list[str] = []
         for profile in profiles:
             self.by_name[profile.name] = profile
-            self._by_match |= dict.fromkeys(profile.match, profile)
-            self._by_image |= dict.fromkeys(profile.images, profile)
+            for entry in profile.match:
+                name, _, argument = entry.partition(" ")
+                if name.endswith("*"):
+                    name = name[:-1]
+                    prefixes.append(name)
+                self._by_match.setdefault(name, []).append((argument, profile))
+            for image in profile.images:
+                self._by_image.setdefault(image, profile)
+        self._prefixes = tuple(prefixes)
 
-    def by_command(self, argv: Iterable[str]) -> Profile | None:
-        """Look a command up. Words after the first count only behind a launcher (a shell, an interpreter, an init)."""
-        return next(
-            (found for name in _program_names(argv) if (found := self._by_match.get(name))), None
-        )
+    def by_command(self, argv: Sequence[str]) -> Profile | None:
+        """Look a command up: the first of the programs that it starts which a profile matches."""
+        for program in self.launchers.programs(argv):
+            if found := self._profile(program):
+                return found
+        return None
 
-    def by_image(self, image: str) -> Profile | None:
-        """Look an image up by the last element of its path, without tag and digest."""
+    def by_image(self, image: str, args: Sequence[str] = ()) -> Profile | None:
+        """Look a container up whose command is not known: by its arguments, then by its image.
+
+        Most entrypoints run their arguments where these name a program. An image counts by the last
+        element of its path, without tag and digest.
+        """
+        if args and not args[0].startswith("-") and (found := self.by_command(args)):
+            return found
         return self._by_image.get(image_name(image))
+
+    def init(self, argv: Sequence[str]) -> str:
+        """Return the init that keeps a command from being wrapped, or "": see `Launchers.init`."""
+        return self.launchers.init(argv)
+
+    def _profile(self, program: Program) -> Profile | None:
+        name = program.name
+        entries = self._by_match.get(name)
+        if entries is None and name.startswith(self._prefixes):
+            entries = next(self._by_match[p] for p in self._prefixes if name.startswith(p))
+        for argument, profile in entries or ():
+            if not argument or _has(program, argument):
+                return profile
+        if found := _BITNAMI.search(program.path):
+            return self._by_image.get(found[1])
+        return None
+
+
+_BITNAMI: Final = re.compile(r"/bitnami/scripts/([a-z0-9-]+)/run\.sh$")
+"""Images of this family start their server by a script that is named like the image."""
+
+
+def _has(program: Program, argument: str) -> bool:
+    words = program.words
+    end = min(len(words), program.at + MOST_ARGUMENTS)
+    return any([words[i].startswith(argument) for i in range(program.at, end)])  # noqa: C419
 
 
 def image_name(image: str) -> str:
     """`registry.example/team/nginx:1.27@sha256:...` -> `nginx`."""
-    return image.rsplit("/", 1)[-1].split("@", 1)[0].split(":", 1)[0]
+    return basename(image).split("@", 1)[0].split(":", 1)[0]
 
 
-def basename(word: str) -> str:
-    """Last element of a path."""
-    return word.rsplit("/", 1)[-1]
-
-
-def _program_names(argv: Iterable[str]) -> Iterator[str]:
-    skip = False
-    for word in argv:
-        if skip or word.startswith("-") or "=" in word:
-            skip = False
-            continue
-        if " " in word:
-            # A line of shell: its last command is the one that stays.
-            for line in reversed(_COMMANDS.split(word.replace("'", "").replace('"', ""))):
-                yield from _program_names(line.split())
-            return
-        name = basename(word)
-        yield name
-        skip = name in _AS_USER
-        if not (name in _LAUNCHERS or name.startswith("python") or name.endswith("entrypoint.sh")):
-            return
-
-
-_COMMANDS = re.compile(r"[;&|\n]+")
-
-
-def merged(base: Mapping[str, Profile], extra: Mapping[str, Profile]) -> Index:
+def merged(base: Mapping[str, Profile], extra: Mapping[str, Profile], known: Launchers) -> Index:
     """Index the built-in profiles with the operator's own, which win."""
-    return Index({**base, **extra}.values())
+    return Index(({**extra, **{k: v for k, v in base.items() if k not in extra}}).values(), known)

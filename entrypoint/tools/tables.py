@@ -1,0 +1,66 @@
+# ruff: noqa: INP001 - a script of the Makefile, no package
+"""Write the tables of the webhook as C: `tables.py profiles|launchers FILE.toml > FILE.gen.h`.
+
+With them the helper finds the server in the process tree. `profiles`: rows of `struct profile`.
+`launchers`: lists of names with commas between, as `in_list` and `is_listed` read them:
+
+  LAUNCHERS         argv[0] of what starts another program and is never the server
+  SCRIPT_LAUNCHERS  the same, and as a script that an interpreter runs (npm-cli.js)
+  INTERPRETERS      what runs a script; a name may end in "*"
+  FORWARDING_INITS  inits that hand their signals on, though no mask in /proc shows it
+"""
+
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Table = dict[str, dict[str, Any]]
+
+TARGETS = {"server": "TARGET_SERVER", "child": "TARGET_CHILD", "group": "TARGET_GROUP"}
+
+
+def profiles(table: Table) -> Iterator[str]:
+    """Turn each profile into an initialiser; one that nothing matches is of no use here."""
+    for name, profile in table.items():
+        match = profile.get("match")
+        if not match:
+            continue
+        command = profile.get("stop-command")
+        fields = {
+            "name": json.dumps(name),
+            "match": json.dumps(",".join(match)),
+            "signal": json.dumps(profile.get("signal", "TERM")),
+            "stop_on": json.dumps(",".join(profile.get("stop-on", ["INT", "QUIT"]))),
+            "stop_command": json.dumps(command) if command else "NULL",
+            "target": TARGETS[profile.get("target", "server")],
+            "observe": json.dumps(profile.get("observe", True)),
+            "finishes": json.dumps(profile.get("finishes", False)),
+        }
+        yield "    {" + ", ".join(f".{field} = {value}" for field, value in fields.items()) + "},"
+
+
+LISTS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "LAUNCHERS": lambda kind: not {"script", "interpreter", "builtin"} & kind.keys(),
+    "SCRIPT_LAUNCHERS": lambda kind: kind.get("script", False),
+    "INTERPRETERS": lambda kind: kind.get("interpreter", False),
+    "FORWARDING_INITS": lambda kind: kind.get("forwards", False),
+}
+
+
+def launchers(table: Table) -> Iterator[str]:
+    """Write one list a line."""
+    yield "#pragma once"
+    for name, belongs in LISTS.items():
+        names = [word for kind in table.values() if belongs(kind) for word in kind["names"]]
+        yield f"#define {name} {json.dumps(','.join(names))}"
+
+
+if __name__ == "__main__":
+    _, write, file = sys.argv
+    lines = {"profiles": profiles, "launchers": launchers}[write]
+    sys.stdout.write(f"/* Made from webhook/{Path(file).name} by tools/tables.py. */\n")
+    for line in lines(tomllib.loads(Path(file).read_text(encoding="utf-8"))):
+        sys.stdout.write(line + "\n")

@@ -1,0 +1,179 @@
+"""Launchers: which program a command starts in the end, behind shells, inits, npm and their like.
+
+In: tables of launchers as values (`webhook.profiles` reads them from launchers.toml, which the
+helper is built from as well), and a command's words. Out: the programs that it starts, in order,
+the server last; the init among them. Which profile a program has belongs to `profile`.
+
+How a command is read, word by word:
+
+1. A program's name is the last element of its path.
+2. A name that is no launcher is the server; what follows are its arguments.
+3. Behind a launcher its options, their values, its operands and NAME=VALUE are passed over; the
+   next word is a program again.
+4. Where a launcher takes a line of shell, the last command of the line is tried first: it is the
+   one that stays.
+5. A script whose name ends in "entrypoint.sh" runs the words behind it. Any other script does so
+   where it says "--", as wait-for-it.sh does.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+MOST_LAUNCHERS: Final = 16
+MOST_COMMANDS: Final = 32
+LONGEST_LINE: Final = 4096
+"""Bounds of what is read: launchers in a row, commands of a line, characters of its end. Real ones
+have a handful; whoever writes more costs others no time."""
+
+_BLANK: Final = re.compile(r"\s")
+_COMMANDS: Final = re.compile(r"[;&|\n]+")
+_QUOTES: Final = str.maketrans("", "", "'\"\\")
+
+
+class Launcher(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
+    """One kind of launcher. See the head of launchers.toml for each field."""
+
+    names: tuple[str, ...]
+    lines: bool = False
+    operands: int = 0
+    values: tuple[str, ...] = ()
+    subcommands: tuple[str, ...] = ()
+    script: bool = False
+    interpreter: bool = False
+    builtin: bool = False
+    init: Literal["", "any", "only"] = ""
+    forwards: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what the generated C relies on. Raises `ValueError`."""
+        for name in self.names:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"name {name!r}: accepted: no blank, comma, slash, or inner '*'")
+        if not 0 <= self.operands <= 9:
+            raise ValueError(f"operands {self.operands}: accepted: 0 to 9")
+
+
+NAME: Final = re.compile(r"[^\s,/*\"]+\*?")
+"""A name of a program as the tables have it."""
+
+_NONE: Final = Launcher(names=())
+_SCRIPT: Final = Launcher(names=("entrypoint.sh",), lines=True)
+
+
+class Program(msgspec.Struct, frozen=True, gc=False):
+    """A program that a command starts, and where its arguments begin in `words`."""
+
+    name: str
+    path: str
+    words: Sequence[str]
+    at: int
+    launcher: Launcher | None
+
+
+class Launchers:
+    """All kinds, by name."""
+
+    def __init__(self, kinds: Mapping[str, Launcher]) -> None:
+        """Index the kinds. Raises `ValueError` for a name that two of them have."""
+        self._by_name: dict[str, Launcher] = {}
+        self._by_prefix: dict[str, Launcher] = {}
+        for kind, launcher in kinds.items():
+            for name in launcher.names:
+                known = self._by_prefix if name.endswith("*") else self._by_name
+                if name.rstrip("*") in known:
+                    raise ValueError(f"launchers.{kind}: {name!r} is in another table already")
+                known[name.rstrip("*")] = launcher
+        self._prefixes = tuple(self._by_prefix)
+
+    def find(self, name: str) -> Launcher | None:
+        """Return the kind of launcher that a program is, None for any other program."""
+        found = self._by_name.get(name)
+        if found is None and name.startswith(self._prefixes):
+            found = next(self._by_prefix[p] for p in self._prefixes if name.startswith(p))
+        return found
+
+    def programs(self, words: Sequence[str]) -> Iterator[Program]:
+        """Yield what a command starts, launchers first; of a line of shell, its last command first."""
+        at, launcher = 0, None
+        for _ in range(MOST_LAUNCHERS):
+            at = _next(words, at, launcher)
+            if at >= len(words):
+                return
+            word = words[at]
+            if launcher is not None and launcher.lines and _BLANK.search(word):
+                commands = _COMMANDS.split(word[-LONGEST_LINE:].translate(_QUOTES))
+                for command in reversed(commands[-MOST_COMMANDS:]):
+                    yield from self.programs(command.split())
+                return
+            at += 1
+            name = basename(word)
+            launcher = self.find(name)
+            if launcher is None and name.endswith(".sh"):
+                launcher = _SCRIPT
+                if not name.endswith("entrypoint.sh"):
+                    yield Program(name, word, words, at, None)
+                    at = _behind_dashes(words, at)
+                    continue
+            yield Program(name, word, words, at, launcher)
+            if launcher is None:
+                return
+
+    def init(self, words: Sequence[str]) -> str:
+        """Return the name of the init that keeps a command from being wrapped, or "".
+
+        That is one that is the command itself; behind shells and scripts, only one that refuses to
+        run below another PID 1, such as `/init` of s6-overlay.
+        """
+        first = True
+        for program in self.programs(words):
+            kind = program.launcher
+            if kind is not None and kind.init and (first or kind.init == "only"):
+                return program.name
+            if kind is None and program.name.endswith(".sh") and program.at < len(program.words):
+                # Such a script may well run its first argument. What is lost if not is one rung.
+                name = basename(program.words[program.at])
+                found = self.find(name)
+                if found is not None and found.init == "only":
+                    return name
+            first = False
+        return ""
+
+
+def basename(word: str) -> str:
+    """Last element of a path."""
+    return word.rsplit("/", 1)[-1]
+
+
+def _next(words: Sequence[str], at: int, launcher: Launcher | None) -> int:
+    """Return where the next program stands, at or behind `at`."""
+    if launcher is None:
+        launcher = _NONE
+    operands, lines = launcher.operands, launcher.lines
+    values, subcommands = launcher.values, launcher.subcommands
+    while at < len(words):
+        word = words[at]
+        if word == "--":
+            return at + 1
+        if word.startswith(("-", "+")):
+            # bash -euo pipefail: the last letter of several has the value.
+            several = lines and len(word) > 2 and word[1] != "-"
+            at += 2 if word in values or (several and word[0] + word[-1] in values) else 1
+        elif _BLANK.search(word):
+            break
+        elif "=" in word or word in subcommands:
+            at += 1
+        elif operands:
+            operands -= 1
+            at += 1
+        else:
+            break
+    return at
+
+
+def _behind_dashes(words: Sequence[str], at: int) -> int:
+    while at < len(words) and words[at] != "--":
+        at += 1
+    return at
