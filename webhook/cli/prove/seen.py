@@ -55,6 +55,11 @@ class _State(msgspec.Struct):
     running: dict[str, Any] | None = None
     terminated: _Terminated | None = None
 
+    @property
+    def has_run(self) -> bool:
+        """Whether it is no longer waiting. What is in `running` may be empty: it is there."""
+        return self.running is not None or self.terminated is not None
+
 
 class _ContainerStatus(msgspec.Struct, rename="camel"):
     state: _State = msgspec.field(default_factory=_State)
@@ -109,7 +114,7 @@ def pod(kind: str, tree: Any, at: float) -> PodSeen:
         found.metadata.uid,
         address=status.pod_ip,
         scheduled="PodScheduled" in true,
-        started=bool(statuses) and all(s.state.running or s.state.terminated for s in statuses),
+        started=bool(statuses) and all(s.state.has_run for s in statuses),
         ready="Ready" in true,
         told=found.metadata.deletion_timestamp is not None,
         ended=bool(statuses) and all(s.state.terminated for s in statuses),
