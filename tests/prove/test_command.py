@@ -208,7 +208,7 @@ def test_pods_come_and_go_in_the_timeline_and_the_load_outlasts_them(
     stage.endpoints("old")
 
     def play() -> None:
-        while server.count < 5:
+        while not (tmp_path / "began").exists():
             time.sleep(0.02)
         stage.pod("new")
         settle()
@@ -219,12 +219,13 @@ def test_pods_come_and_go_in_the_timeline_and_the_load_outlasts_them(
         (tmp_path / "told").touch()
         while not (tmp_path / "done").exists():
             time.sleep(0.02)
-        time.sleep(1)
+        time.sleep(1)  # until the end of the command is seen
         record = '{"podgrace":"drain","waited_ms":700,"drain_end":"idle"}'
         stage.pod("old", told=True, ended=record)
         stage.pod("old", told=True, ended=record, gone=True)
 
-    command = ["sh", "-c", f"cd {tmp_path}; until [ -e told ]; do sleep 0.05; done; touch done"]
+    script = "touch began; until [ -e told ]; do sleep 0.05; done; touch done"
+    command = ["sh", "-c", f"cd {tmp_path}; {script}"]
     words = ["--pods", "app=x", "-n", "shop", "--after", "0", "--until-gone", "-o", "json"]
     with serve(answer) as server:
         actor = threading.Thread(target=play)

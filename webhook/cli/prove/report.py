@@ -216,15 +216,15 @@ def durations(pods: tuple[Life, ...], began: float | None) -> tuple[float | None
     Both count from the begin of the command, without one from the first Pod that came or was told
     to stop. A rollout is over when the last new Pod is ready.
     """
-    told = [life for life in pods if life.told]
-    new = [life for life in pods if not life.old]
-    starts = [life.told for life in told if life.told] + [life.created for life in new]
-    moments = [at for at in starts if at is not None]
-    if not moments:
+    start = began
+    if start is None:
+        first = [at for life in pods for at in (life.told, None if life.old else life.created)]
+        start = min((at for at in first if at is not None), default=None)
+    if start is None:
         return None, None
-    start = min(moments) if began is None else began
+    new = [life for life in pods if not life.old and (life.created or 0) >= start]
     ready = [life.ready for life in new if life.told is None or life.ready is not None]
-    gone = [life.gone for life in told]
+    gone = [life.gone for life in pods if life.told is not None and life.told >= start]
     rollout = None if not ready or None in ready else max(at for at in ready if at is not None)
     last = None if not gone or None in gone else max(at for at in gone if at is not None)
     return (
