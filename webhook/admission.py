@@ -26,13 +26,11 @@ from webhook.core.patch import Op, render
 from webhook.core.plan import decide
 from webhook.core.pod import ABSENT, Metadata, Pod, Raw, present
 from webhook.core.reasons import REASONS
+from webhook.core.size import oversized
 from webhook.policy import resolve
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
-
-_LARGEST: Final = 3 << 19
-"""Bytes of an object: what etcd takes in one request by default. One that is larger is never stored, but is sent here first."""
 
 _WARNING_LENGTH: Final = 120
 """Characters; the API's advice (admission/v1 types), longer ones may be cut."""
@@ -219,7 +217,7 @@ def _not_ours(request: Request) -> str:
         return "not-create" if request.operation in ("DELETE", "CONNECT") else "not-a-pod"
     if request.operation != "CREATE":
         return "not-create"
-    return "oversized" if len(request.object) > _LARGEST else ""
+    return "oversized" if oversized(request.object) else ""
 
 
 def name_of(metadata: Metadata | None) -> str:

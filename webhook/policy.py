@@ -34,6 +34,15 @@ _PATH = re.compile(r"/[!-~]{0,1023}")
 _PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
 _SHOWN = 32
 
+ENTRYPOINT_BYTES: Final = 4096
+_LONGEST: Final = 4096
+"""Of any value, in characters: what is longer is not even looked at."""
+_MOST_NOTES: Final = 32
+"""About annotations that could not be used as written; what is left out is counted. A Pod may hold thousands."""
+_MOST_HINTS: Final = 8
+_LONGEST_KEY: Final = 63
+"""Characters behind the prefix, in a Pod that an API server takes."""
+
 
 class _Bad(ValueError):
     """A value that cannot be used; the message says what is accepted."""
@@ -138,6 +147,9 @@ def _path(text: str, _: Config) -> str:
 
 
 def _entrypoint(text: str, _: Config) -> tuple[str, ...]:
+    # It is written once for each container that it holds for, and again into the status.
+    if len(text.encode("utf-8", "surrogatepass")) > ENTRYPOINT_BYTES:
+        raise _Bad(f"accepted: up to {ENTRYPOINT_BYTES} bytes")
     try:
         argv = msgspec.json.decode(text, type=list[str])
     except (msgspec.DecodeError, UnicodeError) as error:
@@ -204,42 +216,28 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
     general: dict[str, Any] = {}
     special: dict[str, dict[str, Any]] = {}
     whole: dict[str, Any] = {"grace": patches.grace_period, "sidecar": patches.sidecar}
+    unused = 0
     for name, text in ours.items():
         if name in _OWN:
             continue
         key, _, container = name.partition(".")
         table, into = (POD_KEYS, whole) if key in POD_KEYS else (KEYS, general)
         if key not in table or (container and table is POD_KEYS):
-            notes.append(
-                ("annotation-unknown", "", names.PREFIX + _short(name) + _near(key, len(notes)))
-            )
-            continue
-        if container and container not in containers:
-            notes.append(("annotation-no-container", "", names.PREFIX + _short(name)))
-            continue
-        field, parse = table[key]
-        try:
-            value = parse(text, config)
-        except _Over as over:
-            notes.append(
-                (
-                    "annotation-bounded",
-                    container,
-                    f"{names.PREFIX}{name}={_short(text)!r}: {over.bound} s",
-                )
-            )
-            value = over.bound
-        except _Refused as why:
-            notes.append(
-                ("annotation-refused", container, f"{names.PREFIX}{name}={_short(text)!r}: {why}")
-            )
-            continue
-        except _Bad as why:
-            notes.append(
-                ("annotation-invalid", container, f"{names.PREFIX}{name}={_short(text)!r}: {why}")
-            )
-            continue
-        (special.setdefault(container, {}) if container else into)[field] = value
+            code, why = "annotation-unknown", None
+        elif container and container not in containers:
+            code, why = "annotation-no-container", None
+        else:
+            field, parse = table[key]
+            code, value, why = _parsed(parse, text, config)
+            if code in ("", "annotation-bounded"):
+                (special.setdefault(container, {}) if container else into)[field] = value
+            if not code:
+                continue
+        unused += 1
+        if unused <= _MOST_NOTES:
+            notes.append(_note(code, why, name, text, hint=unused <= _MOST_HINTS))
+    if unused > _MOST_NOTES:
+        notes.append(("annotations-more", "", str(unused - _MOST_NOTES)))
     general = _both_ends(general)
     return PodSettings(
         _settle(config.defaults, general),
@@ -275,9 +273,40 @@ def _settle(defaults: Settings, fields: dict[str, Any]) -> Settings:
     )
 
 
-def _near(key: str, notes: int) -> str:
-    """Name the nearest key that is known. A few times: a Pod may hold thousands of annotations."""
-    near = difflib.get_close_matches(key, (*KEYS, *POD_KEYS), n=1) if notes < 8 else ()
+def _parsed(
+    parse: Callable[[str, Config], Any], text: str, config: Config
+) -> tuple[str, Any, str | None]:
+    """Give "" and the value, or the code of why it cannot be used as written, and what is accepted."""
+    try:
+        return "", parse(_bounded(text), config), ""
+    except _Over as over:
+        return "annotation-bounded", over.bound, f"{over.bound} s"
+    except _Refused as why:
+        return "annotation-refused", None, str(why)
+    except _Bad as why:
+        return "annotation-invalid", None, str(why)
+
+
+def _bounded(text: str) -> str:
+    if len(text) > _LONGEST:
+        raise _Bad(f"accepted: up to {_LONGEST} characters")
+    return text
+
+
+def _note(code: str, why: str | None, name: str, text: str, *, hint: bool) -> tuple[str, str, str]:
+    """Say what became of an annotation; `why` is None where nobody is there to understand it."""
+    if why is not None:
+        container = name.partition(".")[2]
+        return code, container, f"{names.PREFIX}{name}={_short(text)!r}: {why}"
+    near = _near(name) if hint and code == "annotation-unknown" else ""
+    return code, "", names.PREFIX + _short(name) + near
+
+
+def _near(name: str) -> str:
+    """Name the nearest key that is known."""
+    if len(name) > _LONGEST_KEY:
+        return ""
+    near = difflib.get_close_matches(name.partition(".")[0], (*KEYS, *POD_KEYS), n=1)
     return f"; nearest: {near[0]}" if near else ""
 
 

@@ -4,14 +4,9 @@ In: a Pod, the namespaces that the operator excludes, and the namespace of the r
 all that hold; the table at the head of `reasons` lists them. What a single container is spared of belongs to `look`.
 """
 
-from typing import Final
-
+from webhook.core import size
 from webhook.core.names import DISABLED, INJECT_LABEL, MIRROR_ANNOTATION
 from webhook.core.pod import EMPTY, Pod
-
-MOST_CONTAINERS: Final = 1000
-MOST_PORTS: Final = 1000
-"""Kubernetes has no such bounds. A kubelet runs some 110 Pods, and a container has a handful of ports."""
 
 
 def left_alone(pod: Pod, excluded_namespaces: frozenset[str], namespace: str = "") -> list[str]:
@@ -26,16 +21,8 @@ def left_alone(pod: Pod, excluded_namespaces: frozenset[str], namespace: str = "
         reasons.append("mirror-pod")
     if pod.spec.restart_policy not in (None, "Always"):
         reasons.append("not-restarting")
-    if _is_oversized(pod):
+    if size.crowded(pod):
         reasons.append("oversized")
+    if metadata.annotations and size.annotated(metadata.annotations) > size.ANNOTATIONS_LIMIT:
+        reasons.append("annotations-full")
     return reasons
-
-
-def _is_oversized(pod: Pod) -> bool:
-    """Whether a Pod is not meant to run: deciding about it would take seconds, and others would wait."""
-    inits = pod.spec.init_containers or ()
-    if len(pod.spec.containers) + len(inits) > MOST_CONTAINERS:
-        return True
-    return any(
-        [len(container.ports or ()) > MOST_PORTS for container in (*pod.spec.containers, *inits)]  # noqa: C419
-    )

@@ -24,6 +24,9 @@ _STOPS: Final = re.compile("kill|graceful-stop| quit| stop|shutdown|halt")
 """What tells a hook that stops the server: it must run after the drain, or it cuts what the drain
 waits for."""
 
+_LONGEST: Final = 128 << 10
+"""Bytes of a preStop; Linux starts no program with a longer word (MAX_ARG_STRLEN)."""
+_LONGEST_SLEEP: Final = 256
 _SLEEPS: Final = re.compile(
     r"(?:(?:\S*/)?(?:sh|bash|ash|dash)\s+-c\s+)?"
     r"(?:\S*/)?sleep\s+([0-9]{1,6}(?:\.[0-9]{0,6})?)s?\s*"
@@ -51,9 +54,10 @@ def compose(look: Look, rung: Rung, grace: int, drain_bound: int) -> Composed:
         hook, why = Hook(), "prestop-added" if settings.prestop else "prestop-off"
         note, kept = (why, ""), not settings.prestop
     else:
-        user = handler(raw)
+        # Only what is short enough is read; how long the other takes is unknown.
+        user = Handler() if len(raw) > _LONGEST else handler(raw)
         seconds = literal_sleep(user)
-        found = _why_kept(look, rung, user)
+        found = _why_kept(look, rung, user, long=len(raw) > _LONGEST)
         kept = found is not None
         hook, note = (Hook(seconds=seconds), found) if found else _run(look, user, seconds, grace)
         if kept and rung.name != "wrap":
@@ -76,7 +80,10 @@ def literal_sleep(user: Handler) -> int | None:
         return user.sleep.seconds
     if user.exec is None:
         return None
-    found = _SLEEPS.fullmatch(" ".join(user.exec.command or ()))
+    words = user.exec.command or ()
+    if len(words) > 3 or sum([len(word) for word in words]) > _LONGEST_SLEEP:
+        return None
+    found = _SLEEPS.fullmatch(" ".join(words))
     return None if found is None else math.ceil(float(found[1]))
 
 
@@ -100,7 +107,7 @@ def _run(look: Look, user: Handler, seconds: int | None, grace: int) -> tuple[Ho
     )
 
 
-def _why_kept(look: Look, rung: Rung, user: Handler) -> Note | None:
+def _why_kept(look: Look, rung: Rung, user: Handler, *, long: bool) -> Note | None:
     """Return why the user's preStop stays as it is, or None if it is composed with ours."""
     if not look.settings.prestop:
         return "prestop-off", ""
@@ -108,6 +115,8 @@ def _why_kept(look: Look, rung: Rung, user: Handler) -> Note | None:
         return "prestop-kept", ""
     if rung.name == "sleep" or rung.delivery == "http":
         return "prestop-kept-sleep", ""
+    if long:
+        return "prestop-kept-long", ""
     if user.http_get is not None:
         why = _why_not_asked(user.http_get, look.container)
         return ("prestop-kept-http", why) if why else None

@@ -13,7 +13,7 @@ Who is left alone (whole Pod):
 | mirror Pod of a static manifest           | mirror-pod         |
 | restartPolicy is not Always (Jobs)        | not-restarting     |
 | annotations of 256 KiB already            | annotations-full   |
-| over 1.5 MiB, or 1000 containers or ports | oversized          |
+| over 1.5 MiB, 256 containers, 1000 ports  | oversized          |
 
 A Pod of which no container needs anything gets the status annotation alone (`nothing-to-do`), so that an audit can tell it
 from one that never passed here.
@@ -50,7 +50,7 @@ REASONS: Final[dict[str, Reason]] = {
         warn=True,
     ),
     "oversized": Reason(
-        "over 1.5 MiB, 1000 containers, or 1000 ports in one: more than a cluster stores or runs",
+        "over 1.5 MiB, 131072 strings, 256 containers, or 1000 ports: more than is meant to run",
         "its spec",
         warn=True,
     ),
@@ -148,6 +148,9 @@ REASONS: Final[dict[str, Reason]] = {
         "its own preStop is kept: a native sleep cannot be added to it",
         "podgrace.io/mode.<container>: hook",
     ),
+    "prestop-kept-long": Reason(
+        "its own preStop is over 128 KiB: kept as it is", "a script in the image", warn=True
+    ),
     "prestop-kept-tcp": Reason(
         "its own preStop is a tcpSocket, which fails at run time: kept as it is",
         "remove it",
@@ -239,6 +242,7 @@ REASONS: Final[dict[str, Reason]] = {
     "annotation-no-container": Reason(
         "annotation for a container that the Pod does not have", "", warn=True
     ),
+    "annotations-more": Reason("so many further annotations could not be used as written"),
     "label-unknown": Reason(
         "label podgrace.io/inject is neither enabled nor disabled",
         "label podgrace.io/inject",

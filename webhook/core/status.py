@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from webhook.core import helper, probe
+from webhook.core import helper, probe, size
 from webhook.core.names import MOUNT_PATH, STATUS_ANNOTATION, VOLUME
 from webhook.core.pod import (
     ABSENT,
@@ -28,9 +28,6 @@ from webhook.core.pod import (
     pre_stop,
     present,
 )
-
-ANNOTATIONS_LIMIT: Final = 256 * 1024
-"""Bytes of all keys and values (apimachinery, TotalAnnotationSizeLimitB)."""
 
 
 class GraceStatus(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
@@ -81,6 +78,10 @@ class Before(msgspec.Struct, frozen=True, gc=False):
     empty: list[str] = []
 
 
+_SMALL: Final = 16 << 10
+_STRINGS: Final = 16 << 10
+"""Bytes of a status whose strings need no counting, and strings: 256 containers have some 40 each."""
+
 _decoder: Final = msgspec.json.Decoder(Status)
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 
@@ -93,7 +94,7 @@ def encode(status: Status) -> str:
 def read(pod: Pod) -> Status | None:
     """Read the annotation; None where it is missing or not ours to read (then what our names show is all that is undone)."""
     text = ((pod.metadata or EMPTY).annotations or {}).get(STATUS_ANNOTATION)
-    if text is None:
+    if text is None or not _is_readable(text):
         return None
     try:
         return _decoder.decode(text)
@@ -102,13 +103,16 @@ def read(pod: Pod) -> Status | None:
 
 
 def overfull(pod: Pod, text: str) -> bool:
-    """Whether the Pod cannot bear this annotation: the API server would refuse it."""
+    """Whether the Pod cannot bear this annotation: the API server, or a later pass, would refuse it."""
     annotations = (pod.metadata or EMPTY).annotations or {}
-    others = "".join(
-        [key + value for key, value in annotations.items() if key != STATUS_ANNOTATION]
-    )
-    size = len(others.encode()) + len(STATUS_ANNOTATION) + len(text.encode())
-    return size > ANNOTATIONS_LIMIT
+    others = size.annotated(annotations, but=STATUS_ANNOTATION)
+    ours = size.annotated({STATUS_ANNOTATION: text})
+    return others + ours > size.ANNOTATIONS_LIMIT or not _is_readable(text)
+
+
+def _is_readable(text: str) -> bool:
+    """Whether a status is short enough to be read: a forged one may hold 30 000 containers."""
+    return len(text) <= _SMALL or size.strings(text.encode("utf-8", "surrogatepass")) <= _STRINGS
 
 
 def grace_before(pod: Pod, status: Status | None) -> int | None:

@@ -1,0 +1,57 @@
+"""Which Pods are too much to decide about: those would cost others their turn.
+
+In: the JSON of an object before anything is made of it, or a Pod. Out: yes or no. What is left alone for other reasons
+belongs to `plan`. A limit of bytes alone is not enough: three bytes of JSON may become sixty of memory, and what one
+annotation says of all containers is written once for each.
+
+| what                              | at most | since                                                                |
+|-----------------------------------|---------|----------------------------------------------------------------------|
+| bytes of the object               | 1.5 MiB | what etcd takes in one request by default                            |
+| strings (and empty objects) in it | 131 072 | some 60 bytes of memory each: 8 MiB                                  |
+| containers, of all kinds          | 256     | a kubelet runs some 110 Pods a node                                  |
+| ports, of all containers          | 1 000   | a container has a handful                                            |
+| annotations                       | 256 KiB | the API server's own bound (apimachinery, TotalAnnotationSizeLimitB) |
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from webhook.core.pod import Pod, Raw
+
+MOST_BYTES: Final = 3 << 19
+MOST_STRINGS: Final = 128 << 10
+MOST_CONTAINERS: Final = 256
+MOST_PORTS: Final = 1000
+ANNOTATIONS_LIMIT: Final = 256 * 1024
+"""Bytes of all keys and values: the API server refuses a Pod with more."""
+
+_SHORTEST: Final = 3
+"""Bytes of JSON that a string takes at least, its comma included."""
+
+
+def oversized(raw: Raw | bytes) -> bool:
+    """Whether the JSON of an object is too much to be read at all."""
+    if len(raw) <= MOST_STRINGS * _SHORTEST:
+        return False
+    return len(raw) > MOST_BYTES or strings(bytes(raw)) > MOST_STRINGS
+
+
+def strings(text: bytes) -> int:
+    """Count strings and empty objects in JSON, roughly: an escaped quote begins none."""
+    return (text.count(b'"') - text.count(b'\\"')) // 2 + text.count(b"{}")
+
+
+def crowded(pod: Pod) -> bool:
+    """Whether a Pod holds more containers or ports than are meant to run."""
+    containers = [*pod.spec.containers, *(pod.spec.init_containers or ())]
+    if len(containers) > MOST_CONTAINERS:
+        return True
+    return sum([len(container.ports or ()) for container in containers]) > MOST_PORTS
+
+
+def annotated(annotations: Mapping[str, str], *, but: str = "") -> int:
+    """Count the bytes of annotations as the API server does, without the one named `but`."""
+    whole = "".join(
+        [text for key, value in annotations.items() if key != but for text in (key, value)]
+    )
+    return len(whole) if whole.isascii() else len(whole.encode("utf-8", "surrogatepass"))
