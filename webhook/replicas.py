@@ -1,12 +1,19 @@
 """The Pods of one ReplicaSet are alike: decide once.
 
-In: requests, and who judges them. Out: the same verdicts; those on Pods that differ in nothing that is read are remembered. A rollout
-or the restart of a node sends the same Pod many times, and that is when speed counts. What is decided belongs to `admission`.
+In: requests, and who judges them. Out: the same verdicts; those on Pods that differ in nothing that is read are
+remembered. A rollout or the restart of a node sends the same Pod many times, and that is when speed counts. What is
+decided belongs to `admission`.
 
-The key is a SHA-256 over the bytes of `spec`, and over all that is decoded of the metadata but the names: nothing of a Pod stays in memory
-for it. One thing differs between replicas: the API server mounts the token of the service account under a name with five random
-characters. Those are replaced in the key by bytes that no UTF-8 text holds, and a verdict in whose patch they occur is not remembered;
-so a name can never pass from one Pod to another.
+The key is a SHA-256 over the bytes of `spec`, and over all that is decoded of the metadata but the names: nothing of a
+Pod stays in memory for it. One thing differs between replicas: the API server mounts the token of the service account
+under a name with five random characters. It is masked where it names that volume or a mount of it, and nowhere else:
+
+    {"name":"kube-api-access-x6tmp","projected":{...}}
+    {"name":"kube-api-access-x6tmp","readOnly":true,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}
+
+No string looks like that, since an unescaped quote would end it: in an argument, a variable or an annotation the name is
+text like any other. The mask holds bytes that no UTF-8 text does. A verdict in whose patch the name occurs is not
+remembered, so it can never pass from one Pod to another.
 """
 
 import hashlib
@@ -15,9 +22,11 @@ from base64 import b64decode
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from webhook.admission import Request, Verdict, judge, name_of
 from webhook.config import Config
+from webhook.core.names import TOKEN_PATH
 from webhook.core.pod import ABSENT, EMPTY, Metadata, Raw
 
 MOST: Final = 256
@@ -25,8 +34,12 @@ MOST: Final = 256
 LARGEST: Final = 16 << 10
 """Bytes of a spec; larger ones are rare."""
 
-_TOKEN = re.compile(rb'"name"\s*:\s*"(kube-api-access-[a-z0-9]{5})"')
-_MASK: Final = b"kube-api-access-\xff"
+_PLACES: Final = re.compile(
+    rb'\{\s*"name"\s*:\s*"kube-api-access-([a-z0-9]{5})"\s*,\s*'
+    rb'(?:"projected"\s*:\s*\{|(?:"readOnly"\s*:\s*true\s*,\s*)?"mountPath"\s*:\s*"%b")'
+    % re.escape(TOKEN_PATH.encode())
+)
+_MASK: Final = b"\xff"
 
 
 class _Object(msgspec.Struct):
@@ -55,20 +68,11 @@ class Replicas:
         if not 0 < len(spec) <= LARGEST:
             self.counts["decided"] += 1
             return judge(request, self._config)
-        metadata = pod.metadata or EMPTY
-        parts = (
-            request.namespace,
-            pod.metadata is None,
-            metadata.namespace,
-            metadata.labels,
-            metadata.annotations,
-        )
-        found = _TOKEN.search(spec)
-        token = found[1] if found else b""
+        named = replace(pod.metadata or EMPTY, name=None, generate_name=None)
+        parts = (request.namespace, pod.metadata is None, named)
+        token, masked = _masked(spec)
         # No JSON text holds a NUL: the two parts cannot run into each other.
-        key = hashlib.sha256(
-            b"\0".join((spec.replace(token, _MASK) if token else spec, _encode(parts)))
-        ).digest()
+        key = hashlib.sha256(b"\0".join((masked, _encode(parts)))).digest()
         verdict = self._known.get(key)
         if verdict is not None:
             self.counts["remembered"] += 1
@@ -80,3 +84,17 @@ class Replicas:
                 del self._known[next(iter(self._known))]
             self._known[key] = verdict
         return verdict, name
+
+
+def _masked(spec: bytes) -> tuple[bytes, bytes]:
+    """Give the name of the token's volume, or nothing, and the spec with a mask in its places."""
+    kept, end, names = [], 0, set()
+    for place in _PLACES.finditer(spec):
+        at, after = place.span(1)
+        kept.append(spec[end:at])
+        end = after
+        names.add(place[1])
+    if len(names) != 1:
+        # An API server mounts one token; two might be taken for each other.
+        return b"", spec
+    return b"kube-api-access-" + names.pop(), _MASK.join((*kept, spec[end:]))

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,68 @@ def test_a_name_like_a_token_never_passes_into_another_pod():
         made = asked(replicas, json.dumps(tree, separators=(",", ":")).encode())
         assert made.result == "patched"
     assert replicas.counts["remembered"] == 0
+
+
+TOKENS = ("kube-api-access-aaaaa", "kube-api-access-bbbbb")
+ELSEWHERE: dict[str, Callable[[dict[str, Any], str], object]] = {
+    "args": lambda pod, name: pod["spec"]["containers"][0].update(args=["--volume", name]),
+    "part of an arg": lambda pod, name: pod["spec"]["containers"][0].update(
+        command=["sh", "-c", f'echo {{"name":"{name}","projected":{{}}}}; exec /app']
+    ),
+    "env": lambda pod, name: pod["spec"]["containers"][0].update(
+        env=[{"name": name, "value": name}]
+    ),
+    "image": lambda pod, name: pod["spec"]["containers"][0].update(image=name),
+    "label of a node": lambda pod, name: pod["spec"].update(nodeSelector={name: name}),
+    "annotation": lambda pod, name: pod["metadata"].update(annotations={"note": name}),
+    "another volume": lambda pod, name: pod["spec"]["volumes"].append(
+        {"name": name, "emptyDir": {}}
+    ),
+    "another mount": lambda pod, name: pod["spec"]["containers"][0]["volumeMounts"].append(
+        {"name": name, "mountPath": "/.podgrace"}
+    ),
+    "a port": lambda pod, name: pod["spec"]["containers"][0].update(
+        ports=[{"name": name, "containerPort": 80}]
+    ),
+}
+
+
+def with_token(name: str) -> dict[str, Any]:
+    """Give the recorded review with the token's volume under another name."""
+    text = REVIEW.read_text()
+    return json.loads(text.replace(text[text.index("kube-api-access-") :][:21], name))
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside its volume"])
+def test_the_token_is_text_like_any_other_elsewhere(where: str, alone: bool):
+    """Two Pods that differ in that text get a verdict each; the same text in both is remembered."""
+    replicas = Replicas(CONFIG)
+    for name in TOKENS:
+        tree = with_token(TOKENS[0] if alone else name)
+        ELSEWHERE[where](tree["request"]["object"], name)
+        asked(replicas, encode(tree))
+    assert replicas.counts == {"decided": 2, "remembered": 0}
+
+
+def test_a_token_beside_another_ones_text():
+    """The text of a token that is not this Pod's is no token: only the volume's own name is masked."""
+    replicas = Replicas(CONFIG)
+    for name in TOKENS:
+        tree = with_token(name)
+        tree["request"]["object"]["spec"]["containers"][0]["args"] = ["kube-api-access-zzzzz"]
+        asked(replicas, encode(tree))
+    assert replicas.counts == {"decided": 1, "remembered": 1}
+
+
+def test_two_tokens_are_not_taken_for_each_other():
+    replicas = Replicas(CONFIG)
+    for names in (TOKENS, TOKENS[::-1]):
+        tree = with_token(names[0])
+        spec = tree["request"]["object"]["spec"]
+        spec["volumes"].append({"name": names[1], "projected": {"sources": []}})
+        asked(replicas, encode(tree))
+    assert replicas.counts == {"decided": 2, "remembered": 0}
 
 
 def test_what_is_no_pod_is_refused_every_time():
