@@ -16,10 +16,11 @@ from ruamel.yaml.error import YAMLError
 
 from webhook import __version__
 from webhook.core import names, sidecar
+from webhook.core.balancer import LONGEST_DELAY, Balancer
 from webhook.core.profile import MATCH, SIGNALS, Profile, merged
 from webhook.core.resources import quantity
 from webhook.core.settings import Existing, ImageEntry, Mode, Operator, Settings
-from webhook.profiles import BUILT_IN, LAUNCHERS
+from webhook.profiles import BALANCERS, BUILT_IN, LAUNCHERS
 
 DEFAULT_IMAGE: Final = f"podgrace/podgrace-helper:{__version__}"
 
@@ -96,14 +97,26 @@ class ProfileConfig(_Part, frozen=True):
 
     match: list[str] = []
     images: list[str] = []
+    ports: list[int] = []
+    front: bool = False
+    standalone: bool = False
+    worker: bool = False
     signal: str = "TERM"
     stop_command: str = ""
     stop_on: list[str] = msgspec.field(default_factory=lambda: ["INT", "QUIT"])
     target: str = "server"
     observe: bool = True
+    finishes: bool = False
     patience: int = 0
     drain_timeout: int = 0
     caveat: str = ""
+
+
+class BalancerConfig(_Part, frozen=True):
+    """One load balancer of the operator's own, or other numbers for a built-in one."""
+
+    gates: list[str]
+    delay: int
 
 
 class ImageConfig(_Part, frozen=True):
@@ -126,6 +139,7 @@ class File(_Part, frozen=True):
     )
     kubernetes: Kubernetes = Kubernetes()
     profiles: dict[str, ProfileConfig] = {}
+    balancers: dict[str, BalancerConfig] = {}
     images: list[ImageConfig] = []
 
 
@@ -239,6 +253,10 @@ def _check(file: File, problems: list[str]) -> None:
             problems.append(
                 f"kubernetes.{'version' if name == 'version' else 'oldestKubelet'}: {value!r}: accepted: like 1.36"
             )
+    for name, balancer in file.balancers.items():
+        within(f"balancers.{name}.delay", balancer.delay, 1, LONGEST_DELAY)
+        if not balancer.gates or not all(balancer.gates):
+            problems.append(f"balancers.{name}.gates: accepted: beginnings of a conditionType")
     for name, profile in file.profiles.items():
         for signal in (profile.signal, *profile.stop_on):
             one_of(f"profiles.{name}", signal, SIGNALS)
@@ -250,6 +268,12 @@ def _check(file: File, problems: list[str]) -> None:
             for entry in profile.match
             if not MATCH.fullmatch(entry)
         ]
+    if not problems:
+        for name, profile in file.profiles.items():
+            try:
+                _profile(name, profile)
+            except msgspec.ValidationError as error:
+                problems.append(f"profiles.{name}: {error}")
 
 
 def _check_resources(helper: HelperConfig, problems: list[str]) -> None:
@@ -283,10 +307,7 @@ def _config(file: File) -> Config:
     helper, defaults, patches = file.helper, file.defaults, file.patches
     server = _version(file.kubernetes.version) or (1, 36)
     oldest = min(server, _version(file.kubernetes.oldest_kubelet) or server)
-    own = {
-        name: msgspec.convert({"name": name, **_kebab(profile)}, Profile)
-        for name, profile in file.profiles.items()
-    }
+    own = {name: _profile(name, profile) for name, profile in file.profiles.items()}
     resources = {"requests": helper.resources.requests, "limits": helper.resources.limits}
     operator = Operator(
         profiles=merged(BUILT_IN, own, LAUNCHERS),
@@ -305,6 +326,15 @@ def _config(file: File) -> Config:
         port=helper.port,
         volume=sidecar.volume(helper.volume_size_limit),
         version=__version__,
+        balancers=tuple(
+            {
+                **BALANCERS,
+                **{
+                    name: Balancer(name, tuple(balancer.gates), balancer.delay)
+                    for name, balancer in file.balancers.items()
+                },
+            }.values()
+        ),
     )
     settings = Settings(
         mode=defaults.mode,  # type: ignore[arg-type]  # checked against Mode in _check
@@ -319,11 +349,10 @@ def _config(file: File) -> Config:
     return Config(file, operator, settings)
 
 
-def _kebab(profile: ProfileConfig) -> dict[str, Any]:
-    """Spell the keys as in profiles.toml."""
-    return {
-        name.replace("_", "-"): value for name, value in msgspec.structs.asdict(profile).items()
-    }
+def _profile(name: str, profile: ProfileConfig) -> Profile:
+    """Spell the keys as in profiles.toml. Raises `msgspec.ValidationError`."""
+    fields = msgspec.structs.asdict(profile).items()
+    return msgspec.convert({"name": name, **{k.replace("_", "-"): v for k, v in fields}}, Profile)
 
 
 def _version(text: str) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """The built-in tables, read once from the files beside this one.
 
-In: profiles.toml, launchers.toml. Out: `BUILT_IN`, `LAUNCHERS`, both valid. What a profile or a
-launcher is and how one is found belongs to `webhook.core`.
+In: profiles.toml, launchers.toml, balancers.toml. Out: `BUILT_IN`, `LAUNCHERS`, `BALANCERS`, all
+valid. What these are and how one is found belongs to `webhook.core`.
 """
 
 import tomllib
@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from webhook.core.balancer import Balancer
 from webhook.core.launchers import Launcher, Launchers
 from webhook.core.profile import Profile
 
@@ -22,7 +23,7 @@ def _tables(file: str, kind: type[T]) -> Iterator[tuple[str, T]]:
     text = files("webhook").joinpath(file).read_text(encoding="utf-8")
     tables: dict[str, dict[str, Any]] = tomllib.loads(text)
     for name, fields in tables.items():
-        named = {"name": name, **fields} if kind is Profile else fields
+        named = fields if kind is Launcher else {"name": name, **fields}
         try:
             yield name, msgspec.convert(named, kind)
         except msgspec.ValidationError as error:
@@ -33,3 +34,5 @@ BUILT_IN: Final[dict[str, Profile]] = dict(_tables("profiles.toml", Profile))
 """By name, in the order in which they are tried."""
 
 LAUNCHERS: Final = Launchers(dict(_tables("launchers.toml", Launcher)))
+
+BALANCERS: Final[dict[str, Balancer]] = dict(_tables("balancers.toml", Balancer))

@@ -20,6 +20,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 
 WHOLE = (
     "config.profiles",
+    "config.balancers",
     "affinity",
     "resources",
     "certsResources",
@@ -90,6 +91,7 @@ CHANGES: dict[str, tuple[str, dict[str, str]]] = {
     "config.kubernetes.version": ('"1.31"', SELF),
     "config.kubernetes.oldestKubelet": ('"1.30"', SELF),
     "config.profiles": ('{"shop":{"match":["shopd"]}}', SELF),
+    "config.balancers": ('{"edge":{"gates":["edge.example/"],"delay":60}}', SELF),
     "config.images": ('[{"match":"*/shop:*"}]', SELF),
     "tls.type": ('"cert-manager"', SELF),
     "tls.minVersion": ('"1.2"', SELF),
@@ -300,6 +302,7 @@ def test_the_schema_is_closed_wherever_it_knows_the_keys() -> None:
         ("config.helper.imagePullPolicy", '"Always"', "imagePullPolicy"),
         ("config.profiles.shop", '{"sginal":"TERM"}', "sginal"),
         ("config.profiles.shop", '{"signal":"KILL"}', "one of"),
+        ("config.balancers.edge", '{"gates":[],"delay":60}', "gates"),
         ("config.images", '[{"entrypoint":["a"]}]', "match"),
         ("config.defaults.mode", '"hok"', "one of"),
         ("config.defaults.delayMin", "0", "minimum"),

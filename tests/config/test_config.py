@@ -174,3 +174,24 @@ def test_any_text_is_a_configuration_or_a_list_of_problems(text: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.yaml")
+
+
+def test_profiles_and_balancers_of_the_operators_own_are_checked() -> None:
+    text = """
+profiles:
+  ours: {match: [a b c], worker: true}
+balancers:
+  edge: {gates: [""], delay: 0}
+"""
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert caught.value.problems == [
+        "balancers.edge.delay: 0: accepted: 1 to 3600",
+        "balancers.edge.gates: accepted: beginnings of a conditionType",
+        "profiles.ours.match: 'a b c': accepted: a name, or a name and an argument",
+    ]
+    with pytest.raises(ConfigError, match=r"profiles\.ours: .*observe must be false"):
+        parse("profiles: {ours: {worker: true}}")
+    operator = parse("balancers: {aws: {gates: [a/], delay: 9}, edge: {gates: [b/], delay: 7}}")
+    delays = {b.name: b.delay for b in operator.operator.balancers}
+    assert delays == {"aws": 9, "gke": 40, "edge": 7}

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from webhook.core.balancer import Balancer
 from webhook.core.profile import Index
 
 Mode = Literal["auto", "off", "sleep", "hook", "wrap"]
@@ -77,3 +78,5 @@ class Operator(msgspec.Struct, frozen=True):
     port: int
     volume: dict[str, object]
     version: str
+    balancers: tuple[Balancer, ...] = ()
+    """Load balancers that let go of a Pod late: the built-in ones and the operator's own."""
