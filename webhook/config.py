@@ -316,6 +316,7 @@ def _config(file: File) -> Config:
         native_sidecar=oldest >= (1, 29),  # KEP-753: beta and on by default since 1.29
         grace_bound=file.bounds.grace_period,
         drain_bound=file.bounds.drain_timeout,
+        delay_bound=file.bounds.delay_max,
         excluded_namespaces=frozenset(file.excluded_namespaces),
         images=tuple(
             ImageEntry(entry.match, tuple(entry.entrypoint), tuple(entry.cmd))

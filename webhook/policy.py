@@ -269,7 +269,11 @@ def _settle(defaults: Settings, fields: dict[str, Any]) -> Settings:
             (low, low) if "delay_min" in fields and "delay_max" not in fields else (high, high)
         )
     return msgspec.structs.replace(
-        settings, delay_min=low, delay_max=high, quiet=min(settings.quiet, high)
+        settings,
+        delay_min=low,
+        delay_max=high,
+        quiet=min(settings.quiet, high),
+        delay_set=not fields.keys().isdisjoint({"delay_min", "delay_max"}),
     )
 
 

@@ -54,7 +54,11 @@ EXPECTED = {
 }
 """Sample -> a reason that it must be given."""
 
-WARNED = {"pod-grace-zero-create"}
+WARNED = {
+    "pod-grace-zero-create",
+    "pod-no-service-account-token-create",
+    "statefulset-create",
+}
 
 UNPATCHED = {"not-restarting", "not-create", "sub-resource", "opted-out"}
 

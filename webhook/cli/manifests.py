@@ -154,7 +154,9 @@ def inject(piece: Piece, workload: Workload, config: Config) -> Outcome:
 
 def decided(workload: Workload, config: Config) -> Outcome:
     """Decide about a workload."""
-    return _checked(workload, lambda: mutate(workload.pod, config, workload.namespace))
+    return _checked(
+        workload, lambda: mutate(workload.pod, config, workload.namespace, workload.kind)
+    )
 
 
 def uninject(piece: Piece, workload: Workload, config: Config) -> list[Op]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from webhook.admission import Outcome, sentence
-from webhook.core.decision import Decision
+from webhook.core.decision import Decision, Desired
 from webhook.core.reasons import REASONS
 
 _RED: Final = "\033[31m"
@@ -65,7 +65,35 @@ def diff(before: str, after: str, name: str, *, colour: bool) -> str:
 def explanation(outcome: Outcome) -> str:
     """Explain an outcome: what, why, and what would change it, a row a reason."""
     rows = [(d.container or "(Pod)", d.code, sentence(d), _hint(d)) for d in _ordered(outcome)]
-    return table(("CONTAINER", "WHAT", "WHY", "CHANGED BY"), rows)
+    why = table(("CONTAINER", "WHAT", "WHY", "CHANGED BY"), rows)
+    if outcome.plan.skip:
+        return why
+    head = ("CONTAINER", "WAITS FOR REQUESTS ON", "NOT ON")
+    return why + "\n\n" + table(head, [_ports(c) for c in outcome.plan.containers])
+
+
+def containers(outcome: Outcome) -> list[dict[str, Any]]:
+    """Give the ports of each container for machines; `watched` is "all" for whatever listens."""
+    return [
+        {
+            "name": c.container.name,
+            "declared": [port.container_port for port in c.container.ports or ()],
+            "watched": [] if c.watched is None else list(c.watched) or "all",
+        }
+        for c in outcome.plan.containers
+    ]
+
+
+def _ports(desired: Desired) -> tuple[str, str, str]:
+    """Set out a container's ports: those that are watched, and those that it declares besides."""
+    watched = desired.watched
+    said = "-" if watched is None else ", ".join(map(str, watched)) or "whatever listens"
+    rest = [
+        f"{p.container_port} {p.name or ''}".rstrip()
+        for p in desired.container.ports or ()
+        if watched is None or (watched and p.container_port not in watched)
+    ]
+    return desired.container.name, said, ", ".join(rest) or "-"
 
 
 def records(outcome: Outcome) -> list[dict[str, Any]]:
@@ -76,6 +104,7 @@ def records(outcome: Outcome) -> list[dict[str, Any]]:
             "code": d.code,
             "detail": d.detail or None,
             "why": REASONS[d.code].sentence,
+            "warn": REASONS[d.code].warn,
             "changedBy": _hint(d) or None,
         }
         for d in _ordered(outcome)

@@ -60,6 +60,7 @@ def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> 
                 "name": w.name,
                 "namespace": w.namespace or None,
                 "result": _state(o),
+                "containers": show.containers(o),
                 "decisions": show.records(o),
             }
             for w, o in found

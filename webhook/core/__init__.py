@@ -4,7 +4,7 @@ No I/O, no clock, no framework. Each module takes values and returns new ones, a
 (a contract in pyproject.toml holds both; modules of one line do not import each other):
 
     names, reasons                              the constants: names in a Pod, and the words of a decision
-    launchers, balancer                         how a command is read; which load balancers let go late
+    launchers, arguments, balancer              how a command is read, and what it says of ports; which load balancers let go late
     pod, profile                                what is read: the Pod's fields, and how a server wants to be stopped
     settings, resources, size                   what author and operator want; a total's room; what is too much
     helper, probe, sidecar                      what is written, and known again: command lines, probes, the container

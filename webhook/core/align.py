@@ -6,7 +6,9 @@ preStop hooks of a Pod run at the same time, so each container waits by itself f
 1. Those that wait for requests wait for the ports of all that do.
 2. One whose own connections are permanent (a database) waits for the others' ports, if there are any.
 3. One behind another drains longer: where drains meet their cap, the front must be gone first.
-4. A proxy that carries the others' traffic waits as long as the longest of them.
+4. One that has no users of its own (a mesh's proxy, a database proxy, php-fpm on a socket, a log shipper) waits as long as
+   the longest of them, and its own preStop runs after that. Whatever it speaks, the others may need it to answer.
+5. Where the ports of one server are not known, all wait for whatever listens in the Pod.
 
 What the waits cost belongs to `budget`.
 """
@@ -23,9 +25,9 @@ from webhook.core.settings import BEHIND, KILL_MARGIN
 
 def align(choices: Sequence[Choice], grace: int) -> list[Choice]:
     """Let the containers wait for each other. `grace`: seconds that the Pod has now."""
-    apps = _share([c for c in choices if c.rung.name and c.look.role != "proxy"])
-    proxies = [_held(c, apps, grace) for c in choices if c.rung.name and c.look.role == "proxy"]
-    settled = {c.look.index: c for c in (*apps, *proxies)}
+    apps = _share([c for c in choices if c.rung.name and c.look.role == "server"])
+    held = [_held(c, apps, grace) for c in choices if c.rung.name and c.look.role != "server"]
+    settled = {c.look.index: c for c in (*apps, *held)}
     return [settled.get(c.look.index, c) for c in choices]
 
 
@@ -33,9 +35,10 @@ def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
     """Take rules 1 to 3."""
     helped = [c for c in apps if c.rung.name != "sleep"]
     fronts = [c for c in helped if c.observe]
-    if not fronts or len(helped) < 2 or not all([c.ports for c in fronts]):  # noqa: C419 - a list is quicker
+    if not fronts or len(helped) < 2:
         return apps
-    shared = sorted({port for c in fronts for port in c.ports})
+    known = all([c.ports for c in fronts])  # noqa: C419 - a list is quicker
+    shared = sorted({port for c in fronts for port in c.ports}) if known else ()
     drain = max([c.need.waits.drain for c in fronts if c.need], default=0)
     period = min([c.probe_period for c in helped if c.probe_period], default=0)
     distances = {
@@ -61,24 +64,27 @@ def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
     return [shares(c) for c in apps]
 
 
-def _held(proxy: Choice, apps: Sequence[Choice], grace: int) -> Choice:
+def _held(choice: Choice, apps: Sequence[Choice], grace: int) -> Choice:
     """Take rule 4."""
     waits = [c.need.waits for c in apps if c.need]
     if not waits:
-        return replace(proxy, rung=NONE)
+        return replace(choice, rung=NONE)
     helped = next((c for c in apps if c.rung.name != "sleep" and c.observe), None)
+    code = "mesh-aligned" if choice.look.role == "proxy" else "held"
     tail = max(0, grace - KILL_MARGIN)
+    # Where drains meet their cap the others must be gone first, as in rule 3.
+    later = BEHIND if helped is not None and code == "held" else 0
     delay, drain = max(w.delay_max for w in waits), max(w.drain for w in waits)
-    if proxy.rung.name == "sleep":
-        whole = delay + (drain or proxy.look.settings.default_drain)
+    if choice.rung.name == "sleep":
+        whole = delay + (drain or choice.look.settings.default_drain)
         held = Waits(whole, 0, whole, 0, tail)
     else:
         low, quiet = max(w.delay_min for w in waits), max(w.quiet for w in waits)
-        held = Waits(low, quiet, delay, drain, tail)
+        held = Waits(low, quiet, delay, drain + later, tail)
     return replace(
-        proxy,
+        choice,
         ports=helped.ports if helped is not None else (),
         probe_period=helped.probe_period if helped is not None else 0,
-        need=Need(held, 0),
-        notes=(*proxy.notes, ("mesh-aligned", proxy.rung.name)),
+        need=Need(held, choice.hook.seconds),
+        notes=(*choice.notes, (code, choice.rung.name)),
     )

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from webhook.core.arguments import NOTHING, Told
+from webhook.core.balancer import Balancer
 from webhook.core.helper import Waits
 from webhook.core.pod import Container, Handler
 from webhook.core.probe import Probe
@@ -35,7 +37,9 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
     `grace`: seconds that act now; `grace_was`: as the user wrote it, None where the default is
     left to the API server. `gateway`: it is nothing but mesh proxies, so they are its servers.
-    `no_helper`: the code of why no container can have the helper, or "".
+    `no_helper`: the code of why no container can have the helper, or "". `owner`: the kind of what
+    the Pod belongs to, "" for none. `ordered`: its Pods may start one after another. `balancer`: a
+    cloud load balancer sends straight to the Pod. `asked`: by this Pod's own author.
     """
 
     status: Status | None
@@ -47,14 +51,20 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     shared_pid: bool
     host_network: bool
     no_helper: str
+    owner: str
+    ordered: bool
+    balancer: Balancer | None
+    asked: bool
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):
     """A container as it is: what was found in it, and what its author asked for.
 
     `role`: "off" (left alone by annotation), "proxy" (carries the others' traffic), "idle" (serves
-    nothing), "server". `command`: what it runs before its args, () if that is not known.
-    `detect`: the helper finds the server in the process tree itself.
+    nothing), "side" (serves nobody's users), "server". `ports`: those whose requests are waited for,
+    () for a server means whatever listens. `serving`: those of which something says that they serve
+    users. `command`: what it runs before its args, () if that is not known. `told`: what the words
+    of its command line say. `detect`: the helper finds the server in the process tree itself.
     """
 
     index: int
@@ -64,6 +74,8 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     role: str
     probes: Sequence[tuple[str, Handler]] = ()
     ports: Sequence[int] = ()
+    serving: Sequence[int] = ()
+    told: Told = NOTHING
     command: Sequence[str] = ()
     profile: Profile = GENERIC
     profile_from: str = ""
@@ -137,6 +149,8 @@ class Desired(msgspec.Struct, frozen=True, gc=False):
     pre_stop: Any
     readiness: Any
     mount: bool = False
+    watched: Sequence[int] | None = None
+    """Ports whose requests are waited for; () for whatever listens, None for none."""
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):

@@ -43,6 +43,7 @@ def equip(choice: Choice, operator: Operator, report: int) -> tuple[Desired, Con
         view.pre_stop if parts.pre_stop is None else parts.pre_stop,
         view.readiness if choice.readiness is None else choice.readiness,
         parts.mount,
+        choice.ports if choice.rung.name not in ("", "sleep") and choice.observe else None,
     )
     made = choice.readiness
     return desired, ContainerStatus(

@@ -52,17 +52,22 @@ def climb(look: Look, facts: Facts, operator: Operator) -> Rung:
 def hold(look: Look, facts: Facts, operator: Operator) -> Rung:
     """Find the rung of a container that is only kept up until the others have drained.
 
-    The kubelet sends its signal, and its own preStop is never touched.
+    1. The kubelet sends its signal: it is nobody's server.
+    2. The preStop of a mesh's proxy is never touched; that of another one runs when it may end.
+    3. Where it cannot be held, its author is told: what the others need of it is gone at once.
     """
-    if facts.grace == 0 or not look.settings.prestop:
+    proxy = look.role == "proxy"
+    if facts.grace == 0:
         return NONE
-    if look.view.pre_stop is not None:
+    if not look.settings.prestop:
+        return NONE if proxy else Rung("", falls=(("prestop-off", ""),))
+    if proxy and look.view.pre_stop is not None:
         return Rung("", falls=(("mesh-own-prestop", ""),))
     if not facts.no_helper and look.view.helper_possible and "hook" in operator.modes:
         return Rung("hook", sends_signal=False)
     if operator.native_sleep and "sleep" in operator.modes:
         return Rung("sleep", sends_signal=False)
-    return NONE
+    return NONE if proxy else Rung("", falls=(("not-held", "neither helper nor native sleep"),))
 
 
 def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:

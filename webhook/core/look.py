@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
-from webhook.core import ports, sidecar
+from msgspec.structs import replace
+
+from webhook.core import arguments, balancer, ports, sidecar
 from webhook.core.decision import Facts, Look
-from webhook.core.names import MESH_PROXIES
-from webhook.core.pod import Container, Pod, present
+from webhook.core.names import ENABLED, INJECT_LABEL, MESH_PROXIES
+from webhook.core.pod import EMPTY, Container, Pod, owner_kind, present, variables
 from webhook.core.profile import GENERIC, Profile
 from webhook.core.settings import Operator, PodSettings, Settings
 from webhook.core.status import Before, before, grace_before, read
@@ -21,9 +23,19 @@ DEFAULT_GRACE: Final = 30
 disk may lack it."""
 
 
-def pod_facts(pod: Pod, settings: PodSettings, operator: Operator) -> Facts:
-    """Gather what holds for the whole Pod."""
+_UNORDERED: Final = frozenset(
+    {"", "Pod", "PodTemplate", "ReplicaSet", "Deployment", "ReplicationController", "DaemonSet"}
+    | {"Rollout", "CloneSet", "DeploymentConfig", "Service", "Configuration", "Revision"}
+)
+"""Kinds whose Pods do not wait for each other. Of any other we do not know it: its controller may
+start the second when the first is ready (StatefulSet, and the operators of many databases)."""
+
+
+def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -> Facts:
+    """Gather what holds for the whole Pod. `owner`: its kind, where the Pod itself cannot tell yet."""
     spec = pod.spec
+    labels = (pod.metadata or EMPTY).labels or {}
+    kind = owner or owner_kind(pod.metadata)
     status = read(pod)
     was = grace_before(pod, status)
     at = sidecar.index(pod)
@@ -42,6 +54,14 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator) -> Facts:
         no_helper=sidecar.why_no_helper(
             pod, operator, at, windows=is_windows(pod), wanted=settings.sidecar
         ),
+        owner=kind,
+        ordered=kind not in _UNORDERED,
+        balancer=balancer.slowest(
+            [g.condition_type for g in spec.readiness_gates], operator.balancers
+        )
+        if spec.readiness_gates
+        else None,
+        asked=bool(owner) or labels.get(INJECT_LABEL) == ENABLED,
     )
 
 
@@ -55,11 +75,18 @@ def container_look(
     if container.name in MESH_PROXIES and not facts.gateway:
         return Look(index, container, view, settings, "proxy")
     probes = ports.network_probes(container, view)
-    found = settings.ports or ports.serving(container, probes)
-    if not found and settings.mode == "auto":
-        return Look(index, container, view, settings, "idle", probes)
+    found = ports.find(container, probes, settings.ports)
     command = _command(container, view, settings, operator)
     profile, source = _profile(container, view, command, settings, operator)
+    told = arguments.NOTHING
+    unnamed = found.source in ("", "side")
+    if unnamed or (view.readiness is None and not probes):
+        words = [*command, *(view.args or ())]
+        told = arguments.read(words, variables(container))
+    if unnamed:
+        asked = any([kind == "readiness" for kind, _ in probes])  # noqa: C419 - a list is quicker
+        ready = view.readiness is not None and not asked
+        found = ports.of_unnamed(found, told, profile, ready=ready)
     # An image's name is a hint only: the process tree, which the helper sees, is better evidence.
     detect = profile is GENERIC or source == "profile-image"
     return Look(
@@ -67,14 +94,54 @@ def container_look(
         container,
         view,
         settings,
-        "server",
+        _role(container, view, settings, facts, found),
         probes,
-        found,
+        found.watched,
+        found.serving,
+        told,
         command,
         profile,
         source,
         detect,
     )
+
+
+def _role(
+    container: Container, view: Before, settings: Settings, facts: Facts, found: ports.Ports
+) -> str:
+    """Tell who has users. An author who names a mode or ports has said so.
+
+    An agent on every node (a DaemonSet's) serves where its ports say so: by name or number, by a
+    port of the node, by a readiness probe on a declared one; or where a known server runs.
+    """
+    if settings.mode != "auto" or found.source == "annotated":
+        return "server"
+    if found.source in ("", "side"):
+        return "side" if found.source else "idle"
+    if facts.owner != "DaemonSet" or found.serving or found.source == "profile":
+        return "server"
+    if view.readiness is not None and found.source == "declared":
+        return "server"
+    # On the host's network every port of the container is one of the node's: that says nothing.
+    exposed = not facts.host_network and any(port.host_port for port in container.ports or ())
+    return "server" if exposed else "side"
+
+
+def floored(look: Look, facts: Facts, bound: int) -> tuple[Look, str]:
+    """Raise the delay to what the Pod's load balancer needs, within the operator's bound; and say so.
+
+    A delay that the author set stands: it may be measured. Needs `facts.balancer`.
+    """
+    settings, found = look.settings, facts.balancer
+    if found is None:
+        return look, ""
+    if settings.delay_set:
+        return look, f"{found.name}: the delay is as annotated"
+    floor = min(found.delay, bound)
+    low, high = max(settings.delay_min, floor), max(settings.delay_max, floor)
+    late = f", its {found.delay} s are over the bound" if floor < found.delay else ""
+    settings = replace(settings, delay_min=low, delay_max=high)
+    return replace(look, settings=settings), f"{found.name}: at least {low} s{late}"
 
 
 def is_windows(pod: Pod) -> bool:

@@ -9,16 +9,18 @@ done or left. This module is the order of things, and nothing else; each step ha
 How a plan becomes JSON Patch belongs to `patch`; what a user wrote in an annotation belongs to `policy`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from webhook.core import budget, ladder, prestop, probe, readiness
 from webhook.core.align import align
 from webhook.core.alone import left_alone
 from webhook.core.decision import Choice, Decision, Desired, Facts, Look, Note, Plan
 from webhook.core.equip import equip
-from webhook.core.look import container_look, pod_facts
+from webhook.core.look import container_look, floored, pod_facts
 from webhook.core.names import MESH_PROXIES, SIDECAR
 from webhook.core.pod import Pod
+from webhook.core.readiness import Answer
 from webhook.core.settings import Operator, PodSettings
 from webhook.core.status import (
     Status,
@@ -30,18 +32,48 @@ from webhook.core.status import (
     read,
 )
 
+_WITHOUT_USERS: Final[Mapping[str, tuple[Note, ...]]] = {
+    "idle": (("serves-nothing", ""),),
+    "side": (("no-users", ""),),
+}
 
-def decide(pod: Pod, settings: PodSettings, operator: Operator, namespace: str = "") -> Plan:
-    """Decide about a Pod. Raises `msgspec.ValidationError` for handlers that no API server takes."""
+
+def decide(
+    pod: Pod, settings: PodSettings, operator: Operator, namespace: str = "", owner: str = ""
+) -> Plan:
+    """Decide about a Pod. Raises `msgspec.ValidationError` for handlers that no API server takes.
+
+    `owner`: the kind of the object that its template stands in, where there is no Pod yet.
+    """
     if reasons := left_alone(pod, operator.excluded_namespaces, namespace):
         return Plan([Decision(code) for code in reasons], skip=True)
-    facts = pod_facts(pod, settings, operator)
+    facts = pod_facts(pod, settings, operator, owner)
     looks = [
         container_look(i, c, facts, settings.containers.get(c.name, settings.default), operator)
         for i, c in enumerate(pod.spec.containers)
     ]
-    choices = align([_choose(look, facts, operator) for look in looks], facts.grace)
-    settled = budget.settle(choices, facts, operator, may_raise=settings.grace)
+    answers = readiness.choose_all([look for look in looks if look.role == "server"], facts)
+    safe = any([look.view.readiness is not None for look in looks]) or any(  # noqa: C419
+        [answer.probe is not None for answer in answers.values()]  # noqa: C419
+    )
+    choices = {
+        look.index: _serve(look, answers[look.index], facts, operator, safe=safe)
+        for look in looks
+        if look.role == "server"
+    }
+    drained = any([c.rung.name for c in choices.values()])  # noqa: C419 - a list is quicker
+    settled = budget.settle(
+        align(
+            [
+                choices.get(look.index) or _behind(look, facts, operator, drained=drained)
+                for look in looks
+            ],
+            facts.grace,
+        ),
+        facts,
+        operator,
+        may_raise=settings.grace,
+    )
     return _plan(pod, settings, operator, facts, settled)
 
 
@@ -62,22 +94,18 @@ def restore(pod: Pod) -> Plan:
     )
 
 
-def _choose(look: Look, facts: Facts, operator: Operator) -> Choice:
-    """Settle one container, as if it were alone in its Pod."""
-    if look.role == "off":
-        return Choice(look, notes=(("turned-off", ""),))
-    if look.role == "proxy":
-        rung = ladder.hold(look, facts, operator)
-        return Choice(look, rung, notes=rung.falls)
-    if look.role == "idle":
-        return Choice(look, notes=(("serves-nothing", ""),))
-    code, made = ("readiness-kept", None)
-    if look.view.readiness is None:
-        code, made = readiness.choose(look, mesh=facts.mesh)
-    ready: Note = (code, "" if made is None else probe.name(made))
+def _serve(look: Look, ready: Answer, facts: Facts, operator: Operator, *, safe: bool) -> Choice:
+    """Settle a container that serves, as if it were alone in its Pod. `safe`: its rollout waits."""
+    made = ready.probe
+    notes: tuple[Note, ...] = ((ready.code, ready.detail),)
+    if ready.refused and not safe and facts.owner not in ("", "Pod"):
+        notes = (*notes, ("rollout-unprotected", ""))
     if facts.grace == 0:
-        return Choice(look, readiness=made, notes=(ready,))
-    notes = (ready, (look.profile_from, look.profile.name))
+        return Choice(look, readiness=made, notes=notes)
+    if facts.balancer is not None:
+        look, said = floored(look, facts, operator.delay_bound)
+        notes = (*notes, ("balancer", said))
+    notes = (*notes, (look.profile_from, look.profile.name))
     rung = ladder.climb(look, facts, operator)
     if not rung.name:
         return Choice(look, readiness=made, notes=(*notes, *rung.falls))
@@ -93,6 +121,24 @@ def _choose(look: Look, facts: Facts, operator: Operator) -> Choice:
         0 if hooks.rung.name == "sleep" else _probe_period(look, made),
         notes=(*notes, *rung.falls, *hooks.notes),
     )
+
+
+def _behind(look: Look, facts: Facts, operator: Operator, *, drained: bool) -> Choice:
+    """Settle a container that has no users of its own. `drained`: another one of the Pod drains."""
+    if look.role == "off":
+        return Choice(look, notes=(("turned-off", ""),))
+    notes = _WITHOUT_USERS.get(look.role, ())
+    if facts.grace == 0 or not (drained or look.role == "proxy"):
+        return Choice(look, notes=notes)
+    rung = ladder.hold(look, facts, operator)
+    notes = (*notes, *rung.falls)
+    if not rung.name or look.view.pre_stop is None:
+        return Choice(look, rung, notes=notes)
+    hooks = prestop.compose(look, rung, facts.grace, operator.drain_bound)
+    if not hooks.rung.name:
+        notes = (*notes, *hooks.notes, ("not-held", "its own preStop"))
+        return Choice(look, notes=notes)
+    return Choice(look, rung, hooks.hook, notes=(*notes, hooks.notes[0]))
 
 
 def _probe_period(look: Look, made: probe.Probe | None) -> int:
@@ -157,5 +203,9 @@ def _decisions(
         yield Decision("sidecar-added")
         if facts.host_network:
             yield Decision("host-network")
+    if idle and facts.asked:
+        for choice in settled.choices:
+            if choice.look.role in _WITHOUT_USERS:
+                yield Decision("asked-in-vain", choice.look.container.name)
     if idle:
         yield Decision("nothing-to-do")

@@ -25,6 +25,7 @@ class Port(msgspec.Struct, rename="camel", gc=False, frozen=True):
     container_port: int = 0
     name: str | None = None
     protocol: str | None = None
+    host_port: int | None = None
 
 
 class Exec(msgspec.Struct, gc=False, frozen=True):
@@ -65,14 +66,18 @@ class Sleep(msgspec.Struct, gc=False, frozen=True):
 
 
 class Handler(msgspec.Struct, rename="camel", gc=False, frozen=True):
-    """A lifecycle handler, or the handler part and the period of a probe."""
+    """A lifecycle handler, or a probe: a handler with its times."""
 
     exec: Exec | None = None
     http_get: HttpGet | None = None
     tcp_socket: PortHandler | None = None
     grpc: PortHandler | None = None
     sleep: Sleep | None = None
+    initial_delay_seconds: int | None = None
+    timeout_seconds: int | None = None
     period_seconds: int | None = None
+    success_threshold: int | None = None
+    failure_threshold: int | None = None
 
 
 class Mount(msgspec.Struct, rename="camel", gc=False, frozen=True):
@@ -98,6 +103,27 @@ class Container(msgspec.Struct, rename="camel", gc=False, frozen=True):
     volume_mounts: list[Mount] | None = None
     resources: Raw = ABSENT
     restart_policy: str | None = None
+    env: Raw = ABSENT
+
+
+class Variable(msgspec.Struct, gc=False, frozen=True):
+    """`containers[].env[]`; one with another source has no value here."""
+
+    name: str = ""
+    value: str | None = None
+
+
+class Gate(msgspec.Struct, rename="camel", gc=False, frozen=True):
+    """`spec.readinessGates[]`."""
+
+    condition_type: str = ""
+
+
+class Owner(msgspec.Struct, gc=False, frozen=True):
+    """`metadata.ownerReferences[]`."""
+
+    kind: str = ""
+    controller: bool | None = None
 
 
 class Named(msgspec.Struct, gc=False, frozen=True):
@@ -134,6 +160,7 @@ class Spec(msgspec.Struct, rename="camel", gc=False, frozen=True):
     node_selector: dict[str, str] | None = None
     security_context: PodSecurityContext | None = None
     resources: Raw = ABSENT
+    readiness_gates: list[Gate] | None = None
 
 
 class Metadata(msgspec.Struct, rename="camel", gc=False, frozen=True):
@@ -144,6 +171,7 @@ class Metadata(msgspec.Struct, rename="camel", gc=False, frozen=True):
     namespace: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+    owner_references: list[Owner] | None = None
 
 
 class Pod(msgspec.Struct, rename="camel", gc=False, frozen=True):
@@ -154,6 +182,7 @@ class Pod(msgspec.Struct, rename="camel", gc=False, frozen=True):
 
 
 EMPTY: Final = Metadata()
+_variables = msgspec.json.Decoder(list[Variable])
 _handler = msgspec.json.Decoder(Handler)
 _string = msgspec.json.Decoder(str)
 
@@ -182,3 +211,19 @@ def port_number(port: int | str, container: Container) -> int | None:
         if declared.name == port:
             return declared.container_port
     return int(port) if port.isascii() and port.isdigit() else None
+
+
+def owner_kind(metadata: Metadata | None) -> str:
+    """Give the kind of the Pod's controller, "" without one."""
+    for owner in (metadata.owner_references if metadata is not None else None) or ():
+        if owner.controller:
+            return owner.kind
+    return ""
+
+
+def variables(container: Container) -> dict[str, str]:
+    """Give the environment, as far as the Pod itself holds the values."""
+    raw = present(container.env)
+    if raw is None:
+        return {}
+    return {v.name: v.value for v in _variables.decode(raw) if v.value is not None}

@@ -1,25 +1,108 @@
-"""Ports: where requests arrive at a container.
+"""Ports: where requests arrive at a container, and which of them are its users'.
 
-In: a container and its decoded probes. Out: TCP port numbers. Declared ports come first; where there are several, those of
-exporters, debuggers and meshes are left out. Which probe is made of them belongs to `readiness`.
+In: a container, its probes, and what its command line tells. Out: `Ports`: those whose requests are waited for, and those
+of which something says that they serve users. Which readiness probe is made of them belongs to `readiness`.
+
+Whom a port serves. The first row that fits decides; a name is taken apart at its dashes, so that "prom" is not in
+"promotions":
+
+| its name, or its number                                      | the port is                                  |
+|--------------------------------------------------------------|----------------------------------------------|
+| a word of metrics, admin, debug, health, peer, raft...       | a side port: no user waits for its answers   |
+| the word http, https, web, www, grpc or h2c                  | serving                                      |
+| no name that says anything, and an exporter's or a peer's number | a side port                              |
+| 80, 443, 3000, 5000, 8000, 8080, 8443                        | serving                                      |
+| anything else                                                | unknown: watched, since that harms nobody, and never probed by guess |
+
+Which are watched. The first row that gives any decides:
+
+| source      | ports                                                                                        |
+|-------------|----------------------------------------------------------------------------------------------|
+| annotated   | as the author says                                                                           |
+| declared    | every declared TCP port that is not a side port, and those of its network probes             |
+| probed      | those of its network probes, unless they are declared as side ports                          |
+| arguments   | those that its command line or PORT names                                                    |
+| profile     | whatever listens, where a known server runs                                                  |
+| ready       | whatever listens, where only side ports are declared, and a program decides on readiness     |
 """
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
-from webhook.core.pod import Container, Handler, Raw, handler, port_number, present
+import msgspec
+
+from webhook.core.arguments import Told
+from webhook.core.pod import Container, Handler, Port, Raw, handler, port_number, present
 from webhook.core.profile import Profile
 from webhook.core.status import Before
 
-_SERVING_NUMBERS: Final = frozenset({80, 443, 3000, 5000, 8000, 8080, 8443})
-_SERVING_NAMES: Final = ("http", "https", "web", "grpc", "h2c", "www")
+SERVING_NAMES: Final = frozenset({"http", "https", "web", "www", "grpc", "h2c"})
+SERVING_NUMBERS: Final = frozenset({80, 443, 3000, 5000, 8000, 8080, 8443})
 _FRONT_NUMBERS: Final = frozenset({80, 443, 8080, 8443})
-_SIDE_NAMES: Final = re.compile("metrics|prom|admin|debug|health|pprof|jmx|probe|status")
-_SIDE_NUMBERS: Final = frozenset(
-    {*range(9090, 9130), 15020, 15021, 15090, 4191, 2019, 6060, 5005, 9229}
+
+SIDE_NAMES: Final = frozenset(
+    {"metrics", "metric", "prom", "prometheus", "monitor", "monitoring", "telemetry", "exporter"}
+    | {"stats", "statistics", "scrape", "instrumentation"}
+    | {"admin", "administration", "mgmt", "management", "ctl"}
+    | {"debug", "debugger", "debugging", "pprof", "profiling", "profiler", "dlv", "jdwp"}
+    | {"jmx", "jmxremote", "jolokia", "rmi", "inspect", "inspector", "zpages"}
+    | {"health", "healthz", "healthcheck", "healthchecks", "probe", "probes", "status"}
+    | {"livez", "liveness", "readyz", "readiness"}
+    | {"peer", "peers", "raft", "gossip", "cluster", "clustering", "serf", "memberlist", "swim"}
+    | {"membership", "replication", "repl", "transport", "internode", "intra"}
+    | {"election", "leader", "quorum", "discovery", "epmd", "galera", "wsrep"}
 )
-"""Ports that exporters, debuggers and meshes use by convention: not where users' requests arrive."""
+"""Words of a port's name that say: users do not come here."""
+
+SIDE_NUMBERS: Final = frozenset(
+    # metrics: Prometheus' own convention, and what its list of default ports has beside 9100 to 9129
+    {9090, *range(9100, 9130), 9150, 9153, 9182, 9187, 9216, 9256, 9273, 9308, 9404, 9419}
+    | {9901, 10249, 10254, 10256, 24231}
+    # meshes
+    | {15000, 15004, 15014, 15020, 15021, 15090, 4191}
+    # administration, debuggers, profilers, JMX
+    | {2019, 5005, 6060, 9229, 9010, 1099, 8778}
+    # peers: etcd, Serf, Consul, Elasticsearch, Cassandra, RabbitMQ, ZooKeeper, NATS, Galera
+    | {2380, 7946, 8300, 8301, 8302, 9300, 7199, 4369, 25672, 2888, 3888, 6222, 8222}
+    | {4567, 4568}
+)
+"""Numbers that say it where no name does."""
+
+UDP_NAMES: Final = frozenset(
+    {"udp", "dns", "domain", "statsd", "syslog", "snmp", "ntp", "tftp", "dhcp", "quic", "h3"}
+    | {"http3", "radius", "stun", "turn", "sip", "rtp", "wireguard", "vxlan", "netflow", "sflow"}
+)
+UDP_NUMBERS: Final = frozenset(
+    {53, 67, 68, 69, 123, 137, 138, 161, 162, 500, 514, 520, 1194, 1812, 1813, 1900, 2055, 3478}
+    | {4500, 4789, 5060, 5353, 6343, 8125, 8472, 51820}
+)
+"""What is mostly UDP, and TCP in a manifest only because that is the default of `protocol`."""
+
+SHY_NAMES: Final = frozenset({"mysql", "mysqlx", "mariadb"})
+SHY_NUMBERS: Final = frozenset({3306, 33060})
+"""Servers that count a connection without a greeting as an error, and shut the node out after 100
+(max_connect_errors of MySQL and MariaDB)."""
+
+TLS_NAMES: Final = frozenset({"https", "tls", "ssl", "mtls"})
+TLS_NUMBERS: Final = frozenset({443, 8443, 6443, 9443})
+"""Servers that may log every connection without a handshake."""
+
+_SAYS_NOTHING: Final = frozenset({"", "tcp", "port", "ports", "p", "container", "main"})
+
+
+class Ports(msgspec.Struct, frozen=True, gc=False):
+    """What was found. `source`: the row of the second table, "side" for only side ports, or "".
+
+    `watched`: () where `source` is "profile" or "ready" means whatever listens. `serving`: those
+    declared ports of which something says that they serve users.
+    """
+
+    source: str = ""
+    watched: Sequence[int] = ()
+    serving: Sequence[int] = ()
+
+
+NONE: Final = Ports()
 
 
 def network_probes(container: Container, view: Before) -> list[tuple[str, Handler]]:
@@ -40,53 +123,128 @@ def _add(found: list[tuple[str, Handler]], kind: str, raw: Raw) -> None:
         found.append((kind, probe))
 
 
-def serving(container: Container, probes: Sequence[tuple[str, Handler]]) -> Sequence[int]:
-    """Return the ports on which requests arrive: those declared, less exporters' where others remain; else those probed."""
-    declared = [
-        port for port in container.ports or () if port.protocol is None or port.protocol == "TCP"
-    ]
-    if len(declared) == 1:
-        return (declared[0].container_port,)
-    if declared:
-        declared = [
-            port for port in declared if not _is_side(port.name or "", port.container_port)
-        ] or declared
-    if declared:
-        return sorted({port.container_port for port in declared})
-    found = set()
+def declared(container: Container) -> list[Port]:
+    """Give its declared TCP ports."""
+    return [p for p in container.ports or () if p.protocol is None or p.protocol == "TCP"]
+
+
+def find(
+    container: Container,
+    probes: Sequence[tuple[str, Handler]],
+    annotated: Sequence[int] | None,
+) -> Ports:
+    """Find the ports by what the Pod declares: rows "annotated", "declared" and "probed"."""
+    open_ports, side = [], set()
+    serving = []
+    for port in declared(container):
+        kind = _kind(port)
+        if kind == "side":
+            side.add(port.container_port)
+            continue
+        open_ports.append(port.container_port)
+        if kind == "serving":
+            serving.append(port.container_port)
+    if annotated:
+        return Ports("annotated", annotated, serving)
+    probed = []
     for _, probe in probes:
         where = probe.http_get or probe.tcp_socket or probe.grpc
-        if where is not None and (number := port_number(where.port, container)):
-            found.add(number)
-    return sorted(found)
+        number = port_number(where.port, container) if where is not None else None
+        if number and number not in side:
+            probed.append(number)
+    source = "declared" if open_ports else "probed" if probed else "side" if side else ""
+    if len(open_ports) + len(probed) > 1:
+        return Ports(source, sorted({*open_ports, *probed}), sorted(set(serving)))
+    return Ports(source, open_ports or probed, serving)
+
+
+def of_unnamed(found: Ports, told: Told, profile: Profile, *, ready: bool) -> Ports:
+    """Find the ports of a container that declares none of its users': the other rows.
+
+    `ready`: it has a readiness probe that asks no port at all (exec).
+    """
+    if told.listens:
+        return Ports("arguments", sorted(told.listens), found.serving)
+    if profile.ports or profile.standalone or profile.front:
+        return Ports("profile")
+    return Ports("ready") if ready and found.source == "side" else found
 
 
 def plausible(container: Container, ports: Sequence[int]) -> Sequence[int]:
     """Narrow several ports down: by conventional name, then by conventional number."""
     if len(ports) < 2:
         return ports
-    named = {
-        port.container_port
-        for port in container.ports or ()
-        if port.name and port.name.split("-")[0] in _SERVING_NAMES
-    }
-    for narrowed in ([p for p in ports if p in named], [p for p in ports if p in _SERVING_NUMBERS]):
+    named = {p.container_port for p in container.ports or () if _is_named_serving(p)}
+    for narrowed in ([p for p in ports if p in named], [p for p in ports if p in SERVING_NUMBERS]):
         if len(narrowed) == 1:
             return narrowed
     return ports
 
 
 def distance(container: Container, ports: Sequence[int], profile: Profile) -> int:
-    """Tell how far from the users a container stands among those of its Pod: 0 for what is usually put in front."""
+    """Tell how far from the users a container stands in its Pod: 0 for what is usually in front."""
     if profile.front:
         return 0
-    named = [
-        port
-        for port in container.ports or ()
-        if port.name and port.name.split("-")[0] in _SERVING_NAMES
-    ]
+    named = any([_is_named_serving(p) for p in container.ports or ()])  # noqa: C419 - a list is quicker
     return 1 if named or not _FRONT_NUMBERS.isdisjoint(ports) else 2
 
 
-def _is_side(name: str, number: int) -> bool:
-    return number in _SIDE_NUMBERS or _SIDE_NAMES.search(name) is not None
+def name_words(name: str) -> list[str]:
+    """Take a port's name apart: `http8080-tcp` is http8080, http and tcp."""
+    words = name.split("-")
+    return words + [word.rstrip("0123456789") for word in words if word[-1:].isdigit()]
+
+
+def is_udp(container: Container, number: int) -> bool:
+    """Whether a port is mostly UDP, and nothing but the default of `protocol` says TCP."""
+    for port in container.ports or ():
+        if port.container_port == number:
+            if not UDP_NAMES.isdisjoint(name_words(port.name or "")):
+                return True
+            if "tcp" in name_words(port.name or ""):
+                return False
+    return number in UDP_NUMBERS
+
+
+def is_shy(container: Container, number: int) -> bool:
+    """Whether the server takes a bare connection for an attack."""
+    return number in SHY_NUMBERS or not SHY_NAMES.isdisjoint(_words_of(container, number))
+
+
+def is_tls(container: Container, number: int) -> bool:
+    """Whether the server expects a handshake."""
+    return number in TLS_NUMBERS or not TLS_NAMES.isdisjoint(_words_of(container, number))
+
+
+def _words_of(container: Container, number: int) -> list[str]:
+    return [
+        word
+        for port in container.ports or ()
+        if port.container_port == number
+        for word in name_words(port.name or "")
+    ]
+
+
+def _is_named_serving(port: Port) -> bool:
+    return bool(port.name) and _kind(port) == "serving" and _says(port.name or "") == "serving"
+
+
+def _kind(port: Port) -> str:
+    """Read the first table: "side", "serving" or ""."""
+    if port.name and (said := _says(port.name)) != "nothing":
+        return said or ("serving" if port.container_port in SERVING_NUMBERS else "")
+    if port.container_port in SIDE_NUMBERS:
+        return "side"
+    return "serving" if port.container_port in SERVING_NUMBERS else ""
+
+
+def _says(name: str) -> str:
+    """Tell what a name says: "side", "serving", "nothing", or "" for something that we do not know."""
+    words = name_words(name)
+    if not SIDE_NAMES.isdisjoint(words):
+        return "side"
+    if not SERVING_NAMES.isdisjoint(words):
+        return "serving"
+    if all(word.rstrip("0123456789") in _SAYS_NOTHING for word in words):
+        return "nothing"
+    return ""

@@ -47,7 +47,8 @@ def compose(look: Look, rung: Rung, grace: int, drain_bound: int) -> Composed:
 
     1. No preStop of its own: ours is added, unless preStop is switched off.
     2. One that cannot run through the helper stays as it is; only PID 1 is left of ours, if any.
-    3. Any other runs through the helper: after the drain if it stops the server, else before it.
+    3. Any other runs through the helper: after the drain if it stops the server, or if its container
+       is only held for the others; else before it.
     """
     raw, settings = look.view.pre_stop, look.settings
     if raw is None:
@@ -90,9 +91,9 @@ def literal_sleep(user: Handler) -> int | None:
 def _run(look: Look, user: Handler, seconds: int | None, grace: int) -> tuple[Hook, Note]:
     """Put the user's hook before or after ours, as the helper will run it."""
     existing = look.settings.existing
-    after = existing == "after" or (
-        existing == "auto" and user.exec is not None and stops_server(user.exec)
-    )
+    ends = user.exec is not None and stops_server(user.exec)
+    held = look.role != "server" and seconds is None
+    after = existing == "after" or (existing == "auto" and (ends or held))
     if user.http_get is not None:
         # The helper asks for a number; `_why_kept` has seen that there is one.
         number = port_number(user.http_get.port, look.container) or 0

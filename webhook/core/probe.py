@@ -24,6 +24,14 @@ the sidecar starts first, and a whole period later again: a short one keeps roll
 failures, 2 s each, until a Pod is taken out: as patient as with longer ones.
 """
 
+RARE: Final[Mapping[str, int]] = {
+    "timeoutSeconds": 2,
+    "periodSeconds": 10,
+    "successThreshold": 1,
+    "failureThreshold": 3,
+}
+"""Of a TCP probe of a server that logs each connection without a handshake."""
+
 _FIRST_TIMES: Final[Mapping[str, int]] = dict(TIMES)
 """What a status annotation means that names no times. Never to be changed."""
 
@@ -37,45 +45,58 @@ _NOT_SET: Final[Mapping[str, int]] = {
 """What the API server fills in (core/v1 defaulting)."""
 
 
-class _Timed(Handler, rename="camel", frozen=True):
-    """A probe with its times."""
-
-    initial_delay_seconds: int | None = None
-    timeout_seconds: int | None = None
-    success_threshold: int | None = None
-    failure_threshold: int | None = None
-
-
 _FIELDS: Final = [
     (f.name, f.encode_name, _NOT_SET[f.encode_name])
-    for f in msgspec.structs.fields(_Timed)
+    for f in msgspec.structs.fields(Handler)
     if f.encode_name in _NOT_SET
 ]
-_decoder: Final = msgspec.json.Decoder(_Timed)
 
 
-def made(kind: str, port: int | str, path: str = "") -> Probe:
+def made(kind: str, port: int | str, path: str = "", *, rare: bool = False) -> Probe:
     """Make a probe of a kind: "http", "tcp" or "grpc"; `path` is for http."""
+    times = RARE if rare else TIMES
     if kind == "http":
-        return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, **TIMES}
-    return {"tcpSocket" if kind == "tcp" else "grpc": {"port": port}, **TIMES}
+        return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, **times}
+    return {"tcpSocket" if kind == "tcp" else "grpc": {"port": port}, **times}
 
 
 def copied(own: Handler) -> Probe:
-    """Copy the handler of a probe. Without `host`: Pod Security "baseline" refuses one that we add."""
-    get = own.http_get
+    """Copy a probe of the user's, never stricter than it is.
+
+    Without `host`: Pod Security "baseline" refuses one that we add. Without the initial delay: it
+    keeps a container from being restarted while it starts, and nothing is restarted here.
+    """
+    get, times = own.http_get, _as_patient(own)
     if get is not None:
         copy: Probe = {"path": get.path or "/", "port": get.port, "scheme": get.scheme or "HTTP"}
         if get.http_headers:
             copy["httpHeaders"] = [{"name": h.name, "value": h.value} for h in get.http_headers]
-        return {"httpGet": copy, **TIMES}
+        return {"httpGet": copy, **times}
     if own.tcp_socket is not None:
-        return {"tcpSocket": {"port": own.tcp_socket.port}, **TIMES}
+        return {"tcpSocket": {"port": own.tcp_socket.port}, **times}
     grpc = own.grpc or PortHandler()
     copy = {"port": grpc.port}
     if grpc.service is not None:
         copy["service"] = grpc.service
-    return {"grpc": copy, **TIMES}
+    return {"grpc": copy, **times}
+
+
+def _as_patient(own: Handler) -> dict[str, int]:
+    """Derive the times of a copy.
+
+    1. An answer may take as long as its source allows, and not less than with our own probes.
+    2. At most twice as often as the source, and not more often than our own: a Pod is ready sooner.
+    3. As many failures in a row as make at least the outage that the source puts up with.
+    """
+    every = own.period_seconds or _NOT_SET["periodSeconds"]
+    failures = own.failure_threshold or _NOT_SET["failureThreshold"]
+    period = min(every, max(TIMES["periodSeconds"], (every + 1) // 2))
+    return {
+        "timeoutSeconds": max(TIMES["timeoutSeconds"], own.timeout_seconds or 1),
+        "periodSeconds": period,
+        "successThreshold": 1,
+        "failureThreshold": max(TIMES["failureThreshold"], -(-every * failures // period)),
+    }
 
 
 def name(probe: Probe) -> str:
@@ -94,7 +115,7 @@ def times(probe: Probe) -> dict[str, int]:
 
 def is_made(raw: Raw, known: str, then: Mapping[str, int]) -> bool:
     """Whether a probe is the one that we made as `known`, with the times that it had `then`."""
-    probe = _decoder.decode(raw)
+    probe = handler(raw)
     then = then or _FIRST_TIMES
     return _name(probe) == known and all(
         (default if (now := getattr(probe, field)) is None else now) == then.get(key, default)

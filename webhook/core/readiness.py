@@ -1,63 +1,152 @@
 """The readiness probe of a container that has none.
 
-In: the `Look` of a container. Out: a probe and the reason, or no probe and the reason. A probe
-that is there is never replaced. Only http, tcp and grpc: an exec probe needs a program in the image, and during termination
-it is broken in some versions of the kubelet (kubernetes 1.35, from 1.36.3).
+In: the `Look` of a container, the Pod's `Facts`, and whether another container serves too. Out: `Answer`: a probe and the
+reason, or no probe and the reason. A probe that is there is never replaced. Only http, tcp and grpc: an exec probe needs a
+program in the image, and during termination it is broken in some versions of the kubelet (kubernetes 1.35, from 1.36.3).
+
+A probe that never succeeds ends a rollout that worked, so nothing is guessed that might not. What counts as evidence, the
+first row that fits:
+
+| evidence                                            | probe                                                      |
+|-----------------------------------------------------|------------------------------------------------------------|
+| an annotation                                       | as it says                                                 |
+| a mesh in the Pod                                   | none: it rewrites probes, and would not see ours           |
+| its own startup or liveness probe                   | a copy, never stricter than its source; of liveness not    |
+|                                                     | where members start one after another (next row)           |
+| a StatefulSet, or a controller that we do not know  | none: members may wait for each other before they open     |
+| arguments that speak of a leader's election         | none: only the leader may open the port                    |
+| a listener that starts the work for each connection | none: each probe would start it                            |
+| another container that serves                       | none: one must not take the other out of its Service       |
+| a known stand-alone server; or a port whose name or | TCP, where one such port is left, it is not bound to       |
+| number says that it serves users                    | loopback, not UDP, and not told otherwise by arguments     |
+| nothing of all that                                 | none: a declared port proves nothing                       |
+
+TCP is asked every 10 s instead of every 2 s where the server may log each connection without a handshake (TLS), and not at
+all where it counts such connections (MySQL).
 """
 
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
 from webhook.core import probe
-from webhook.core.decision import Look
-from webhook.core.pod import Container, port_number
-from webhook.core.ports import plausible
+from webhook.core.decision import Facts, Look
+from webhook.core.pod import port_number
+from webhook.core.ports import is_shy, is_tls, is_udp, plausible
 from webhook.core.probe import Probe
 
 
-def choose(look: Look, *, mesh: bool) -> tuple[str, Probe | None]:
-    """Settle the code and the probe for a container without one."""
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """A code, its detail, and the probe; `refused`: evidence was missing, and the author can give it."""
+
+    code: str
+    detail: str = ""
+    probe: Probe | None = None
+    refused: bool = False
+
+
+KEPT: Final = Answer("readiness-kept")
+
+
+def choose_all(looks: Sequence[Look], facts: Facts) -> dict[int, Answer]:
+    """Settle the probes of the containers that serve, by their places in the Pod."""
+    seen = [look.index for look in looks if _is_seen_to_serve(look)]
+    return {
+        look.index: choose(look, facts, neighbours=bool(seen) and seen != [look.index])
+        for look in looks
+    }
+
+
+def choose(look: Look, facts: Facts, *, neighbours: bool) -> Answer:
+    """Settle the probe of one container. `neighbours`: another container of the Pod serves."""
+    if look.view.readiness is not None:
+        return KEPT
     kind = look.settings.readiness
     if kind == "off":
-        return "readiness-off", None
+        return Answer("readiness-off")
     if kind != "auto":
         return _annotated(look)
-    if mesh:
-        return "readiness-mesh", None
-    for name, own in look.probes:
-        if name != "readiness":
-            where = own.http_get or own.tcp_socket
-            if where is not None and where.host:
-                # The server listens where only that name leads; a probe of the Pod's own address
-                # would keep it out for ever.
-                return "readiness-host", None
-            return f"readiness-{name}", probe.copied(own)
-    candidates = plausible(look.container, look.ports)
-    if len(candidates) != 1:
-        return ("readiness-ambiguous" if candidates else "readiness-no-port"), None
-    if _on_loopback(look.container, candidates[0]):
-        return "readiness-loopback", None
-    return "readiness-tcp", probe.made("tcp", candidates[0])
+    if facts.mesh:
+        return Answer("readiness-mesh")
+    for source, own in look.probes:
+        where = own.http_get or own.tcp_socket
+        if where is not None and where.host:
+            # The server listens where only that name leads; a probe of the Pod's own address would
+            # keep it out for ever.
+            return Answer("readiness-host")
+        # Before the startup probe has succeeded the container is unready without us, too.
+        if not facts.ordered or source == "startup":
+            return _with(f"readiness-{source}", probe.copied(own))
+    return _guessed(look, facts, neighbours=neighbours)
 
 
-def _on_loopback(container: Container, port: int) -> bool:
-    """Whether the command says that the server listens where the kubelet cannot reach it."""
-    line = " ".join([*(container.command or ()), *(container.args or ())])
-    return f"127.0.0.1:{port}" in line or f"localhost:{port}" in line or f"[::1]:{port}" in line
+def _is_seen_to_serve(look: Look) -> bool:
+    """Whether more than a declared port says that a container serves."""
+    return bool(look.serving) or look.view.readiness is not None or look.profile.standalone
 
 
-def _annotated(look: Look) -> tuple[str, Probe | None]:
+def _candidates(look: Look) -> list[int]:
+    """Return the ports that something says serve users."""
+    if look.profile.standalone and look.ports:
+        return [p for p in plausible(look.container, look.ports) if p in look.ports]
+    return [p for p in look.serving if p in look.ports]
+
+
+def _guessed(look: Look, facts: Facts, *, neighbours: bool) -> Answer:
+    told = look.told
+    if not look.ports:
+        return _refused("readiness-no-port")
+    if facts.ordered:
+        return _refused("readiness-stateful", facts.owner)
+    if told.elects:
+        return _refused("readiness-elected")
+    if told.per_connection:
+        return _refused("readiness-per-connection")
+    if neighbours:
+        return _refused("readiness-neighbour")
+    found = _candidates(look)
+    if not found:
+        return _refused("readiness-unproven")
+    found = list(plausible(look.container, found))
+    if len(found) != 1:
+        return _refused("readiness-ambiguous", ", ".join(map(str, found)))
+    port = found[0]
+    if told.closed(port):
+        return _refused("readiness-loopback")
+    if port in told.udp or is_udp(look.container, port):
+        return _refused("readiness-udp", str(port))
+    if told.listens and port not in told.listens:
+        return _refused(
+            "readiness-unproven", f"its arguments name {', '.join(map(str, sorted(told.listens)))}"
+        )
+    if is_shy(look.container, port):
+        return _refused("readiness-handshake", str(port))
+    return _with("readiness-tcp", probe.made("tcp", port, rare=is_tls(look.container, port)))
+
+
+def _annotated(look: Look) -> Answer:
     settings = look.settings
     port: int | str | None = settings.readiness_port
     if port is None:
-        candidates = plausible(look.container, look.ports)
-        port = candidates[0] if len(candidates) == 1 else None
+        found = plausible(look.container, look.ports)
+        port = found[0] if len(found) == 1 else None
         if port is None:
-            return ("readiness-ambiguous" if candidates else "readiness-no-port"), None
+            return Answer("readiness-ambiguous" if found else "readiness-no-port")
     # A name that the container does not declare would fail at every probe; a grpc probe takes
     # numbers only.
     number = port_number(port, look.container)
     if number is None:
-        return "readiness-no-port", None
-    return "readiness-annotated", probe.made(
-        settings.readiness,
-        number if settings.readiness == "grpc" else port,
-        settings.readiness_path,
+        return Answer("readiness-no-port")
+    port = number if settings.readiness == "grpc" else port
+    return _with(
+        "readiness-annotated", probe.made(settings.readiness, port, settings.readiness_path)
     )
+
+
+def _with(code: str, made: Probe) -> Answer:
+    return Answer(code, probe.name(made), made)
+
+
+def _refused(code: str, detail: str = "") -> Answer:
+    return Answer(code, detail, refused=True)

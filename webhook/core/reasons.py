@@ -65,8 +65,26 @@ REASONS: Final[dict[str, Reason]] = {
     # a container is left alone
     "turned-off": Reason("turned off by annotation", "podgrace.io/mode.<container>"),
     "serves-nothing": Reason(
-        "declares no TCP port and has no network probe",
+        "no port is known: none declared, probed, or named by its arguments",
         "podgrace.io/ports.<container> or podgrace.io/mode.<container>",
+    ),
+    "no-users": Reason(
+        "only ports for metrics, administration or peers: no user waits for its answers",
+        "podgrace.io/ports.<container>",
+    ),
+    "asked-in-vain": Reason(
+        "asked for, and left alone: name the ports that it serves in podgrace.io/ports",
+        "podgrace.io/ports.<container> or podgrace.io/mode.<container>",
+        warn=True,
+    ),
+    "held": Reason(
+        "kept up, without a signal, until the other containers have drained: they may need it",
+        "podgrace.io/mode.<container>: off",
+    ),
+    "not-held": Reason(
+        "stops at once, while other containers still answer and may need it",
+        "podgrace.io/existing-prestop.<container>, or make it a native sidecar",
+        warn=True,
     ),
     "native-sidecar": Reason(
         "a native sidecar: the kubelet already stops it after the containers", ""
@@ -132,13 +150,17 @@ REASONS: Final[dict[str, Reason]] = {
     "prestop-off": Reason(
         "preStop is switched off", "podgrace.io/prestop or config patches.preStop"
     ),
+    "balancer": Reason(
+        "a cloud load balancer sends straight to the Pod, and lets go of it late",
+        "podgrace.io/delay.<container> or config bounds.delayMax",
+    ),
     # preStop
     "prestop-added": Reason("had no preStop", "podgrace.io/prestop.<container>"),
     "prestop-before": Reason(
         "its own preStop runs first, then ours", "podgrace.io/existing-prestop.<container>"
     ),
     "prestop-after": Reason(
-        "its own preStop stops the server, so it runs after ours",
+        "its own preStop may stop it, so it runs after ours",
         "podgrace.io/existing-prestop.<container>",
     ),
     "prestop-kept": Reason(
@@ -193,14 +215,47 @@ REASONS: Final[dict[str, Reason]] = {
         "added: the startup probe's handler", "podgrace.io/readiness-probe.<container>"
     ),
     "readiness-tcp": Reason(
-        "added: TCP on the one plausible serving port", "podgrace.io/readiness-probe.<container>"
+        "added: TCP on the one port that serves users", "podgrace.io/readiness-probe.<container>"
+    ),
+    "readiness-unproven": Reason(
+        "not added: nothing says that a port serves users as soon as the program runs",
+        "podgrace.io/readiness-probe.<container>",
+    ),
+    "readiness-stateful": Reason(
+        "not added: its Pods may wait for each other before they open a port",
+        "podgrace.io/readiness-probe.<container>",
+    ),
+    "readiness-elected": Reason(
+        "not added: its arguments speak of a leader, and only that may open the port",
+        "podgrace.io/readiness-probe.<container>",
+    ),
+    "readiness-per-connection": Reason(
+        "not added: each connection starts the work, and each probe would",
+        "podgrace.io/readiness-probe.<container>",
+    ),
+    "readiness-neighbour": Reason(
+        "not added: another container serves, and one must not take the other out of its Service",
+        "podgrace.io/readiness-probe.<container>",
+    ),
+    "readiness-handshake": Reason(
+        "not added: its protocol takes a bare connection for an error",
+        "podgrace.io/readiness-probe.<container>",
+    ),
+    "readiness-udp": Reason(
+        "not added: its port is UDP by name, number or arguments",
+        "podgrace.io/readiness-probe.<container>",
     ),
     "readiness-ambiguous": Reason(
-        "not added: several ports could be the serving port",
+        "not added: several ports could be the one that serves users",
         "podgrace.io/readiness-port.<container>",
     ),
     "readiness-no-port": Reason(
-        "not added: no serving port is known", "podgrace.io/readiness-port.<container>"
+        "not added: no port that serves users is known", "podgrace.io/readiness-port.<container>"
+    ),
+    "rollout-unprotected": Reason(
+        "a rollout does not wait until it answers: set podgrace.io/readiness-probe",
+        "podgrace.io/readiness-probe.<container>",
+        warn=True,
     ),
     "readiness-mesh": Reason(
         "not added: a mesh rewrites probes and would not see ours",
@@ -210,7 +265,7 @@ REASONS: Final[dict[str, Reason]] = {
         "not added: its own probe names a host", "podgrace.io/readiness-probe.<container>"
     ),
     "readiness-loopback": Reason(
-        "not added: its command binds the port to loopback, where no probe arrives",
+        "not added: its arguments bind the port to loopback, where no probe arrives",
         "podgrace.io/readiness-probe.<container>",
     ),
     "readiness-off": Reason(

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True):
     readiness_path: str = "/"
     entrypoint: tuple[str, ...] | None = None
     ports: tuple[int, ...] | None = None
+    delay_set: bool = False
+    """The author named an end of the delay."""
 
 
 class PodSettings(msgspec.Struct, frozen=True):
@@ -70,6 +72,7 @@ class Operator(msgspec.Struct, frozen=True):
     native_sidecar: bool
     grace_bound: int
     drain_bound: int
+    delay_bound: int
     excluded_namespaces: frozenset[str]
     images: tuple[ImageEntry, ...]
     sidecar: dict[str, object]

@@ -1,0 +1,233 @@
+"""What a command line tells of its server's ports: where it listens, and who may open them.
+
+In: the words of a command as the user wrote them, before our wrapping. Out: `Told`. The words may hold options, addresses,
+and whole lines of shell. Nothing is known of the program, so the reading is careful in one direction: what might keep a
+port closed to others is taken for that.
+
+| the words                                            | tell                                                |
+|------------------------------------------------------|-----------------------------------------------------|
+| --port=8080, --bind 0.0.0.0:8080, -p 8080, PORT=8080  | it listens on 8080                                  |
+| --listen=127.0.0.1:8080, localhost:8080, [::1]:8080  | it listens on 8080, for its own Pod only            |
+| --http.host=127.0.0.1 --http.port=8080               | the same                                            |
+| --bind-address 127.0.0.1                             | whatever it listens on is for its own Pod only      |
+| --udp=:8090                                          | 8090 is UDP                                         |
+| --upstream=127.0.0.1:8080, --db-host=127.0.0.1       | nothing: that is where it sends to                  |
+| --metrics-addr=:9100                                 | nothing: users do not come there                    |
+| --leader-elect, --election-id=x, flock FILE          | the port opens for one of many                      |
+| nc, ncat, socat, tcpserver, xinetd                   | each connection starts the work                     |
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+MOST_WORDS: Final = 256
+MOST_LETTERS: Final = 8192
+"""What is read of a command line. Longer ones hold a program's text; the first words still count."""
+
+
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """What the words tell. `loopback_only`: an address of the Pod's own, without a port."""
+
+    listens: frozenset[int] = frozenset()
+    loopback: frozenset[int] = frozenset()
+    udp: frozenset[int] = frozenset()
+    loopback_only: bool = False
+    elects: bool = False
+    per_connection: bool = False
+
+    def closed(self, port: int) -> bool:
+        """Whether a port is open to the Pod itself only."""
+        return port in self.loopback or (self.loopback_only and port not in self.listens)
+
+
+NOTHING: Final = Told()
+
+_TOOLS: Final = frozenset(
+    {"nc", "ncat", "netcat", "nc.openbsd", "nc.traditional", "socat", "tcpserver", "tcpsvd"}
+    | {"inetd", "xinetd", "websocketd", "busybox-nc"}
+)
+"""Programs that start the work, or end, with each connection."""
+
+_ELECTS: Final = re.compile(
+    "leader-?elect|leader-?lease|election-?(id|name|namespace)|lease-?(name|id|duration|lock)"
+    "|lock-?(object-?)?(name|file)|enable-?leader|leader-?for-?life"
+)
+_OFF: Final = frozenset({"false", "0", "no", "off", "disabled"})
+
+_HERE: Final = frozenset(
+    {"http", "https", "web", "www", "server", "serve", "listen", "listener", "bind", "grpc", "h2c"}
+    | {"api", "app", "application", "public", "rest", "tcp", "udp", "rpc", "client", "service"}
+    | {"main", "default", "insecure", "secure", "network", "net", "s", "addr", "address", "ip"}
+)
+"""Words of an option that speak of the server's own address. Any other (db, upstream, metrics,
+proxy...) makes it somebody else's, or one for other users."""
+
+_LAST: Final = frozenset(
+    {"port", "ports", "addr", "address", "addresses", "host", "hostname", "bind", "binding"}
+    | {"listen", "listener", "ip", "interface", "urls", "http", "https", "web", "grpc"}
+    | {"udp", "tcp"}
+)
+"""How the name of an option with an address ends."""
+
+_SHORT: Final = {"p": "port", "b": "bind", "l": "listen", "a": "address", "i": "ip", "S": "listen"}
+_SHORT_HOSTS: Final = {"H": "host", "h": "host"}
+_EMPTY: Final = frozenset[int]()
+EMPTY: Final[Mapping[str, str]] = {}
+_VARIABLES: Final = re.compile(
+    "((HTTP|SERVER|LISTEN|BIND|APP|WEB)_)?(PORT|HOST|ADDR|ADDRESS|BIND|LISTEN|LISTEN_ADDR)"
+)
+"""Variables that say where the program itself listens."""
+
+_ADDRESS: Final = re.compile(
+    r"(?:(?P<scheme>[a-z][a-z0-9+]*):(?://)?)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]*(?:%\w*)?\]|\*|\+|[A-Za-z0-9][A-Za-z0-9._-]*)?"
+    r":(?P<port>[0-9]{1,5})(?:/.*)?"
+)
+_LOOPBACK: Final = re.compile(
+    r"\[?(?:(?:::ffff:)?127(?:\.[0-9]{1,3}){1,3}|::1|0*(?::0*){6,7}:0*1|localhost\d?(?:\.localdomain)?"
+    r"|ip6-localhost)\]?",
+    re.IGNORECASE,
+)
+_ANYWHERE: Final = frozenset({"", "*", "+", "0.0.0.0", "0", "[::]", "[]", "[0:0:0:0:0:0:0:0]"})  # noqa: S104 - it is read
+_CUT: Final = re.compile(r"[\s'\"`;&|(){}<>,]+")
+_PARTS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_ATTACHED: Final = re.compile(r"-([A-Za-z])((?:[0-9:\[*]|localhost).*)")
+_NAMED: Final = re.compile(r"(?:--?|-D)?([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
+
+
+def read(words: Sequence[str], environment: Mapping[str, str] = EMPTY) -> Told:
+    """Read a command and its arguments, and what its environment says in so many words."""
+    if not words and not environment:
+        return NOTHING
+    tokens = list(_tokens(words))
+    reading = _Reading()
+    for name, value in _options(tokens):
+        reading.take(name, value)
+    for name, value in environment.items():
+        if len(name) < 40 and (_VARIABLES.fullmatch(name) or _ELECTS.search(_dashed(name))):
+            reading.take(name, value[:80])
+    return reading.told(
+        per_connection=any(t.rsplit("/", 1)[-1] in _TOOLS for t in tokens),
+        locked=any(t.rsplit("/", 1)[-1] == "flock" for t in tokens),
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is the Pod's own: 127.0.0.0/8, ::1, localhost."""
+    return _LOOPBACK.fullmatch(host) is not None
+
+
+class _Reading:
+    """What was gathered so far, of one command line; gone when it has been read."""
+
+    def __init__(self) -> None:
+        self._listens: set[int] = set()
+        self._loopback: set[int] = set()
+        self._udp: set[int] = set()
+        self._ports: dict[str, set[int]] = {}
+        """By the head of the option's name: `http` for --http.port."""
+        self._hosts: set[str] = set()
+        """Heads of options that name a loopback address without a port."""
+        self._elects = False
+
+    def take(self, name: str, value: str) -> None:
+        """Take an option and its value, or a bare word with the name ""."""
+        parts = _dashed(name).split("-") if name else []
+        if parts and _ELECTS.search("-".join(parts)) and value.lower() not in _OFF:
+            self._elects = True
+        # Numbers at the end count things of a kind: http2, listen0.
+        while parts and parts[-1].isdigit():
+            parts.pop()
+        head, last = tuple(parts[:-1]), parts[-1] if parts else ""
+        if parts and not (last in _LAST and _HERE.issuperset(head)):
+            return
+        for one in value.split(","):
+            self._address("-".join(head), last, one.strip("'\""))
+
+    def told(self, *, per_connection: bool, locked: bool) -> Told:
+        """Put hosts and ports of the same options together."""
+        open_to_all = set(self._listens)
+        only = False
+        for head in self._hosts:
+            ports = self._ports.get(head) or self._ports.get("")
+            self._loopback |= ports or _EMPTY
+            open_to_all -= ports or _EMPTY
+            only |= not ports
+        return Told(
+            frozenset(open_to_all - self._loopback),
+            frozenset(self._loopback),
+            frozenset(self._udp),
+            only,
+            self._elects or locked,
+            per_connection,
+        )
+
+    def _address(self, head: str, last: str, text: str) -> None:
+        if text.isascii() and text.isdigit() and len(text) < 6:
+            if last in ("port", "ports", "http", "https", "listen", "listener", "bind", "udp"):
+                self._port(head, last, int(text))
+            return
+        if last and is_loopback(text):
+            self._hosts.add(head)
+            return
+        found = _ADDRESS.fullmatch(text)
+        if found is None:
+            return
+        host, port = found["host"] or "", int(found["port"])
+        if is_loopback(host):
+            self._loopback.add(port)
+        elif host in _ANYWHERE or (last in ("bind", "listen", "listener") and host):
+            self._port(head, "udp" if found["scheme"] == "udp" else last, port)
+
+    def _port(self, head: str, last: str, port: int) -> None:
+        if not 1 <= port <= 65535:
+            return
+        if "udp" in (last, *head.split("-")):
+            self._udp.add(port)
+            return
+        self._listens.add(port)
+        self._ports.setdefault(head, set()).add(port)
+
+
+def _dashed(name: str) -> str:
+    """Spell a name with dashes: serverPort, SERVER_PORT and server.port are server-port."""
+    return "-".join([part.lower() for part in _PARTS.findall(name)])
+
+
+def _tokens(words: Sequence[str]) -> Iterator[str]:
+    """Give the words one by one, those of a line of shell too."""
+    left = MOST_LETTERS
+    for word in words[:MOST_WORDS]:
+        text = word[:left]
+        left -= len(text)
+        if len(text) > 1 and _CUT.search(text):
+            yield from (piece for piece in _CUT.split(text) if piece)
+        else:
+            yield text
+
+
+def _options(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pair options with their values: `--x=y`, `--x y`, `-x y`, `-xy`, `x=y`, and bare words."""
+    waiting = ""
+    for token in tokens:
+        if (found := _NAMED.fullmatch(token)) is not None:
+            if waiting:
+                yield waiting, ""
+            waiting = ""
+            yield found[1].removeprefix("D") if token.startswith("-D") else found[1], found[2]
+        elif (found := _ATTACHED.fullmatch(token)) is not None:
+            waiting = ""
+            yield _SHORT.get(found[1], ""), found[2]
+        elif token.startswith("-") and len(token) > 1:
+            if waiting:
+                yield waiting, ""
+            letter = token[1:] if len(token) == 2 else ""
+            waiting = _SHORT.get(letter) or _SHORT_HOSTS.get(letter) or token.lstrip("-")
+        else:
+            yield waiting, token
+            waiting = ""
+    if waiting:
+        yield waiting, ""
