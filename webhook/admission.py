@@ -135,7 +135,7 @@ _encode = msgspec.json.Encoder().encode
 def mutate(pod: Pod, config: Config, namespace: str = "", owner: str = "") -> Outcome:
     """Decide about one Pod and write its patch. Raises `msgspec.ValidationError` for handlers that no API server would pass on."""
     plan = decide(pod, resolve(pod, config), config.operator, namespace, owner)
-    return Outcome(plan, render(pod, plan, config.operator))
+    return Outcome(plan, render(pod, plan))
 
 
 def answer(body: bytes | bytearray, config: Config) -> Answer:

@@ -19,8 +19,11 @@ from webhook.core import names, sidecar
 from webhook.core.balancer import LONGEST_DELAY, Balancer
 from webhook.core.profile import MATCH, SIGNALS, Profile, merged
 from webhook.core.resources import quantity
-from webhook.core.settings import Existing, ImageEntry, Mode, Operator, Settings
+from webhook.core.settings import Delivery, Existing, ImageEntry, Mode, Operator, Settings
 from webhook.profiles import BALANCERS, BUILT_IN, LAUNCHERS
+
+IMAGE_VOLUMES: Final = (1, 35)
+"""Kubernetes from which image volumes are on by default (KEP-4639; stable in 1.36)."""
 
 DEFAULT_IMAGE: Final = f"podgrace/podgrace-helper:{__version__}"
 
@@ -38,17 +41,18 @@ class _Part(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class Resources(_Part, frozen=True):
-    """Requests and limits of the sidecar. Equal ones keep a Guaranteed Pod Guaranteed."""
+    """Requests of the sidecar, and its limits where each other container of the Pod has some."""
 
-    requests: dict[str, str] = msgspec.field(
-        default_factory=lambda: {"cpu": "10m", "memory": "16Mi"}
+    requests: dict[str, str] = msgspec.field(default_factory=lambda: {"cpu": "1m", "memory": "4Mi"})
+    limits: dict[str, str] = msgspec.field(
+        default_factory=lambda: {"cpu": "100m", "memory": "16Mi"}
     )
-    limits: dict[str, str] = msgspec.field(default_factory=lambda: {"cpu": "10m", "memory": "16Mi"})
 
 
 class HelperConfig(_Part, frozen=True):
-    """The sidecar: image, and the port that it opens in the Pod."""
+    """The helper: its image, how it gets into a Pod, and the sidecar's port and resources."""
 
+    delivery: str = "sidecar"
     image: str = DEFAULT_IMAGE
     image_pull_policy: str = "IfNotPresent"
     port: int = 15990
@@ -235,6 +239,12 @@ def _check(file: File, problems: list[str]) -> None:
         problems.append("bounds.modes: []: accepted: at least one of hook, sleep, wrap")
     elif defaults.mode in ("sleep", "hook", "wrap") and defaults.mode not in bounds.modes:
         problems.append(f"defaults.mode: {defaults.mode!r}: bounds.modes does not allow it")
+    one_of("helper.delivery", file.helper.delivery, get_args(Delivery))
+    if file.helper.delivery == "image" and min(_versions(file)) < IMAGE_VOLUMES:
+        versions = " and ".join(f"{major}.{minor}" for major, minor in sorted(set(_versions(file))))
+        problems.append(
+            f"helper.delivery: 'image': needs Kubernetes 1.35, this is {versions}: set 'sidecar'"
+        )
     one_of(
         "helper.imagePullPolicy", file.helper.image_pull_policy, ("Always", "IfNotPresent", "Never")
     )
@@ -305,8 +315,7 @@ def _check_resources(helper: HelperConfig, problems: list[str]) -> None:
 
 def _config(file: File) -> Config:
     helper, defaults, patches = file.helper, file.defaults, file.patches
-    server = _version(file.kubernetes.version) or (1, 36)
-    oldest = min(server, _version(file.kubernetes.oldest_kubelet) or server)
+    oldest = min(_versions(file))
     own = {name: _profile(name, profile) for name, profile in file.profiles.items()}
     resources = {"requests": helper.resources.requests, "limits": helper.resources.limits}
     operator = Operator(
@@ -322,10 +331,13 @@ def _config(file: File) -> Config:
             ImageEntry(entry.match, tuple(entry.entrypoint), tuple(entry.cmd))
             for entry in file.images
         ),
-        sidecar=sidecar.container(names.SIDECAR, helper.image, helper.image_pull_policy, resources),
+        delivery=helper.delivery,  # type: ignore[arg-type]  # checked against Delivery in _check
+        sidecar=sidecar.container(names.SIDECAR, helper.image, helper.image_pull_policy),
         sidecar_resources=resources,
         port=helper.port,
-        volume=sidecar.volume(helper.volume_size_limit),
+        volume=sidecar.memory_volume(helper.volume_size_limit)
+        if helper.delivery == "sidecar"
+        else sidecar.image_volume(helper.image, helper.image_pull_policy),
         version=__version__,
         balancers=tuple(
             {
@@ -354,6 +366,12 @@ def _profile(name: str, profile: ProfileConfig) -> Profile:
     """Spell the keys as in profiles.toml. Raises `msgspec.ValidationError`."""
     fields = msgspec.structs.asdict(profile).items()
     return msgspec.convert({"name": name, **{k.replace("_", "-"): v for k, v in fields}}, Profile)
+
+
+def _versions(file: File) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Give the versions of the API server and of the oldest kubelet."""
+    server = _version(file.kubernetes.version) or (1, 36)
+    return server, _version(file.kubernetes.oldest_kubelet) or server
 
 
 def _version(text: str) -> tuple[int, int] | None:

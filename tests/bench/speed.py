@@ -66,7 +66,7 @@ def decision(body: bytes) -> None:
     pod = pod_decoder.decode(request.object)
     settings = resolve(pod, config)
     plan = decide(pod, settings, config.operator, "samples")
-    ops = render(pod, plan, config.operator)
+    ops = render(pod, plan)
     before = json.loads(body)["request"]["object"]
     after = jsonpatch.apply_patch(copy.deepcopy(before), json.loads(encode(ops)))
     print(
@@ -84,7 +84,7 @@ def decision(body: bytes) -> None:
         micros(lambda: decide(pod, settings, config.operator, "samples")),
         "µs",
     )
-    row("render the operations", micros(lambda: render(pod, plan, config.operator)), "µs")
+    row("render the operations", micros(lambda: render(pod, plan)), "µs")
     row("encode the patch", micros(lambda: b64encode(encode(ops))), "µs")
     whole = micros(lambda: admission.answer(body, config))
     again = micros(lambda: admission.answer_by(body, replicas.judge))

@@ -497,6 +497,32 @@ def test_an_older_kubernetes_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sets", "version", "named"),
+    [
+        ({}, "1.34.9", "v1.34.9"),
+        ({"config.kubernetes.oldestKubelet": "1.34"}, "1.36.0", "1.34"),
+        ({"config.kubernetes.version": "1.33"}, "1.36.0", "1.33"),
+    ],
+)
+def test_an_image_volume_is_refused_where_kubernetes_has_none(
+    sets: dict[str, str], version: str, named: str
+) -> None:
+    values = {"config.helper.delivery": '"image"'} | {k: f'"{v}"' for k, v in sets.items()}
+    told = refusal(sets=values, options=("--kube-version", version))
+    assert f"this is {named}: set config.helper.delivery=sidecar" in told
+
+
+def test_an_image_volume_is_what_the_configuration_says() -> None:
+    digest = "sha256:" + "2" * 64
+    sets = {"config.helper.delivery": '"image"', "helperImage.digest": f'"{digest}"'}
+    rendered = objects(sets=sets, options=("--kube-version", "1.35.0"))
+    operator = parse(rendered.one("ConfigMap")["data"]["config.yaml"]).operator
+    image = operator.volume["image"]
+    assert isinstance(image, dict) and image["reference"].endswith(f"@{digest}")
+    assert image["pullPolicy"] == "IfNotPresent"
+
+
+@pytest.mark.parametrize(
     ("sets", "image"),
     [
         ({}, "podgrace/podgrace:0.1.0"),

@@ -178,7 +178,7 @@ def test_a_quota_and_a_limit_range_accept_what_is_injected(
     )
     bounds = {
         "type": "Container",
-        "min": {"cpu": "10m", "memory": "8Mi"},
+        "min": {"cpu": "1m", "memory": "4Mi"},
         "max": {"cpu": "1", "memory": "512Mi"},
         "default": {"cpu": "100m"},
     }

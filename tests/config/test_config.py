@@ -45,11 +45,14 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     operator = config.operator
     assert operator.sidecar["image"] == "registry.example/podgrace-helper@sha256:1111"
     assert operator.sidecar["imagePullPolicy"] == "Never"
-    assert operator.sidecar["resources"] == {
+    assert operator.sidecar_resources == {
         "requests": {"cpu": "5m", "memory": "8Mi"},
         "limits": {"memory": "8Mi"},
     }
-    assert operator.volume == {"name": "podgrace", "emptyDir": {"sizeLimit": "2Mi"}}
+    assert operator.volume == {
+        "name": "podgrace",
+        "emptyDir": {"medium": "Memory", "sizeLimit": "2Mi"},
+    }
     assert (operator.port, operator.grace_bound, operator.drain_bound) == (20000, 300, 120)
     assert operator.excluded_namespaces == {"kube-system", "podgrace"}
     assert (operator.native_sleep, operator.native_sidecar) == (True, True)
@@ -130,7 +133,7 @@ VALUES = [
     ("{helper: {resources: {requests: {cpu: 10 m}}}}", "helper.resources.requests.cpu: '10 m'"),
     (
         "{helper: {resources: {requests: {cpu: '1'}}}}",
-        "helper.resources.requests.cpu: '1': over its limit '10m'",
+        "helper.resources.requests.cpu: '1': over its limit '100m'",
     ),
     ("{helper: {volumeSizeLimit: big}}", "helper.volumeSizeLimit: 'big'"),
     ("{kubernetes: {version: new}}", "kubernetes.version: 'new': accepted: like 1.36"),

@@ -10,11 +10,11 @@ from typing import Any
 import jsonpatch
 import msgspec
 
-from tests.core.validation import problems, restricted
+from tests.core.validation import guaranteed, problems, restricted
 from webhook.admission import Outcome, mutate
 from webhook.config import Config
 from webhook.core.budget import KILL_MARGIN
-from webhook.core.names import HELPER, SIDECAR, STATUS_ANNOTATION
+from webhook.core.names import HELPER, SAFE_TO_EVICT, SIDECAR, STATUS_ANNOTATION
 from webhook.core.patch import render
 from webhook.core.plan import restore
 from webhook.core.pod import Pod
@@ -39,12 +39,10 @@ def once(pod: Json, config: Config, namespace: str = "") -> tuple[Json, Outcome,
     return jsonpatch.apply_patch(copy.deepcopy(pod), ops), outcome, ops
 
 
-def undone(pod: Json, config: Config) -> Json:
+def undone(pod: Json) -> Json:
     """Take everything of ours out again."""
     seen = typed(pod)
-    return jsonpatch.apply_patch(
-        copy.deepcopy(pod), plain(render(seen, restore(seen), config.operator))
-    )
+    return jsonpatch.apply_patch(copy.deepcopy(pod), plain(render(seen, restore(seen))))
 
 
 def judged(
@@ -63,8 +61,8 @@ def judged(
     assert again == patched
     assert problems(patched) == problems(original) == []
     if restores:
-        assert undone(patched, config) == original
-        assert undone(original, config) == original
+        assert undone(patched) == original
+        assert undone(original) == original
     _fits(original, patched)
     _keeps(original, patched)
     _is_marked(outcome, ops, patched)
@@ -106,7 +104,8 @@ def _fits(original: Json, patched: Json) -> None:
             original["spec"].get("initContainers") or ()
         ):
             assert restricted(container) == []
-            assert container["resources"]["requests"] == container["resources"]["limits"]
+    if guaranteed(original):
+        assert guaranteed(patched)
 
 
 def _keeps(original: Json, patched: Json) -> None:
@@ -139,4 +138,4 @@ def _keeps(original: Json, patched: Json) -> None:
     added = set(patched["metadata"].get("annotations") or ()) - set(
         original["metadata"].get("annotations") or ()
     )
-    assert added <= {STATUS_ANNOTATION}
+    assert added <= {STATUS_ANNOTATION, SAFE_TO_EVICT}

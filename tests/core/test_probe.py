@@ -37,7 +37,7 @@ def by_another_version(times: dict[str, int], said: dict[str, int]) -> dict[str,
 
 
 def test_the_probe_of_a_version_with_other_times_is_taken_out() -> None:
-    assert undone(by_another_version(OLD, OLD), CONFIG) == POD
+    assert undone(by_another_version(OLD, OLD)) == POD
 
 
 def test_a_pass_renews_the_probe_of_a_version_with_other_times() -> None:
@@ -50,5 +50,5 @@ def test_a_pass_renews_the_probe_of_a_version_with_other_times() -> None:
 def test_a_probe_that_the_user_changed_since_is_the_users(times: dict[str, int]) -> None:
     changed = by_another_version(OLD | times, OLD)
     mine = copy.deepcopy(changed["spec"]["containers"][0]["readinessProbe"])
-    assert undone(changed, CONFIG)["spec"]["containers"][0]["readinessProbe"] == mine
+    assert undone(changed)["spec"]["containers"][0]["readinessProbe"] == mine
     assert once(changed, CONFIG)[0]["spec"]["containers"][0]["readinessProbe"] == mine

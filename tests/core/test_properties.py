@@ -111,7 +111,7 @@ def test_any_text_as_status_is_harmless(pod: Json, status: str) -> None:
         900, pod["spec"].get("terminationGracePeriodSeconds", 30)
     )
     assert once(patched, CONFIG)[2] == []
-    undone(patched, CONFIG)
+    undone(patched)
 
 
 @SLOW

@@ -164,3 +164,14 @@ def restricted(container: dict[str, Any]) -> list[str]:
     if any("host" in (handler.get("httpGet") or {}) for handler in hooks):
         found.append("a handler with a host")
     return found
+
+
+def guaranteed(pod: dict[str, Any]) -> bool:
+    """Whether the Pod is of class Guaranteed (core/v1, GetPodQOSClass), without a total of its own."""
+    spec = pod["spec"]
+    return all(
+        (limits := (container.get("resources") or {}).get("limits") or {}).keys()
+        >= {"cpu", "memory"}
+        and {**limits, **(container["resources"].get("requests") or {})} == limits
+        for container in (*spec["containers"], *(spec.get("initContainers") or ()))
+    )

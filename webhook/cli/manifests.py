@@ -159,9 +159,9 @@ def decided(workload: Workload, config: Config) -> Outcome:
     )
 
 
-def uninject(piece: Piece, workload: Workload, config: Config) -> list[Op]:
+def uninject(piece: Piece, workload: Workload) -> list[Op]:
     """Take our parts out of a workload again."""
-    ops = _checked(workload, lambda: render(workload.pod, restore(workload.pod), config.operator))
+    ops = _checked(workload, lambda: render(workload.pod, restore(workload.pod)))
     piece.patch(workload, ops)
     return ops
 

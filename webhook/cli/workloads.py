@@ -36,12 +36,12 @@ def inject(args: argparse.Namespace, text: str, where: str, config: Config) -> i
     return OK
 
 
-def uninject(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
+def uninject(args: argparse.Namespace, text: str, where: str, _: Config) -> int:
     """Take everything of ours out again."""
     pieces = manifests.read(text, where)
     for piece in pieces:
         for workload in list(piece.workloads()):
-            manifests.uninject(piece, workload, config)
+            manifests.uninject(piece, workload)
     _put(text, manifests.write(pieces), where, diff=args.diff)
     return OK
 

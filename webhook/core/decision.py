@@ -37,15 +37,16 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
     `grace`: seconds that act now; `grace_was`: as the user wrote it, None where the default is
     left to the API server. `gateway`: it is nothing but mesh proxies, so they are its servers.
-    `no_helper`: the code of why no container can have the helper, or "". `owner`: the kind of what
-    the Pod belongs to, "" for none. `ordered`: its Pods may start one after another. `balancer`: a
-    cloud load balancer sends straight to the Pod. `asked`: by this Pod's own author.
+    `ours`: the helper is there already. `no_helper`: the code of why no container can have it,
+    or "". `owner`: the kind of what the Pod belongs to, "" for none. `ordered`: its Pods may start
+    one after another. `balancer`: a cloud load balancer sends straight to the Pod. `asked`: by this
+    Pod's own author.
     """
 
     status: Status | None
     grace: int
     grace_was: int | None
-    sidecar_at: int | None
+    ours: bool
     mesh: bool
     gateway: bool
     shared_pid: bool
@@ -156,18 +157,19 @@ class Desired(msgspec.Struct, frozen=True, gc=False):
 class Plan(msgspec.Struct, frozen=True, gc=False):
     """All of it.
 
-    `skip`: the Pod is left alone; `idle`: it is only marked; `decisions` then say why. `renew`: the
-    sidecar that is there is of another version.
+    `skip`: the Pod is left alone; `idle`: it is only marked; `decisions` then say why. `sidecar`,
+    `volume`: how the helper comes into the Pod, None for not at all. `renew`: what is there of it
+    is of another version. `evictable`, `status`: the values of our annotations, None for absent.
     """
 
     decisions: Sequence[Decision]
     skip: bool = False
     idle: bool = False
     containers: Sequence[Desired] = ()
-    sidecar: bool = False
-    sidecar_port: int = 0
-    sidecar_root: bool = False
+    sidecar: dict[str, Any] | None = None
+    volume: dict[str, Any] | None = None
     renew: bool = False
     grace: int | None = None
+    evictable: str | None = None
     status: str | None = None
     empty: Sequence[str] = ()

@@ -1,7 +1,8 @@
 """The ladder: how much of ours a container can have.
 
     wrap    the helper is preStop exec and PID 1
-    hook    the helper is preStop exec; or, where our volume cannot be mounted, the sidecar is asked by httpGet
+    hook    the helper is preStop exec; or, where our volume cannot be mounted, the sidecar (where
+            there is one) is asked by httpGet
     sleep   native fields only
 
 In: a `Look` and the Pod's `Facts`. Out: the highest `Rung` that can be had, not above the one that is wanted, with the
@@ -83,7 +84,12 @@ def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
         if not look.settings.prestop:
             return "prestop-off"
         # A mesh takes the kubelet's request for one of its own, and the hook would fail at once.
-        asked = look.ports and not facts.host_network and not facts.mesh
+        asked = (
+            look.ports
+            and operator.delivery == "sidecar"
+            and not facts.host_network
+            and not facts.mesh
+        )
         return "" if possible or asked else "mount-collision"
     if not possible:
         return "mount-collision"

@@ -38,7 +38,6 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
     kind = owner or owner_kind(pod.metadata)
     status = read(pod)
     was = grace_before(pod, status)
-    at = sidecar.index(pod)
     proxies = [c.name in MESH_PROXIES for c in spec.containers]
     native = [c.name in MESH_PROXIES for c in spec.init_containers or ()]
     return Facts(
@@ -46,13 +45,13 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
         # A negative one acts as 1 (core/v1, strategy of deletion).
         grace=DEFAULT_GRACE if was is None else was if was >= 0 else 1,
         grace_was=was,
-        sidecar_at=at,
+        ours=sidecar.index(pod) is not None or sidecar.volume_index(pod) is not None,
         mesh=any(proxies) or any(native),
         gateway=all(proxies),
         shared_pid=bool(spec.share_process_namespace or spec.host_pid),
         host_network=bool(spec.host_network),
         no_helper=sidecar.why_no_helper(
-            pod, operator, at, windows=is_windows(pod), wanted=settings.sidecar
+            pod, operator, windows=is_windows(pod), wanted=settings.sidecar
         ),
         owner=kind,
         ordered=kind not in _UNORDERED,

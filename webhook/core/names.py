@@ -29,6 +29,9 @@ IMAGE_HELPER: Final = "/podgrace-helper"
 TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
 """Mounting our volume here keeps the ServiceAccount admission plugin from mounting an API token into the sidecar."""
 
+SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+"""Names, with commas between, of volumes that keep no node alive (cluster-autoscaler, FAQ)."""
+
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 
 OPERATOR_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")

@@ -13,9 +13,8 @@ import msgspec
 
 from webhook.core import sidecar
 from webhook.core.decision import Desired, Plan
-from webhook.core.names import MOUNT_PATH, STATUS_ANNOTATION, VOLUME
+from webhook.core.names import MOUNT_PATH, SAFE_TO_EVICT, STATUS_ANNOTATION, VOLUME
 from webhook.core.pod import EMPTY, Pod, Raw, pre_stop, present
-from webhook.core.settings import Operator
 
 Op = dict[str, Any]
 
@@ -25,17 +24,14 @@ def escape(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-_STATUS_PATH = f"/metadata/annotations/{escape(STATUS_ANNOTATION)}"
-
-
-def render(pod: Pod, plan: Plan, operator: Operator) -> list[Op]:
+def render(pod: Pod, plan: Plan) -> list[Op]:
     """Write the operations that bring `pod` to `plan`; an empty list if it is there already."""
     ops: list[Op] = []
     if plan.skip:
         return ops
     for desired in plan.containers:
         _container(ops, desired)
-    _pod(ops, pod, plan, operator)
+    _pod(ops, pod, plan)
     return ops
 
 
@@ -72,7 +68,7 @@ def _container(ops: list[Op], desired: Desired) -> None:
         _drop(ops, f"{at}/volumeMounts", mounts, ours, keep="volumeMounts" in view.empty)
 
 
-def _pod(ops: list[Op], pod: Pod, plan: Plan, operator: Operator) -> None:
+def _pod(ops: list[Op], pod: Pod, plan: Plan) -> None:
     spec = pod.spec
     _member(
         ops,
@@ -80,52 +76,60 @@ def _pod(ops: list[Op], pod: Pod, plan: Plan, operator: Operator) -> None:
         spec.termination_grace_period_seconds,
         plan.grace,
     )
-    at = sidecar.index(pod)
-    inits, volumes = spec.init_containers, spec.volumes
-    ours = next((i for i, v in enumerate(volumes or []) if v.name == VOLUME), None)
-    if plan.sidecar:
-        if inits is None or at is None:
-            made = sidecar.for_pod(operator, plan.sidecar_port, root=plan.sidecar_root)
-            _first(ops, "/spec/initContainers", inits, made)
-        elif plan.renew:
-            made = sidecar.for_pod(operator, plan.sidecar_port, root=plan.sidecar_root)
-            ops.append({"op": "replace", "path": f"/spec/initContainers/{at}", "value": made})
-        else:
-            wanted = sidecar.command(plan.sidecar_port)
-            _member(ops, f"/spec/initContainers/{at}/command", inits[at].command, wanted)
-        if ours is None:
-            _append(ops, "/spec/volumes", volumes, operator.volume)
-    elif at is not None:
-        _drop(ops, "/spec/initContainers", inits or [], at, keep="initContainers" in plan.empty)
-        if ours is not None:
-            _drop(ops, "/spec/volumes", volumes or [], ours, keep="volumes" in plan.empty)
-    _annotation(ops, pod, plan)
+    _sidecar(ops, pod, plan)
+    _volume(ops, pod, plan)
+    _annotations(ops, pod, plan)
 
 
-def _annotation(ops: list[Op], pod: Pod, plan: Plan) -> None:
-    annotations = (pod.metadata or EMPTY).annotations
-    if plan.status is not None:
-        if pod.metadata is None:
-            ops.append(
-                {
-                    "op": "add",
-                    "path": "/metadata",
-                    "value": {"annotations": {STATUS_ANNOTATION: plan.status}},
-                }
-            )
-        elif annotations is None:
-            ops.append(
-                {
-                    "op": "add",
-                    "path": "/metadata/annotations",
-                    "value": {STATUS_ANNOTATION: plan.status},
-                }
-            )
-        elif annotations.get(STATUS_ANNOTATION) != plan.status:
-            ops.append({"op": "add", "path": _STATUS_PATH, "value": plan.status})
-    elif annotations is not None and STATUS_ANNOTATION in annotations:
-        alone = len(annotations) == 1 and "annotations" not in plan.empty
-        ops.append({"op": "remove", "path": "/metadata/annotations" if alone else _STATUS_PATH})
+def _sidecar(ops: list[Op], pod: Pod, plan: Plan) -> None:
+    inits, at, wanted = pod.spec.init_containers or [], sidecar.index(pod), plan.sidecar
+    path = f"/spec/initContainers/{at}"
+    if wanted is None:
+        if at is not None:
+            keep = "initContainers" in plan.empty
+            _drop(ops, "/spec/initContainers", inits, at, keep=keep)
+    elif at is None:
+        _first(ops, "/spec/initContainers", pod.spec.init_containers, wanted)
+    elif plan.renew:
+        ops.append({"op": "replace", "path": path, "value": wanted})
+    else:
+        # What else is in it was ours at the first pass, and another webhook may have changed it.
+        _member(ops, f"{path}/command", inits[at].command, wanted["command"])
+        _member(ops, f"{path}/lifecycle", inits[at].lifecycle, wanted.get("lifecycle"))
+
+
+def _volume(ops: list[Op], pod: Pod, plan: Plan) -> None:
+    volumes, at, wanted = pod.spec.volumes or [], sidecar.volume_index(pod), plan.volume
+    if wanted is None:
+        if at is not None:
+            _drop(ops, "/spec/volumes", volumes, at, keep="volumes" in plan.empty)
+    elif at is None:
+        _append(ops, "/spec/volumes", pod.spec.volumes, wanted)
+    elif plan.renew or (present(volumes[at].image) is None) == ("image" in wanted):
+        ops.append({"op": "replace", "path": f"/spec/volumes/{at}", "value": wanted})
+
+
+def _annotations(ops: list[Op], pod: Pod, plan: Plan) -> None:
+    wanted = {SAFE_TO_EVICT: plan.evictable, STATUS_ANNOTATION: plan.status}
+    now = (pod.metadata or EMPTY).annotations
+    there = now or {}
+    new = {k: v for k, v in wanted.items() if v is not None and there.get(k) != v}
+    gone = [k for k, v in wanted.items() if v is None and k in there]
+    if now is None:
+        at = "/metadata" if pod.metadata is None else "/metadata/annotations"
+        if new:
+            value = {"annotations": new} if pod.metadata is None else new
+            ops.append({"op": "add", "path": at, "value": value})
+    elif not new and gone and len(gone) == len(there) and "annotations" not in plan.empty:
+        ops.append({"op": "remove", "path": "/metadata/annotations"})
+    else:
+        for key, text in new.items():
+            ops.append({"op": "add", "path": _annotation(key), "value": text})
+        ops.extend({"op": "remove", "path": _annotation(key)} for key in gone)
+
+
+def _annotation(key: str) -> str:
+    return f"/metadata/annotations/{escape(key)}"
 
 
 def _member(ops: list[Op], path: str, now: Any, wanted: Any) -> None:
@@ -139,6 +143,8 @@ def _member(ops: list[Op], path: str, now: Any, wanted: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(member) for key, member in value.items()}
     return msgspec.json.decode(value) if isinstance(value, Raw) else value
 
 

@@ -9,10 +9,10 @@ done or left. This module is the order of things, and nothing else; each step ha
 How a plan becomes JSON Patch belongs to `patch`; what a user wrote in an annotation belongs to `policy`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from webhook.core import budget, ladder, prestop, probe, readiness
+from webhook.core import budget, ladder, prestop, probe, readiness, sidecar
 from webhook.core.align import align
 from webhook.core.alone import left_alone
 from webhook.core.decision import Choice, Decision, Desired, Facts, Look, Note, Plan
@@ -86,12 +86,22 @@ def restore(pod: Pod) -> Plan:
         containers.append(
             Desired(i, container, view, view.command, view.args, view.pre_stop, view.readiness)
         )
+    empty = empty_before(pod, status)
+    evictable, _ = _evictable(pod, status, empty, wanted=False)
     return Plan(
         (),
         containers=containers,
         grace=grace_before(pod, status),
-        empty=empty_before(pod, status),
+        evictable=evictable,
+        empty=empty,
     )
+
+
+def _evictable(
+    pod: Pod, status: Status | None, empty: Sequence[str], *, wanted: bool
+) -> tuple[str | None, bool]:
+    added = status is not None and status.evictable
+    return sidecar.evictable(pod, added=added, wanted=wanted, empty="safeToEvict" in empty)
 
 
 def _serve(look: Look, ready: Answer, facts: Facts, operator: Operator, *, safe: bool) -> Choice:
@@ -149,27 +159,29 @@ def _plan(
     pod: Pod, settings: PodSettings, operator: Operator, facts: Facts, settled: budget.Budget
 ) -> Plan:
     """Write down what was settled, the sidecar that it takes, and every reason."""
-    context = pod.spec.security_context
     choices = settled.choices
     helped = any([c.rung.name not in ("", "sleep") for c in choices])  # noqa: C419 - a list is quicker
-    port = operator.port if helped and not facts.host_network else 0
+    copied = helped and operator.delivery == "sidecar"
+    port = operator.port if copied and not facts.host_network else 0
     idle = not any([c.rung.name or c.readiness for c in choices])  # noqa: C419
     equipped = [equip(choice, operator, port) for choice in choices]
     empty = empty_before(pod, facts.status)
     records = {d.container.name: record for d, record in equipped if record.codes}
-    status = encode(Status(operator.version, settled.grace, records, empty))
+    evictable, added = _evictable(pod, facts.status, empty, wanted=copied)
+    status = encode(Status(operator.version, settled.grace, records, empty, added))
     if overfull(pod, status):
         return Plan([Decision("annotations-full")], skip=True)
     return Plan(
-        [*_decisions(pod, settings, facts, settled, helped=helped, idle=idle)],
+        [*_decisions(pod, settings, operator, facts, settled, helped=helped, idle=idle)],
         idle=idle,
         containers=[desired for desired, _ in equipped],
-        sidecar=helped,
-        sidecar_port=port,
-        sidecar_root=context is not None and context.run_as_user == 0,
-        renew=facts.sidecar_at is not None
-        and (facts.status is None or facts.status.version != operator.version),
+        sidecar=sidecar.for_pod(pod, operator, port, wraps="wrap" in [c.rung.name for c in choices])
+        if copied
+        else None,
+        volume=operator.volume if helped else None,
+        renew=facts.ours and (facts.status is None or facts.status.version != operator.version),
         grace=facts.grace_was if settled.grace is None else settled.grace.now,
+        evictable=evictable,
         status=status,
         empty=empty,
     )
@@ -178,6 +190,7 @@ def _plan(
 def _decisions(
     pod: Pod,
     settings: PodSettings,
+    operator: Operator,
     facts: Facts,
     settled: budget.Budget,
     *,
@@ -200,9 +213,12 @@ def _decisions(
     for code, detail in settled.notes:
         yield Decision(code, "", detail)
     if helped:
-        yield Decision("sidecar-added")
-        if facts.host_network:
-            yield Decision("host-network")
+        if operator.delivery == "sidecar":
+            yield Decision("sidecar-added")
+            if facts.host_network:
+                yield Decision("host-network")
+        else:
+            yield Decision("helper-mounted")
     if idle and facts.asked:
         for choice in settled.choices:
             if choice.look.role in _WITHOUT_USERS:

@@ -126,10 +126,11 @@ class Owner(msgspec.Struct, gc=False, frozen=True):
     controller: bool | None = None
 
 
-class Named(msgspec.Struct, gc=False, frozen=True):
-    """Anything that only its name is read of."""
+class Volume(msgspec.Struct, gc=False, frozen=True):
+    """`volumes[]`: its name, and whether it is an image (KEP-4639)."""
 
     name: str = ""
+    image: Raw = ABSENT
 
 
 class Os(msgspec.Struct, gc=False, frozen=True):
@@ -150,7 +151,7 @@ class Spec(msgspec.Struct, rename="camel", gc=False, frozen=True):
 
     containers: list[Container]
     init_containers: list[Container] | None = None
-    volumes: list[Named] | None = None
+    volumes: list[Volume] | None = None
     restart_policy: str | None = None
     termination_grace_period_seconds: int | None = None
     host_network: bool | None = None

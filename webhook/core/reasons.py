@@ -142,7 +142,7 @@ REASONS: Final[dict[str, Reason]] = {
         "a container or volume named podgrace is not ours: no helper", "rename it", warn=True
     ),
     "mount-collision": Reason(
-        "its mounts already hold /.podgrace: the sidecar is asked instead",
+        "its mounts already hold /.podgrace, where the helper goes",
         "its volumeMounts",
         warn=True,
     ),
@@ -274,6 +274,9 @@ REASONS: Final[dict[str, Reason]] = {
     # the sidecar and profile
     "sidecar-added": Reason(
         "native sidecar with the helper, first in initContainers", "podgrace.io/sidecar"
+    ),
+    "helper-mounted": Reason(
+        "the helper is mounted from its image; no sidecar", "config helper.delivery"
     ),
     "profile-annotated": Reason("profile chosen by annotation", "podgrace.io/profile.<container>"),
     "profile-command": Reason("profile seen in the command", "podgrace.io/profile.<container>"),

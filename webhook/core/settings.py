@@ -13,6 +13,8 @@ from webhook.core.profile import Index
 
 Mode = Literal["auto", "off", "sleep", "hook", "wrap"]
 Existing = Literal["auto", "keep", "before", "after"]
+Delivery = Literal["sidecar", "image"]
+"""How the helper gets into a Pod: copied by its sidecar, or mounted as an image volume (KEP-4639)."""
 Readiness = Literal["auto", "off", "http", "tcp", "grpc"]
 
 KILL_MARGIN: Final = 5
@@ -75,11 +77,14 @@ class Operator(msgspec.Struct, frozen=True):
     delay_bound: int
     excluded_namespaces: frozenset[str]
     images: tuple[ImageEntry, ...]
+    delivery: Delivery
     sidecar: dict[str, object]
-    """The sidecar container, complete but for what the Pod decides (port, user)."""
+    """The sidecar container, complete but for what the Pod decides (command, resources, user)."""
     sidecar_resources: dict[str, dict[str, str]]
+    """Its requests, and its limits for where it needs any; see `resources`."""
     port: int
     volume: dict[str, object]
+    """The volume that holds the helper."""
     version: str
     balancers: tuple[Balancer, ...] = ()
     """Load balancers that let go of a Pod late: the built-in ones and the operator's own."""

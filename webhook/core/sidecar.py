@@ -1,36 +1,45 @@
-"""The sidecar: its container, volume and mount, how it is known again, and where it cannot be.
+"""How the helper comes into a Pod: the sidecar, the volume, the mount; and how they are known again.
 
-In: what the operator configured, and a Pod. Out: the parts as JSON; the place of a sidecar that is there; the code of why
-a Pod can have none. Putting the parts into a Pod belongs to `patch`, the helper's command lines to `helper`.
+In: what the operator configured, and a Pod. Out: the parts as JSON; where ours are in a Pod; the
+code of why a Pod can have none. Putting the parts into a Pod belongs to `patch`, the helper's
+command lines to `helper`.
+
+| delivery | sidecar                             | volume                     | needs                      |
+|----------|-------------------------------------|----------------------------|----------------------------|
+| sidecar  | copies the helper, takes reports,   | emptyDir in memory, which  | native sidecars (1.29)     |
+|          | answers httpGet hooks               | evicts with the Pod        |                            |
+| image    | none                                | the helper's image         | image volumes (1.35), and  |
+|          |                                     |                            | a runtime that mounts them |
 """
 
 from typing import Any, Final
 
-from webhook.core.names import IMAGE_HELPER, MOUNT_PATH, SIDECAR, TOKEN_PATH, VOLUME
-from webhook.core.pod import Container, Pod
-from webhook.core.resources import fits
+from webhook.core.names import (
+    IMAGE_HELPER,
+    MOUNT_PATH,
+    SAFE_TO_EVICT,
+    SIDECAR,
+    TOKEN_PATH,
+    VOLUME,
+)
+from webhook.core.pod import EMPTY, Container, Pod, Volume, present
+from webhook.core.resources import fits, sidecar_resources
 from webhook.core.settings import Operator
 
 MOUNT: Final[dict[str, Any]] = {"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True}
 """Of the helper's volume, in a container of the user's."""
 
 
-def container(
-    name: str, image: str, policy: str, resources: dict[str, dict[str, str]]
-) -> dict[str, Any]:
+def container(name: str, image: str, policy: str) -> dict[str, Any]:
     """Build the part of the sidecar that is the same in every Pod.
 
-    postStart installs: the kubelet starts the next container only when it has returned. It passes
-    Pod Security "restricted"; requests equal limits, so a Guaranteed Pod stays one. Our volume over
-    the token's path keeps an API token out.
+    It passes Pod Security "restricted". Our volume over the token's path keeps an API token out.
     """
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": policy,
         "restartPolicy": "Always",
-        "lifecycle": {"postStart": {"exec": {"command": [IMAGE_HELPER, "install", MOUNT_PATH]}}},
-        "resources": resources,
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -45,9 +54,14 @@ def container(
     }
 
 
-def volume(size: str) -> dict[str, Any]:
-    """Build the volume that the helper is installed into."""
-    return {"name": VOLUME, "emptyDir": {"sizeLimit": size}}
+def memory_volume(size: str) -> dict[str, Any]:
+    """Build the volume that the sidecar copies the helper into."""
+    return {"name": VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": size}}
+
+
+def image_volume(image: str, policy: str) -> dict[str, Any]:
+    """Build the volume that is the helper's image (KEP-4639)."""
+    return {"name": VOLUME, "image": {"reference": image, "pullPolicy": policy}}
 
 
 def command(port: int) -> list[str]:
@@ -55,17 +69,35 @@ def command(port: int) -> list[str]:
     return [IMAGE_HELPER, "sidecar", f"--install={MOUNT_PATH}", f"--port={port}"]
 
 
-def for_pod(operator: Operator, port: int, *, root: bool) -> dict[str, Any]:
-    """Complete the container for one Pod. `root`: the Pod's own securityContext says runAsUser 0."""
-    made = operator.sidecar | {"command": command(port)}
-    if root:
+def lifecycle(*, wraps: bool) -> dict[str, Any] | None:
+    """Build the sidecar's hooks. `wraps`: a container of the Pod starts with the helper.
+
+    postStart installs: the kubelet starts the next container only when it has returned. A preStop
+    needs the file much later, and the sidecar installs it by itself as it starts.
+    """
+    if not wraps:
+        return None
+    return {"postStart": {"exec": {"command": [IMAGE_HELPER, "install", MOUNT_PATH]}}}
+
+
+def for_pod(pod: Pod, operator: Operator, port: int, *, wraps: bool) -> dict[str, Any]:
+    """Complete the container for one Pod. `port`, `wraps`: see `command` and `lifecycle`."""
+    made = operator.sidecar | {"command": command(port), "resources": resources(pod, operator)}
+    hooks = lifecycle(wraps=wraps)
+    if hooks is not None:
+        made["lifecycle"] = hooks
+    context = pod.spec.security_context
+    if context is not None and context.run_as_user == 0:
         # Ours says runAsNonRoot, and the kubelet would refuse to start it as root.
-        context = made["securityContext"]
-        made["securityContext"] = {
-            **(context if isinstance(context, dict) else {}),
-            "runAsUser": 65532,
-        }
+        own = made["securityContext"]
+        made["securityContext"] = {**(own if isinstance(own, dict) else {}), "runAsUser": 65532}
     return made
+
+
+def resources(pod: Pod, operator: Operator) -> dict[str, dict[str, str]]:
+    """Choose the sidecar's resources in this Pod."""
+    granted = operator.sidecar_resources
+    return sidecar_resources(pod, granted["requests"], granted["limits"])
 
 
 def is_sidecar(found: Container) -> bool:
@@ -83,25 +115,58 @@ def index(pod: Pod) -> int | None:
     return None
 
 
-def why_no_helper(
-    pod: Pod, operator: Operator, at: int | None, *, windows: bool, wanted: bool
-) -> str:
+def volume_index(pod: Pod) -> int | None:
+    """Where our volume is, if it is there: beside our sidecar, or an image mounted in our place."""
+    for i, volume in enumerate(pod.spec.volumes or ()):
+        if volume.name == VOLUME:
+            return i if index(pod) is not None or _is_mounted_image(pod, volume) else None
+    return None
+
+
+def evictable(pod: Pod, *, added: bool, wanted: bool, empty: bool) -> tuple[str | None, bool]:
+    """Give the annotation that lets the cluster autoscaler evict a Pod with our volume in memory.
+
+    `added`: we are in its list already; `wanted`: we should be; `empty`: it was there before us,
+    with nothing in it. Returns its value, None for no annotation, and whether we are in it now.
+    The list is the user's: we join at its end, and leave no trace.
+    """
+    value = ((pod.metadata or EMPTY).annotations or {}).get(SAFE_TO_EVICT)
+    if value is not None and added:
+        value = ",".join(name for name in value.split(",") if name != VOLUME)
+        if not value and not empty:
+            value = None
+    if not wanted or (value is not None and VOLUME in value.split(",")):
+        return value, False
+    return (f"{value},{VOLUME}" if value else VOLUME), True
+
+
+def why_no_helper(pod: Pod, operator: Operator, *, windows: bool, wanted: bool) -> str:
     """Return the code of why no container of this Pod can have the helper, or "".
 
-    `at`: where the sidecar is already; `wanted`: what the author and the operator said.
+    `wanted`: what the author and the operator said.
     """
     if windows:
         return "windows"
     if not wanted:
         return "sidecar-off"
+    spec = pod.spec
+    if VOLUME in [v.name for v in spec.volumes or ()] and volume_index(pod) is None:
+        return "name-collision"
+    if operator.delivery == "image":
+        return ""
     if not operator.native_sidecar:
         return "unsupported-version"
-    if at is not None:
+    if index(pod) is not None:
         return ""
-    spec = pod.spec
-    taken = SIDECAR in [c.name for c in spec.containers] or SIDECAR in [
-        c.name for c in spec.init_containers or ()
-    ]
-    if taken or VOLUME in [v.name for v in spec.volumes or ()]:
+    others = (*spec.containers, *(spec.init_containers or ()))
+    if SIDECAR in [c.name for c in others]:
         return "name-collision"
-    return "" if fits(pod, operator.sidecar_resources) else "pod-resources"
+    return "" if fits(pod, resources(pod, operator)) else "pod-resources"
+
+
+def _is_mounted_image(pod: Pod, volume: Volume) -> bool:
+    return present(volume.image) is not None and any(
+        mount.name == VOLUME and mount.mount_path.rstrip("/") == MOUNT_PATH
+        for found in pod.spec.containers
+        for mount in found.volume_mounts or ()
+    )

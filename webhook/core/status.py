@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from webhook.core import helper, probe, size
-from webhook.core.names import MOUNT_PATH, STATUS_ANNOTATION, VOLUME
+from webhook.core.names import MOUNT_PATH, SAFE_TO_EVICT, STATUS_ANNOTATION, VOLUME
 from webhook.core.pod import (
     ABSENT,
     EMPTY,
@@ -58,12 +58,13 @@ class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel", frozen
 
 
 class Status(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
-    """The annotation."""
+    """The annotation. `evictable`: our volume is in the cluster autoscaler's list because of us."""
 
     version: str = ""
     grace: GraceStatus | None = None
     containers: dict[str, ContainerStatus] = {}
     empty: list[str] = []
+    evictable: bool = False
 
 
 class Before(msgspec.Struct, frozen=True, gc=False):
@@ -137,6 +138,7 @@ def empty_before(pod: Pod, status: Status | None) -> list[str]:
         ("annotations", annotations),
         ("initContainers", spec.init_containers),
         ("volumes", spec.volumes),
+        ("safeToEvict", (annotations or {}).get(SAFE_TO_EVICT)),
     )
     known = status.empty if status is not None else ()
     return [

@@ -16,9 +16,6 @@ in the cluster but by the command given. Read it in this order:
 | `blame`      | a loss and the lives -> its class, and what to do. Pure                        |
 | `report`     | a ledger -> the report; JSON both ways. Pure                                   |
 | `text`       | the report for a terminal                                                      |
-| `picture`    | the report -> places on one time axis. Pure                                    |
-| `compare`    | several reports -> one table. Pure                                             |
-| `html`       | the picture as one file; needs the extra `podgrace[prove]`                     |
 | `run`        | one run from the first look to the ledger                                      |
 | `options`    | the words of the command line                                                  |
 | `command`    | argv in, files and an exit code out                                            |

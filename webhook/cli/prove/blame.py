@@ -27,15 +27,11 @@ EARLY: Final = 10.0
 
 
 class Kind(NamedTuple):
-    """A class of losses: its title, what it means, what to do about it.
-
-    latest: how to say when the latest of them came, after the moment that explains it.
-    """
+    """A class of losses: its title, what it means, what to do about it."""
 
     title: str
     means: str
     remedy: str
-    latest: str = ""
 
 
 KINDS: Final = {
@@ -45,14 +41,12 @@ KINDS: Final = {
         "Give the container a readinessProbe that fails until the server answers requests. podgrace "
         "adds one where that is safe (`podgrace explain` says why not); "
         "podgrace.io/readiness-probe.CONTAINER names one.",
-        "The latest came {:.1f} s after its Pod had joined.",
     ),
     "deregistration": Kind(
         "Deregistration",
         "a new connection was sent to a Pod that had been told to stop, and its server had stopped",
         "The server must go on serving until balancers know. Label the Pods podgrace.io/inject: "
-        "enabled. If they are: raise podgrace.io/delay-min.",
-        "The latest came {:.1f} s after its Pod had been told.",
+        "enabled. If they are: raise podgrace.io/delay-min to more than the longest time below.",
     ),
     "in-flight": Kind(
         "In flight at the signal",
@@ -60,7 +54,6 @@ KINDS: Final = {
         "The stop must wait for answers. Label the Pods podgrace.io/inject: enabled. If they are: "
         "raise podgrace.io/drain-timeout above the longest answer, and look at the profile in "
         "`podgrace explain`.",
-        "The latest was cut {:.1f} s after its Pod had been told.",
     ),
     "after-end": Kind(
         "After the end",
@@ -68,7 +61,6 @@ KINDS: Final = {
         "Something in front of the Pods learns too late that one is gone (an ingress or load "
         "balancer with its own health checks, a DNS cache, a kept connection). Raise "
         "podgrace.io/delay-min and delay-max above its delay, or make it follow EndpointSlices.",
-        "The latest came {:.1f} s after the end.",
     ),
     "crash": Kind(
         "Crash",

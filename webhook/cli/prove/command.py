@@ -15,12 +15,10 @@ import argparse
 import asyncio
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from webhook.cli import show
 from webhook.cli.prove import report
-from webhook.cli.prove.html import html, template
 from webhook.cli.prove.options import options
 from webhook.cli.prove.run import run as load
 from webhook.cli.prove.target import LoadError
@@ -78,8 +76,6 @@ def _parse(args: argparse.Namespace) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _prove(args: argparse.Namespace, command: list[str]) -> int:
-    if args.html:
-        template()  # says that Jinja is missing before anything is rolled
     about = report.About(
         args.title or args.url,
         args.url,
@@ -89,10 +85,6 @@ def _prove(args: argparse.Namespace, command: list[str]) -> int:
         args.max_lost,
     )
     found = report.make(about, asyncio.run(load(args, command)))
-    if args.json:
-        Path(args.json).write_text(report.write(found), encoding="utf-8")
-    if args.html:
-        Path(args.html).write_text(html([found]), encoding="utf-8")
     if args.output == "json":
         print(report.write(found))
     else:

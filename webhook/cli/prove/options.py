@@ -98,8 +98,6 @@ def options() -> argparse.ArgumentParser:
         metavar="N",
         help="so many lost requests are no failure (0)",
     )
-    add("--json", metavar="FILE", help="write the report there as well, for `prove compare`")
-    add("--html", metavar="FILE", help="draw the picture there (needs the extra podgrace[prove])")
     add("-o", "--output", choices=("table", "json"), default="table")
     return made
 

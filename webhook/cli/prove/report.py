@@ -4,13 +4,12 @@ Pure. A report that was written can be read again (`read`), so that a picture or
 made later, elsewhere, from reports of several runs.
 """
 
-import math
 import shlex
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -31,10 +30,8 @@ from webhook.cli.prove.ledger import (
 from webhook.cli.prove.lives import NAMES, Life, lives
 from webhook.cli.prove.target import LoadError
 
-T = TypeVar("T")
-
 SHOWN: Final = 1000
-"""Losses, and retried requests, that are listed one by one, evenly chosen; all are counted."""
+"""Losses, and retried requests, that are listed one by one; all are counted."""
 SLOW: Final = "slow"
 """The kind of client whose answers take long on purpose: its latency is no measure of the others."""
 
@@ -206,8 +203,8 @@ def make(about: About, ledger: Ledger) -> Report:
         kinds=_kinds([verdict for _, verdict in lost]),
         timeline=_timeline(ledger.seconds),
         events=happenings(ledger.seen),
-        losses=[_lost(*pair) for pair in _some(lost)],
-        retries=[_lost(*pair) for pair in judged(_some(retries))],
+        losses=[_lost(*pair) for pair in lost[:SHOWN]],
+        retries=[_lost(*pair) for pair in judged(retries[:SHOWN])],
         pods=[_pod(life) for life in pods],
         troubles=[entry.what for entry in ledger.seen if isinstance(entry, Trouble)],
     )
@@ -234,12 +231,6 @@ def durations(pods: tuple[Life, ...], began: float | None) -> tuple[float | None
         None if rollout is None else round(rollout - start, 1),
         None if last is None else round(last - start, 1),
     )
-
-
-def _some(many: list[T]) -> list[T]:
-    """Take `SHOWN` at most, from all of the run."""
-    step = max(1, math.ceil(len(many) / SHOWN))
-    return many[::step]
 
 
 def _client(tally: Tally) -> Client:
