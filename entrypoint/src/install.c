@@ -1,25 +1,33 @@
+/* Install the program that runs: whole or not at all, and never through what somebody else has put
+ * into the directory. */
 #include "install.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define NAME "podgrace-helper"
 
-static int failed(const char *call, const char *path) {
-    say("install: ", call, " ", path, ": ", strerror(errno), NULL);
+enum { TRIES = 8 };
+
+static int failed(const char *call, const char *dir, const char *name) {
+    say("install: ", call, " ", dir, name[0] != '\0' ? "/" : "", name, ": ", strerror(errno), NULL);
     return EXIT_OWN;
 }
 
-/* Whether the file is there already, the same to the last byte. A container that restarts installs again. */
-static bool is_same(int source, const char *path) {
+/* Whether the file is there already, the same to the last byte. A container that restarts installs
+ * again. A link is none of ours, and a FIFO would never be opened. */
+static bool is_same(int source, int dir) {
     char a[4096], b[4096];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = openat(dir, NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     struct stat have;
-    bool same = fd >= 0 && fstat(fd, &have) == 0 && (have.st_mode & 0777) == 0755;
+    bool same =
+        fd >= 0 && fstat(fd, &have) == 0 && S_ISREG(have.st_mode) && (have.st_mode & 07777) == 0755;
     for (off_t at = 0; same;) {
         ssize_t n = pread(source, a, sizeof a, at), m = pread(fd, b, sizeof b, at);
         same = n >= 0 && n == m && memcmp(a, b, (size_t)n) == 0;
@@ -54,49 +62,70 @@ static int copy(int source, int target) {
     return n < 0 || fchmod(target, 0755) != 0 || fsync(target) != 0 ? -1 : 0;
 }
 
-/* Aside, then renamed: whoever starts the program meanwhile gets all of the old one or all of the new one. The temporary
- * name holds the process id, because postStart and the sidecar itself install at the same time. */
-int install_main(const char *dir) {
-    char path[512], aside[544];
-    struct text final = TEXT(path), temporary = TEXT(aside);
-    text_add(&final, dir);
-    text_add(&final, "/" NAME);
-    text_add(&temporary, dir);
-    text_add(&temporary, "/." NAME ".");
-    text_num(&temporary, getpid());
-    if (final.cut || temporary.cut) {
-        errno = ENAMETOOLONG;
-        return failed("path", dir);
+/* A new file, by a name that nobody can have put there before. */
+static int create_aside(int dir, char *name, size_t size) {
+    static const char digits[] = "0123456789abcdef";
+    int fd = -1;
+    errno = EEXIST;
+    for (int i = 0; i < TRIES && fd < 0 && errno == EEXIST; i++) {
+        unsigned char random[8];
+        struct text t = {.at = name, .cap = size};
+        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
+            int64_t now = now_ms() + i; /* O_EXCL still holds */
+            memcpy(random, &now, sizeof random);
+        }
+        text_add(&t, "." NAME ".");
+        for (size_t j = 0; j < sizeof random; j++) {
+            char byte[2] = {digits[random[j] >> 4], digits[random[j] & 15]};
+            text_bytes(&t, byte, sizeof byte);
+        }
+        fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0700);
     }
-    int source = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    if (source < 0) {
-        return failed("open", "/proc/self/exe");
-    }
-    if (is_same(source, path)) {
-        close(source);
-        return 0;
-    }
-    int target = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0755);
+    return fd;
+}
+
+/* Aside, then renamed: whoever starts the program meanwhile gets all of the old one or all of the
+ * new one. Whatever had the name before, a link too, is replaced, and what it leads to left
+ * alone. */
+static int replace(int source, int at, const char *dir) {
+    char aside[64];
+    int target = create_aside(at, aside, sizeof aside);
     if (target < 0) {
-        close(source);
-        return failed("open", aside);
+        return failed("create", dir, aside);
     }
-    int code = copy(source, target) != 0 ? failed("write", aside) : 0;
+    int code = copy(source, target) != 0 ? failed("write", dir, aside) : 0;
     if (close(target) != 0 && code == 0) {
-        code = failed("close", aside);
+        code = failed("close", dir, aside);
     }
-    close(source);
-    if (code == 0 && rename(aside, path) != 0) {
-        code = failed("rename to", path);
+    if (code == 0 && renameat(at, aside, at, NAME) != 0) {
+        code = failed("rename to", dir, NAME);
     }
     if (code != 0) {
-        unlink(aside);
-        return code;
+        unlinkat(at, aside, 0);
+    } else {
+        fsync(at);
     }
-    int directory = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory >= 0) {
-        fsync(directory);
-        close(directory);
+    return code;
+}
+
+int install_main(const char *dir) {
+    struct statvfs volume;
+    int source = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (source < 0) {
+        return failed("open", "/proc/self/exe", "");
     }
-    return 0;
+    int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), code = 0;
+    if (at < 0) {
+        code = failed("open", dir, "");
+    } else if (fstatvfs(at, &volume) == 0 && (volume.f_flag & ST_NOEXEC) != 0) {
+        say("install: ", dir, ": mounted with noexec: nothing could be started from there", NULL);
+        code = EXIT_OWN;
+    } else if (!is_same(source, at)) {
+        code = replace(source, at, dir);
+    }
+    if (at >= 0) {
+        close(at);
+    }
+    close(source);
+    return code;
 }

@@ -142,3 +142,72 @@ def test_a_read_only_volume(helper: str) -> None:
     )
     assert done.returncode == 125
     assert "Read-only file system" in done.stderr
+
+
+def run_in(tmp_path: Path, helper: str) -> "subprocess.CompletedProcess[str]":
+    done = install(helper, tmp_path)
+    assert done.returncode == 0, done.stderr
+    copy = tmp_path / "podgrace-helper"
+    assert not copy.is_symlink()
+    assert copy.is_file()
+    assert copy.read_bytes() == Path(helper).read_bytes()
+    assert copy.stat().st_mode & 0o7777 == 0o755
+    return done
+
+
+def test_a_fifo_at_the_name_is_replaced(helper: str, tmp_path: Path) -> None:
+    """Nobody will ever open its other end."""
+    os.mkfifo(tmp_path / "podgrace-helper")
+    run_in(tmp_path, helper)
+
+
+@pytest.mark.parametrize("kind", ["the same program", "another file", "nothing"])
+def test_a_link_at_the_name_is_replaced_and_not_followed(
+    helper: str, tmp_path: Path, kind: str
+) -> None:
+    """What it leads to stays as it was, even where that is the same to the last byte."""
+    (tmp_path / "volume").mkdir()
+    target = tmp_path / "elsewhere"
+    if kind != "nothing":
+        target.write_bytes(Path(helper).read_bytes() if "same" in kind else b"kept")
+        target.chmod(0o755)
+    before = target.read_bytes() if target.exists() else None
+    (tmp_path / "volume" / "podgrace-helper").symlink_to(target)
+    run_in(tmp_path / "volume", helper)
+    assert (target.read_bytes() if target.exists() else None) == before
+
+
+def test_nobody_can_have_put_something_at_the_temporary_name(released: str, tmp_path: Path) -> None:
+    """It was told by the process's number once: whoever could write there could lay links."""
+    kept = tmp_path / "kept"
+    kept.write_bytes(b"kept")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    script = f"""
+        for i in $(seq 1 9); do ln -s {kept} {volume}/.podgrace-helper.$i; done
+        exec {released} install {volume}
+    """
+    subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", "--", "sh", "-c", script],
+        check=True,
+        timeout=60,
+    )
+    assert kept.read_bytes() == b"kept"
+    assert not (volume / "podgrace-helper").is_symlink()
+    assert (volume / "podgrace-helper").read_bytes() == Path(released).read_bytes()
+
+
+def test_a_volume_that_starts_nothing(released: str) -> None:
+    """Copied there it could not be run: said now, and not by every container that tries."""
+    if os.geteuid() != 0:
+        pytest.skip("a mount needs root")
+    script = f"mount -t tmpfs -o noexec none /mnt; {released} install /mnt; echo $?; ls -A /mnt"
+    done = subprocess.run(
+        ["unshare", "-m", "--", "sh", "-c", script],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["125"]
+    assert "/mnt: mounted with noexec" in done.stderr
