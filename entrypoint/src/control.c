@@ -8,50 +8,107 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static socklen_t name(struct sockaddr_un *address, const char *role, const char *container) {
+enum { NAMES = 8, BACKLOG = 64, LISTENS_SOON_MS = 20 };
+
+static ino_t namespace_of(const char *process) {
+    char path[48];
+    struct text t = TEXT(path);
     struct stat space;
+    text_add(&t, "/proc/");
+    text_add(&t, process);
+    text_add(&t, "/ns/pid");
+    return stat(path, &space) == 0 ? space.st_ino : 0;
+}
+
+/* "podgrace/4026531836/run/app", and for the second choice "podgrace/4026531836/run/app/1". */
+static socklen_t name(struct sockaddr_un *address, const char *role, const char *container,
+                      int choice) {
     memset(address, 0, sizeof *address);
     address->sun_family = AF_UNIX;
-    struct text t = {.at = address->sun_path + 1, .len = 0, .cap = sizeof address->sun_path - 1, .cut = false};
+    struct text t = {.at = address->sun_path + 1, .cap = sizeof address->sun_path - 1};
     text_add(&t, "podgrace/");
-    text_num(&t, stat("/proc/self/ns/pid", &space) == 0 ? (int64_t)space.st_ino : 0);
+    text_num(&t, (int64_t)namespace_of("self"));
     text_add(&t, "/");
     text_add(&t, role);
     text_add(&t, "/");
     text_add(&t, container);
+    if (choice > 0) {
+        text_add(&t, "/");
+        text_num(&t, choice);
+    }
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + t.len);
 }
 
-/* A process of another container shows as pid 0 here, and has no say. */
+/* A process of another container shows as pid 0 here, or in a PID namespace below ours. Has no
+ * say. */
 static bool is_neighbour(int fd) {
     struct ucred peer;
     socklen_t size = sizeof peer;
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0;
+    char number[32];
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) {
+        return false;
+    }
+    ino_t theirs = namespace_of(num(number, peer.pid)), own = namespace_of("self");
+    return theirs == 0 || own == 0 || theirs == own; /* 0: another user's, or no /proc */
 }
 
-int control_listen(const char *role, const char *container) {
-    struct sockaddr_un address;
-    socklen_t size = name(&address, role, container);
+/* The helper that has a name; -1 if it is a stranger's, or nobody's. */
+static int call(const struct sockaddr_un *address, socklen_t size) {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return -1;
     }
-    if (bind(fd, (struct sockaddr *)&address, size) != 0 || listen(fd, 8) != 0) {
-        int why = errno;
-        close(fd);
-        errno = why;
+    if (connect(fd, (const struct sockaddr *)address, size) == 0) {
+        if (is_neighbour(fd)) {
+            return fd;
+        }
+        errno = EACCES;
+    }
+    int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+int control_listen(const char *role, const char *container) {
+    struct sockaddr_un address;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
         return -1;
     }
-    return fd;
+    int why = EACCES;
+    for (int choice = 0; choice < NAMES; choice++) {
+        socklen_t size = name(&address, role, container, choice);
+        if (bind(fd, (struct sockaddr *)&address, size) == 0 && listen(fd, BACKLOG) == 0) {
+            return fd;
+        }
+        if (errno != EADDRINUSE) {
+            why = errno;
+            break;
+        }
+        int other = call(&address, size);
+        if (other < 0 && errno == ECONNREFUSED) {
+            sleep_ms(LISTENS_SOON_MS); /* it may have taken the name a moment ago */
+            other = call(&address, size);
+        }
+        if (other >= 0) {
+            close(other);
+            why = EADDRINUSE;
+            break;
+        }
+        why = EACCES; /* strangers have it */
+    }
+    close(fd);
+    errno = why;
+    return -1;
 }
 
 int control_connect(const char *role, const char *container) {
     struct sockaddr_un address;
-    socklen_t size = name(&address, role, container);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && (connect(fd, (struct sockaddr *)&address, size) != 0 || !is_neighbour(fd))) {
-        close(fd);
-        return -1;
+    int fd = -1;
+    for (int choice = 0; choice < NAMES && fd < 0; choice++) {
+        socklen_t size = name(&address, role, container, choice);
+        fd = call(&address, size);
     }
     return fd;
 }
