@@ -2,7 +2,8 @@
  *
  *   fuzz SECONDS CORPUS...    the same seed each time, so what it finds it finds again
  *
- * The name of a corpus file begins with the parser it is for: args- (words end in newlines), query-, http-, diag-, table-.
+ * The name of a corpus file begins with the parser it is for: args- (words end in newlines), query-, http-, diag-, table-,
+ * and of /proc/PID words- (a command line), stat- and signals-.
  * An input that breaks something is left in ./crash-KIND; `fuzz 0 crash-KIND` runs it alone. Needs a C compiler only. */
 #include <dirent.h>
 #include <fcntl.h>
@@ -16,10 +17,11 @@
 #include "http.h"
 #include "nettable.h"
 #include "options.h"
+#include "tree.h"
 
 enum { MOST = 16384, FILES = 256 };
 
-static const char *const kinds[] = {"args", "query", "http", "diag", "table"};
+static const char *const kinds[] = {"args", "query", "http", "diag", "table", "words", "stat", "signals"};
 
 struct input {
     unsigned kind;
@@ -157,6 +159,33 @@ static void try_table(const char *data, size_t size) {
     }
 }
 
+static void try_words(const char *data, size_t size) {
+    struct options o = {.detect = true, .match = "app,server*,busybox httpd"};
+    for (int detect = 0; detect < 2; detect++) {
+        struct server found = {.pid = 1};
+        o.detect = detect != 0;
+        enum kind kind = tree_kind(data, size, &o, &found);
+        CLAIM(kind == A_LAUNCHER || kind == ANOTHER || kind == A_MATCH);
+        CLAIM(found.profile == NULL || (o.detect && kind == A_MATCH));
+        CLAIM(strlen(found.name) < sizeof found.name);
+    }
+}
+
+static void try_stat(const char *data) {
+    struct process p;
+    if (tree_stat(data, &p)) {
+        CLAIM(p.parent >= 0 && p.pid == 0 && !p.inside);
+    }
+}
+
+static void try_signals(const char *data) {
+    uint64_t set = 1, again = 2;
+    bool is_there = tree_set(data, "SigCgt", &set);
+    CLAIM(!is_there || strstr(data, "SigCgt:") != NULL);
+    CLAIM(tree_set(data, "SigCgt", &again) == is_there && (!is_there || set == again));
+    tree_set(data, "SigBlk", &set);
+}
+
 /* Each in memory of exactly its size: one byte too far is seen. */
 static void try_current(void) {
     char *copy = malloc(current_size + 1);
@@ -167,6 +196,12 @@ static void try_current(void) {
         try_args(copy);
     } else if (current_kind == 1) {
         try_query(copy);
+    } else if (current_kind == 5 && current_size > 0) {
+        try_words(copy, current_size);
+    } else if (current_kind == 6) {
+        try_stat(copy);
+    } else if (current_kind == 7) {
+        try_signals(copy);
     } else {
         char *exact = realloc(copy, current_size > 0 ? current_size : 1);
         CLAIM(exact != NULL);
@@ -175,7 +210,7 @@ static void try_current(void) {
             try_http(copy, current_size);
         } else if (current_kind == 3) {
             try_diag((const unsigned char *)copy, current_size);
-        } else {
+        } else if (current_kind == 4) {
             try_table(copy, current_size);
         }
     }

@@ -8,8 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static int out_fd = STDOUT_FILENO;
-static int err_fd = STDERR_FILENO;
+static int fact_fd = STDERR_FILENO;
+static int word_fd = STDERR_FILENO;
 
 int64_t now_ms(void) {
     struct timespec t;
@@ -58,8 +58,9 @@ void text_num(struct text *t, int64_t n) {
     text_add(t, num(buffer, n));
 }
 
-/* A JSON string. Names of containers and processes come from outside, so everything unprintable is escaped; what is not
- * ASCII becomes '?', because half a UTF-8 sequence would make the whole line unreadable. */
+/* A JSON string. Names of containers and processes come from outside, so everything unprintable is
+ * escaped; what is not ASCII becomes '?', because half a UTF-8 sequence would make the whole line
+ * unreadable. */
 void text_json(struct text *t, const char *s) {
     text_add(t, "\"");
     for (; *s != '\0'; s++) {
@@ -74,6 +75,16 @@ void text_json(struct text *t, const char *s) {
         }
     }
     text_add(t, "\"");
+}
+
+void text_plain(struct text *t, const char *s) {
+    static const char digits[] = "0123456789abcdef";
+    for (; *s != '\0'; s++) {
+        unsigned char c = (unsigned char)*s;
+        char escaped[4] = {'\\', 'x', digits[c >> 4], digits[c & 15]};
+        bool printable = c >= ' ' && c <= '~';
+        text_bytes(t, printable ? s : escaped, printable ? 1 : sizeof escaped);
+    }
 }
 
 int64_t parse_num(const char *s, size_t n, int64_t max) {
@@ -107,7 +118,8 @@ bool in_list(const char *list, const char *s, size_t n) {
     return false;
 }
 
-/* A log that nobody reads must not stop a stop: if the pipe is full the line is lost, not the time. */
+/* A log that nobody reads must not stop a stop: if the pipe is full the line is lost, not the
+ * time. */
 static void write_if_ready(int fd, const char *s, size_t n) {
     struct pollfd ready = {.fd = fd, .events = POLLOUT, .revents = 0};
     if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0) {
@@ -124,35 +136,31 @@ void say(const char *first, ...) {
     text_add(&line, "podgrace-helper: ");
     va_start(more, first);
     for (const char *part = first; part != NULL; part = va_arg(more, const char *)) {
-        text_add(&line, part);
+        text_plain(&line, part);
     }
     va_end(more);
     if (line.len > sizeof buffer - 2) {
         line.len = sizeof buffer - 2;
     }
     line.at[line.len++] = '\n';
-    write_if_ready(err_fd, buffer, line.len);
+    write_if_ready(word_fd, buffer, line.len);
     errno = saved;
 }
 
 void log_line(const char *line, size_t len) {
     int saved = errno;
-    write_if_ready(out_fd, line, len);
+    write_if_ready(fact_fd, line, len);
     errno = saved;
 }
 
-/* Opening the link makes a description of our own, so O_NONBLOCK does not reach the application. Refused for a socket, for
- * another user's pipe and without /proc: then our own streams serve (the kubelet shows them if the hook fails). php-fpm points
- * its output at /dev/null and keeps its errors: then the records go there, too. */
+/* Opening the link makes a description of our own, so O_NONBLOCK does not reach the application.
+ * Refused for a socket, for another user's pipe and without /proc: then our own stream serves (the
+ * kubelet shows it if the hook fails). */
 void log_to_container(void) {
-    char to[16];
-    ssize_t n = readlink("/proc/1/fd/1", to, sizeof to);
-    bool nowhere = n == 9 && memcmp(to, "/dev/null", 9) == 0;
-    int fd = open("/proc/1/fd/1", O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    out_fd = fd >= 0 ? fd : STDERR_FILENO;
-    fd = open("/proc/1/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = open("/proc/1/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd >= 0) {
-        err_fd = fd;
-        out_fd = nowhere ? fd : out_fd;
+        fact_fd = word_fd = fd;
     }
 }
+
+void log_to_output(void) { fact_fd = STDOUT_FILENO; }

@@ -9,7 +9,8 @@
 #define VERSION "dev"
 #endif
 
-/* As a shell has them; 125 is the one that says "the helper itself could not", as env(1) and timeout(1) have it. */
+/* As a shell has them; 125 is the one that says "the helper itself could not", as env(1) and
+ * timeout(1) have it. */
 enum { EXIT_OWN = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -17,7 +18,8 @@ enum { EXIT_OWN = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 int64_t now_ms(void);
 void sleep_ms(int64_t ms);
 
-/* Text in a buffer of fixed size: what does not fit is left out, and `cut` says so. Always ends in NUL. */
+/* Text in a buffer of fixed size: what does not fit is left out, and `cut` says so. Always ends in
+ * NUL. */
 struct text {
     char *at;
     size_t len, cap;
@@ -29,6 +31,8 @@ void text_add(struct text *t, const char *s);
 void text_bytes(struct text *t, const char *s, size_t n);
 void text_num(struct text *t, int64_t n);
 void text_json(struct text *t, const char *s);
+/* For a terminal: what is not printable ASCII becomes \xNN. */
+void text_plain(struct text *t, const char *s);
 
 /* A number as text; `buffer` is at least 24 bytes and is returned. */
 char *num(char *buffer, int64_t n);
@@ -39,9 +43,14 @@ const char *base_name(const char *path);
 /* Whether one of the comma-separated words of `list` is the first n bytes of s. */
 bool in_list(const char *list, const char *s, size_t n);
 
-/* Messages for people: one line each, standard error of the container where that can be had. errno survives. */
+/* Messages for people: one line each, standard error of the container where that can be had. Names
+ * in them come from outside and may hold anything: it is written by text_plain. errno survives. */
 void say(const char *first, ...) __attribute__((sentinel));
-/* Facts for machines: one JSON line each, standard output of the container. `line` ends in a newline. */
+/* Facts for machines: one JSON line each, at the same place: an application's standard output is
+ * its own. `line` ends in a newline. */
 void log_line(const char *line, size_t len);
-/* For a process that the kubelet started beside PID 1: write to PID 1's log, which is the one that is kept. */
+/* For a process that the kubelet started beside PID 1: write to PID 1's log, which is the one that
+ * is kept. */
 void log_to_container(void);
+/* For a process whose standard output is its log: facts go there. */
+void log_to_output(void);

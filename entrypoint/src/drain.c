@@ -4,8 +4,9 @@
  * Who stops the server:
  *   `run` is PID 1            it does the waiting too, the hook asks it to and returns when it has drained. The stop signal
  *                             that the kubelet sends next makes `run` stop the server.
- *   its signal is TERM,       and PID 1 is the server or takes TERM (an init that passes it on): the kubelet sends it as soon
- *                             as the hook returns.
+ *   its signal is TERM,       and PID 1 is the server or an init that passes it on: the kubelet sends
+ *                             it as soon as the hook returns.
+ *   PID 1 keeps TERM          (it ends, and with it everything): we send it, and wait for the server.
  *   nothing is in flight      we send it, but from a process of its own, a moment after the hook has returned. The kernel kills
  *                             a hook together with PID 1; the kubelet calls that a failed hook, and a runtime that is asked to
  *                             stop a container at the very moment of its end may lose track of it.
@@ -32,7 +33,6 @@
 enum { POLL_MS = 100, QUICK_MS = 5, QUICK_FOR_MS = 300, FLUSH_MS = 2000, RESERVE_MS = 4000, SLACK_MS = 10000, ASIDE_MS = 1000 };
 
 static struct phases phases;
-static struct members left;
 
 static void report_hook(const struct options *o, const struct hook_result *r) {
     char data[512], number[32];
@@ -96,13 +96,14 @@ static void stop_init(struct stop *s) {
     }
     stop_begin(s, now);
     left.n = 1;
-    left.list[0] = (struct process){.pid = 1};
+    left.list[0] = (struct process){.pid = 1, .started = s->server.started};
     while ((now = now_ms()) - began < o->patience && s->stage == SIGNALLED) {
+        stop_command_reap(s);
         if (nothing_to_lose()) {
             return;
         }
         if (now >= s->next_word) {
-            stop_step(s, &left, now);
+            stop_step(s, now);
         }
         sleep_ms(now - began < QUICK_FOR_MS ? QUICK_MS : POLL_MS);
     }
@@ -113,12 +114,13 @@ static void stop_init(struct stop *s) {
 static void stop_process(struct stop *s) {
     int handle = (int)syscall(SYS_pidfd_open, s->server.pid, 0);
     struct pollfd gone = {.fd = handle, .events = POLLIN, .revents = 0};
-    if (tree_members(&left, s->server.pid, true) != 0) {
+    bool all = s->server.guess; /* then more than one gets the signal */
+    if (tree_members(&left, all ? 1 : s->server.pid, !all) != 0) {
         return;
     }
     stop_begin(s, now_ms());
     while (left.n > 0) {
-        int64_t wait = stop_step(s, &left, now_ms());
+        int64_t wait = stop_step(s, now_ms());
         if (poll(&gone, 1, (int)wait) > 0) {
             if (left.n == 1) {
                 break;
@@ -150,11 +152,20 @@ static void report_stop(const struct stop *s) {
 
 /* The container's processes hang below PID 1; a hook and its children do not. */
 static void find_server(const struct options *o, struct server *server) {
+    static bool said;
     const struct watch *w = &phases.watch;
+    *server = (struct server){.pid = 0};
     if (!o->stop) {
-        *server = (struct server){.pid = 0}; /* perhaps a PID namespace of several containers: whose server it was, nobody knows */
+        return;
+    }
+    if (tree_is_shared()) {
+        /* Whose server is whose, nobody knows, and PID 1 is the pause container's or the node's. */
+        if (!said) {
+            say("PID 1 belongs to other containers too: nothing is stopped from here", NULL);
+            said = true;
+        }
     } else if (o->target == TARGET_CHILD) {
-        *server = (struct server){.pid = 1};
+        *server = (struct server){.pid = 1, .root = 1};
     } else if (tree_server(server, o, 1, true, w->listener_inodes, w->n_inodes) != 0) {
         say("/proc: ", strerror(errno), "; the server cannot be told from others, so PID 1 gets the kubelet's signal", NULL);
         *server = (struct server){.pid = 0};
@@ -203,18 +214,20 @@ static int drain_here(const struct options *o, int64_t end) {
     stop_plan(&stop, o, &server);
     bool here = o->stop && server.pid > 0;
     bool init = server.pid == 1 && !stop.group;
-    bool is_term = stop.signal == SIGTERM && (server.profile != NULL ? server.profile->stop_command : o->stop_command) == NULL;
-    bool taken = tree_handles(1, SIGTERM) || tree_passes_on(1);
-    if (init && is_term && !taken) {
+    bool is_term = stop.signal == SIGTERM && stop.command == NULL;
+    /* What the kubelet sends to PID 1 reaches the server; or PID 1 keeps it to itself, and ends. */
+    bool reaches = init || tree_passes_on(&server);
+    bool keeps = is_term && !reaches && tree_init_takes(SIGTERM);
+    if (init && is_term && !tree_handles(1, SIGTERM)) {
         say("PID 1 has no handler for TERM: the kernel does not deliver it; mode wrap would", NULL);
     }
-    if (!here || (is_term && !stop.group && (init || taken))) {
+    if (!here || (is_term && !stop.group && reaches)) {
         record(o, &server, "left to the kubelet");
         return failed;
     }
     stop_text(&stop, &t);
     record(o, &server, next); /* now: after the signal there may be no time */
-    if (phases.at_end == 0 && phases.watch.method != BY_TIME) {
+    if (phases.at_end == 0 && phases.watch.method != BY_TIME && !keeps) {
         /* Where connections are permanent the signal comes first: what the kubelet sends is not what they need. */
         if (step_aside(phases.observe ? ASIDE_MS : 0)) {
             return failed;

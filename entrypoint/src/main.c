@@ -54,6 +54,7 @@ int main(int argc, char **argv) {
     case COMMAND_DRAIN:
         return drain_main(&options);
     case COMMAND_SIDECAR:
+        log_to_output();
         return sidecar_main(&options);
     case COMMAND_INSTALL:
         return install_main(options.dir);

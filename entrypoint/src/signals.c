@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 static const char *const names[] = {
-    "",     "HUP",  "INT",  "QUIT", "ILL",  "TRAP", "ABRT", "BUS", "FPE",  "KILL", "USR1",   "SEGV", "USR2",  "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",   "PWR",  "SYS",
+    "",     "HUP",  "INT",  "QUIT", "ILL",    "TRAP",   "ABRT",  "BUS",  "FPE",  "KILL", "USR1",
+    "SEGV", "USR2", "PIPE", "ALRM", "TERM",   "STKFLT", "CHLD",  "CONT", "STOP", "TSTP", "TTIN",
+    "TTOU", "URG",  "XCPU", "XFSZ", "VTALRM", "PROF",   "WINCH", "IO",   "PWR",  "SYS",
 };
 
-/* Container runtimes count real-time signals from 34, the C library's first free one on the machines where they were built. */
+/* Container runtimes count real-time signals from 34, the C library's first free one on the
+ * machines where they were built. */
 enum { RT_MIN = 34, RT_MAX = 64 };
 
 int signal_number(const char *s, size_t n) {
@@ -51,8 +53,8 @@ const char *signal_name(char *buffer, int number) {
     return buffer;
 }
 
-/* sigfillset() leaves out what the C library uses for threads. There are none here, and a signal that is left out would
- * kill PID 1 of an unlucky container. */
+/* sigfillset() leaves out what the C library uses for threads. There are none here, and a signal
+ * that is left out would kill PID 1 of an unlucky container. */
 int signals_block(void) {
     uint64_t all = ~(uint64_t)0;
     return (int)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all);
@@ -65,7 +67,8 @@ int signals_open(void) {
 }
 
 void signals_reset(void) {
-    /* The kernel's struct sigaction (handler, flags, restorer, mask): all zero means the default, on both architectures. */
+    /* The kernel's struct sigaction (handler, flags, restorer, mask): all zero means the default,
+     * on both architectures. */
     static const uint64_t by_default[4] = {0, 0, 0, 0};
     uint64_t none = 0;
     for (int i = 1; i <= SIGNALS; i++) {

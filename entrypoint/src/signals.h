@@ -1,4 +1,5 @@
-/* Signals by name, blocked and forwarded as the kernel numbers them: the C library keeps 32 to 34 to itself. */
+/* Signals by name, blocked and forwarded as the kernel numbers them: the C library keeps 32 to 34
+ * to itself. */
 #pragma once
 #include "base.h"
 
@@ -15,5 +16,6 @@ static inline uint64_t signal_bit(int number) { return (uint64_t)1 << (number - 
 int signals_block(void);
 /* A descriptor from which every signal is read; -1 with errno. */
 int signals_open(void);
-/* For a new process before exec: no signal blocked, none ignored (a background job of a shell has INT and QUIT ignored). */
+/* For a new process before exec: no signal blocked, none ignored (a background job of a shell has
+ * INT and QUIT ignored). */
 void signals_reset(void);

@@ -8,12 +8,13 @@
 
 #include "signals.h"
 
-/* The child, up to exec. Signals stay blocked until the last moment: one that came between fork and exec is then acted upon
- * by the program's defaults, as if it had come a moment later. */
+/* The child, up to exec. Signals stay blocked until the last moment: one that came between fork and
+ * exec is then acted upon by the program's defaults, as if it had come a moment later. */
 static _Noreturn void become(char *const argv[], bool terminal, int report) {
     setpgid(0, 0);
     if (terminal) {
-        /* Blocked TTOU lets a process of the background take the terminal. No terminal: nothing happens. */
+        /* Blocked TTOU lets a process of the background take the terminal. No terminal: nothing
+         * happens. */
         tcsetpgrp(STDIN_FILENO, getpgrp());
     }
     signals_reset();
@@ -84,4 +85,6 @@ pid_t spawn_words(const char *words, int *code) {
     return n > 0 ? spawn(argv, false, code) : -1;
 }
 
-int shell_code(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
+int shell_code(int status) {
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}

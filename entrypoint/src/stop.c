@@ -3,43 +3,100 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "signals.h"
 #include "spawn.h"
 
-enum { TERM_MS = 2000, POLL_MS = 100, WORD_MS = 1000 };
+enum { TERM_MS = 2000, POLL_MS = 100, WORD_MS = 1000, LEFTOVER_MS = 1000 };
+
+struct members left;
+static struct members told;     /* who has had a signal */
+static struct members rest;     /* who was there when the last of them ended */
+static struct members programs; /* who is to be told now */
 
 void stop_plan(struct stop *s, const struct options *o, const struct server *server) {
-    *s = (struct stop){.options = o, .server = *server, .signal = o->signal, .group = o->target == TARGET_GROUP};
-    if (server->profile != NULL) {
-        s->signal = signal_number(server->profile->signal, strlen(server->profile->signal));
-        s->group = server->profile->target == TARGET_GROUP;
+    const struct profile *profile = server->profile;
+    *s = (struct stop){.options = o, .server = *server, .signal = o->signal};
+    s->group = o->target == TARGET_GROUP;
+    s->command = o->stop_command;
+    if (profile != NULL) {
+        s->signal = signal_number(profile->signal, strlen(profile->signal));
+        s->group = profile->target == TARGET_GROUP;
+        s->command = profile->stop_command;
+    }
+    if (server->trap) {
+        /* What its author wrote is a trap for TERM, and the trap knows what else is to be done. */
+        s->signal = SIGTERM;
+        s->group = false;
+        s->command = NULL;
     }
 }
 
-static const char *command_of(const struct stop *s) { return s->server.profile != NULL ? s->server.profile->stop_command : s->options->stop_command; }
+static const char *name_of(const struct stop *s) {
+    return s->server.name[0] != '\0' ? s->server.name : "process";
+}
 
 void stop_text(const struct stop *s, struct text *t) {
     char name[32];
-    const char *command = command_of(s);
-    text_add(t, command != NULL ? command : signal_name(name, s->signal));
+    text_add(t, s->command != NULL ? s->command : signal_name(name, s->signal));
     text_add(t, s->group ? " to the group of " : " to ");
-    text_add(t, s->server.name[0] != '\0' ? s->server.name : "process");
+    text_add(t, name_of(s));
     text_add(t, " (");
     text_num(t, s->server.pid);
     text_add(t, ")");
 }
 
-static void send_signal(const struct stop *s) {
-    pid_t to = s->server.pid;
-    if (s->group) {
-        pid_t group = getpgid(to);
-        to = group > 1 ? -group : to;
+static void send_to(const struct process *p, int signal) {
+    char number[32], name[32];
+    if (tree_signal(p, signal) != 0 && errno != ESRCH) {
+        say("kill ", num(number, p->pid), " with ", signal_name(name, signal), ": ",
+            strerror(errno), NULL);
     }
-    if (kill(to, s->signal) != 0 && errno != ESRCH) {
-        char number[32], name[32];
-        say("kill ", num(number, to), " with ", signal_name(name, s->signal), ": ", strerror(errno), NULL);
+}
+
+static void send_all(int signal) {
+    for (unsigned i = 0; i < left.n; i++) {
+        send_to(&left.list[i], signal);
+    }
+}
+
+/* One signal to one process, once. */
+static void tell(const struct stop *s, const struct process *p, int signal) {
+    bool by_group = s->told_group > 1 && getpgid(p->pid) == s->told_group;
+    if (!by_group && !tree_has(&told, p)) {
+        send_to(p, signal);
+        if (told.n < MAX_PROCESSES) {
+            told.list[told.n++] = *p;
+        }
+    }
+}
+
+static struct process server_of(const struct stop *s) {
+    return (struct process){.pid = s->server.pid, .started = s->server.started};
+}
+
+/* The server; its group where that is wanted; and where neither a name nor a socket told which it
+ * is (below gosu the sockets are another user's), every program at the top. */
+static void send_signal(struct stop *s) {
+    struct process server = server_of(s);
+    s->told_group = s->group ? getpgid(server.pid) : 0;
+    if (s->told_group > 1) {
+        send_to(&(struct process){.pid = -s->told_group}, s->signal);
+        return;
+    }
+    send_to(&server, s->signal);
+    bool all = s->server.guess && s->server.pid != s->server.root; /* PID 1 stops what is its own */
+    if (all && tree_programs(&programs, s->options, s->server.root) == 0) {
+        for (unsigned i = 0, before = told.n; i < programs.n; i++) {
+            tell(s, &programs.list[i], tree_signal_of(&programs.list[i]));
+            if (told.n > before) {
+                say("nothing tells which program is the server: the others get their signal too",
+                    NULL);
+                before = MAX_PROCESSES;
+            }
+        }
     }
 }
 
@@ -51,57 +108,104 @@ void stop_begin(struct stop *s, int64_t now) {
     s->began = now;
     s->next_stage = now + s->options->patience;
     s->next_word = now + WORD_MS;
+    told.n = 0;
+    told.list[told.n++] = server_of(s);
     stop_text(s, &t);
     say("stopping: ", buffer, NULL);
-    if (command_of(s) != NULL) {
-        s->command = spawn_words(command_of(s), &code);
-        if (s->command > 0) {
-            return;
-        }
-        s->command = 0;
-    }
-    send_signal(s);
-}
-
-void stop_command_ended(struct stop *s, int code) {
-    char number[32], name[32];
-    s->command = 0;
-    if (code != 0) {
-        say("stop command ended with code ", num(number, code), ", sending ", signal_name(name, s->signal), NULL);
+    s->running = s->command != NULL ? spawn_words(s->command, &code) : 0;
+    if (s->running <= 0) {
+        s->running = 0;
         send_signal(s);
     }
 }
 
-static void send_all(const struct members *left, int signal) {
-    for (unsigned i = 0; i < left->n; i++) {
-        if (kill(left->list[i].pid, signal) != 0 && errno != ESRCH) {
+void stop_sweep(struct stop *s, const struct options *o, int64_t now) {
+    *s = (struct stop){.options = o, .stage = left.n > 0 ? TERMED : SIGNALLED, .rest = true};
+    s->began = now;
+    s->next_stage = now + LEFTOVER_MS;
+    s->next_word = INT64_MAX;
+    send_all(SIGTERM);
+}
+
+void stop_command_ended(struct stop *s, int code) {
+    char number[32], name[32];
+    s->running = 0;
+    if (code != 0) {
+        say("stop command ended with code ", num(number, code), ", sending ",
+            signal_name(name, s->signal), NULL);
+        send_signal(s);
+    }
+}
+
+void stop_command_reap(struct stop *s) {
+    int status;
+    if (s->running > 0 && waitpid(s->running, &status, WNOHANG) == s->running) {
+        stop_command_ended(s, shell_code(status));
+    }
+}
+
+static bool told_are_gone(void) {
+    for (unsigned i = 0; i < told.n; i++) {
+        if (tree_has(&left, &told.list[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The server has ended. The programs that ran beside it have not been told anything: they get their
+ * signal, and then as long as is left. What is started from now on, the clean-up of a script for
+ * instance, is left alone; so are shells without a trap, which TERM would only cut short. */
+static void tell_rest(struct stop *s) {
+    if (!s->rest) {
+        rest = left;
+        s->rest = true;
+    }
+    if (tree_programs(&programs, s->options, s->server.root) != 0) {
+        programs = left;
+    }
+    for (unsigned i = 0, before = told.n; i < programs.n; i++) {
+        const struct process *p = &programs.list[i];
+        if (!tree_has(&rest, p) || !tree_has(&left, p)) {
+            continue;
+        }
+        tell(s, p, tree_signal_of(p));
+        if (told.n > before) {
             char number[32], name[32];
-            say("kill ", num(number, left->list[i].pid), " with ", signal_name(name, signal), ": ", strerror(errno), NULL);
+            say("the server has ended: ", signal_name(name, tree_signal_of(p)),
+                " to what ran beside it (", num(number, p->pid), ")", NULL);
+            before = told.n;
         }
     }
 }
 
-int64_t stop_step(struct stop *s, const struct members *left, int64_t now) {
+int64_t stop_step(struct stop *s, int64_t now) {
     char seconds[32], many[32];
+    stop_command_reap(s);
+    if (s->stage == SIGNALLED && s->running == 0 && left.n > 0 && (s->rest || told_are_gone())) {
+        tell_rest(s);
+    }
     if (s->stage == SIGNALLED && now >= s->next_word && now < s->next_stage) {
-        /* What the article's script says once a second, but here the end is noticed between two of them. */
         num(seconds, (s->next_stage - now + 999) / 1000);
-        say("waiting for ", s->server.name[0] != '\0' ? s->server.name : "the server", " to exit: ", num(many, left->n), " processes left, ", seconds, " s of patience left", NULL);
+        say("waiting for ", s->rest ? "what ran beside the server" : name_of(s),
+            " to exit: ", num(many, left.n), " processes left, ", seconds, " s of patience left",
+            NULL);
         s->next_word += WORD_MS;
     }
     if (s->stage == SIGNALLED && now >= s->next_stage) {
-        say("patience has run out, sending TERM to ", num(many, left->n), " processes", NULL);
-        send_all(left, SIGTERM);
+        say("patience has run out, sending TERM to ", num(many, left.n), " processes", NULL);
+        send_all(SIGTERM);
         s->stage = TERMED;
         s->next_stage = now + TERM_MS;
     } else if (s->stage == TERMED && now >= s->next_stage) {
-        say("sending KILL to ", num(many, left->n), " processes", NULL);
+        say("sending KILL to ", num(many, left.n), " processes", NULL);
         s->stage = KILLED;
     }
     if (s->stage == KILLED) {
-        send_all(left, SIGKILL); /* again at each step: a fork may have slipped through */
+        send_all(SIGKILL); /* again at each step: a fork may have slipped through */
     }
-    int64_t until = s->stage == SIGNALLED && s->next_word < s->next_stage ? s->next_word - now : s->next_stage - now;
+    bool word_first = s->stage == SIGNALLED && s->next_word < s->next_stage;
+    int64_t until = (word_first ? s->next_word : s->next_stage) - now;
     return s->stage == KILLED || until > POLL_MS ? POLL_MS : until > 0 ? until : 1;
 }
 

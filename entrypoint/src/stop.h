@@ -1,4 +1,10 @@
-/* The third phase: the stop signal once, to the server; then patience, TERM, KILL. A state machine, as the first two are. */
+/* The third phase: the stop signal once, to the server; then to what is left beside it; patience,
+ * TERM, KILL. A state machine, as the first two phases are.
+ *
+ *   SIGNALLED  the server has its signal. When it has ended, the programs beside it get theirs, and
+ *              have all that is left of the patience
+ *   TERMED     patience over: all that is left has got TERM
+ *   KILLED     and, two seconds later, KILL */
 #pragma once
 #include "tree.h"
 
@@ -9,10 +15,16 @@ struct stop {
     enum stage stage;
     struct server server;
     int signal;
-    pid_t command; /* the stop command while it runs */
+    const char *command; /* run instead of the signal; NULL: none */
+    pid_t running;       /* the stop command while it runs */
     bool group;
+    pid_t told_group; /* which has got the signal as a whole */
+    bool rest;        /* the server has ended; the others are being told */
     int64_t began, next_stage, next_word;
 };
+
+/* What has not ended yet: large, touched only in a stop, and one is enough for a process. */
+extern struct members left;
 
 /* Settle how the server is stopped: by its own profile if it was detected, else by the options. */
 void stop_plan(struct stop *s, const struct options *o, const struct server *server);
@@ -20,9 +32,13 @@ void stop_plan(struct stop *s, const struct options *o, const struct server *ser
 void stop_text(const struct stop *s, struct text *t);
 /* Send the signal, or start the command. */
 void stop_begin(struct stop *s, int64_t now);
-/* The stop command has ended: if it failed, the signal is sent after all. */
+/* The command has ended by itself: TERM to what it left behind, and a second. */
+void stop_sweep(struct stop *s, const struct options *o, int64_t now);
+/* The stop command has ended: if it failed, the signal is sent after all. For who reaps all. */
 void stop_command_ended(struct stop *s, int code);
-/* `left` are the processes that should have ended; returns the milliseconds until the next step. */
-int64_t stop_step(struct stop *s, const struct members *left, int64_t now);
+/* The same for who does not: notice its end. */
+void stop_command_reap(struct stop *s);
+/* Go on with what is left by now; returns the milliseconds until the next step. */
+int64_t stop_step(struct stop *s, int64_t now);
 /* "no", "term" or "kill". */
 const char *stop_forced(const struct stop *s);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -40,31 +41,67 @@ static void proc_path(char *buffer, size_t size, pid_t pid, const char *name) {
     text_add(&t, name);
 }
 
-/* The numbers of /proc/PID/stat begin behind the last ')': the name before it may hold anything. */
-static bool read_process(pid_t pid, struct process *p) {
-    char path[48], data[1024];
-    proc_path(path, sizeof path, pid, "stat");
-    if (read_file(path, data, sizeof data) <= 0) {
+static ssize_t read_of(pid_t pid, const char *name, char *buffer, size_t size) {
+    char path[48];
+    proc_path(path, sizeof path, pid, name);
+    return read_file(path, buffer, size);
+}
+
+/* The numbers begin behind the last ')': the name before it may hold anything. */
+bool tree_stat(const char *data, struct process *p) {
+    const char *at = strrchr(data, ')');
+    if (at == NULL || at[1] != ' ' || at[2] == '\0') {
         return false;
     }
-    char *at = strrchr(data, ')');
-    if (at == NULL || at[1] != ' ') {
-        return false;
-    }
-    char state = at[2];
-    *p = (struct process){.pid = pid, .dead = state == 'Z' || state == 'X'};
+    *p = (struct process){.dead = at[2] == 'Z' || at[2] == 'X'};
     at += 2;
     for (int field = 3; field <= 22; field++) {
         size_t n = strcspn(at, " \n");
-        int64_t value = parse_num(at, n, INT64_MAX);
         if (field == 4) {
-            p->parent = (pid_t)value;
+            int64_t parent = parse_num(at, n, INT32_MAX);
+            p->parent = parent > 0 ? (pid_t)parent : 0;
         } else if (field == 22) {
-            p->started = (uint64_t)value;
+            int64_t started = parse_num(at, n, INT64_MAX);
+            p->started = started > 0 ? (uint64_t)started : 0;
         }
         at += n + (at[n] != '\0');
     }
     return true;
+}
+
+static bool read_process(pid_t pid, struct process *p) {
+    char data[1024];
+    if (read_of(pid, "stat", data, sizeof data) <= 0 || !tree_stat(data, p)) {
+        return false;
+    }
+    p->pid = pid;
+    return true;
+}
+
+uint64_t tree_started(pid_t pid) {
+    struct process p;
+    return read_process(pid, &p) ? p.started : 0;
+}
+
+/* By a descriptor, so that the number cannot have gone to another process between the look and the
+ * signal. Kernels before 5.3 have none, and old seccomp profiles refuse what they do not know:
+ * there the number has to do. */
+int tree_signal(const struct process *p, int signal) {
+    int fd = p->pid > 0 ? (int)syscall(SYS_pidfd_open, p->pid, 0) : -1;
+    if (fd < 0) {
+        return kill(p->pid, signal);
+    }
+    struct process now;
+    bool same = p->started == 0 || (read_process(p->pid, &now) && now.started == p->started);
+    errno = ESRCH;
+    int failed = same ? (int)syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) : -1;
+    int why = errno;
+    close(fd);
+    if (failed != 0 && why != ESRCH) {
+        return kill(p->pid, signal);
+    }
+    errno = why;
+    return failed;
 }
 
 struct dirent_kernel {
@@ -76,7 +113,8 @@ struct dirent_kernel {
 };
 
 /* Call `each` with the number that every entry of a directory is named by. */
-static int each_number(const char *path, void (*each)(void *context, int64_t number), void *context) {
+static int each_number(const char *path, void (*each)(void *context, int64_t number),
+                       void *context) {
     _Alignas(8) char data[4096];
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
@@ -113,11 +151,17 @@ static struct process *lookup(pid_t pid) {
     return NULL;
 }
 
-/* Read the whole table and mark what is below `root`. A process whose parent is outside of the container (a hook, a shell
- * of kubectl exec) has parent 0 and is below nothing. */
+/* Read the whole table and mark what is below `root`. A process whose parent is outside of the
+ * container (a hook, a shell of kubectl exec) has parent 0 and is below nothing. */
 static int read_all(pid_t root) {
     n_all = 0;
     if (each_number("/proc", take_process, NULL) != 0) {
+        return -1;
+    }
+    char self[24];
+    ssize_t n = readlink("/proc/self", self, sizeof self);
+    if (n <= 0 || parse_num(self, (size_t)n, INT32_MAX) != getpid() || lookup(getpid()) == NULL) {
+        errno = ENOENT; /* it is empty, or that of another PID namespace */
         return -1;
     }
     for (unsigned i = 0; i < n_all; i++) {
@@ -147,16 +191,13 @@ struct sockets {
     char prefix[48];
     const uint32_t *inodes;
     unsigned n;
-    bool found;
+    unsigned door; /* the best that was found, counted from 1 */
 };
 
 static void take_descriptor(void *context, int64_t number) {
     struct sockets *s = context;
     char path[80], to[64];
     struct text t = TEXT(path);
-    if (s->found) {
-        return;
-    }
     text_add(&t, s->prefix);
     text_add(&t, "/");
     text_num(&t, number);
@@ -165,40 +206,46 @@ static void take_descriptor(void *context, int64_t number) {
         return;
     }
     int64_t inode = parse_num(to + 8, (size_t)n - 9, UINT32_MAX);
-    for (unsigned i = 0; i < s->n; i++) {
-        s->found |= inode > 0 && (uint32_t)inode == s->inodes[i];
+    unsigned known = s->door > 0 ? s->door - 1 : s->n;
+    for (unsigned i = 0; i < known && inode > 0; i++) {
+        if ((uint32_t)inode == s->inodes[i]) {
+            s->door = i + 1;
+            return;
+        }
     }
 }
 
-/* Which processes have a listening socket open. Told only of processes of the same user; for others nothing is known. */
+/* Which processes have a listening socket open. Told only of processes of the same user; for others
+ * nothing is known. */
 static void mark_owners(const uint32_t *inodes, unsigned n) {
     for (unsigned i = 0; i < n_all && n > 0; i++) {
-        struct sockets s = {.inodes = inodes, .n = n, .found = false};
-        if (all[i].inside && !all[i].dead) {
+        struct sockets s = {.inodes = inodes, .n = n, .door = 0};
+        if (!all[i].dead) {
             proc_path(s.prefix, sizeof s.prefix, all[i].pid, "fd");
             each_number(s.prefix, take_descriptor, &s);
-            all[i].owner = s.found;
+            all[i].door = (uint16_t)s.door;
         }
     }
 }
 
-static bool owns_below(const struct process *p) {
+/* The best of the listening sockets that it or something below it has. */
+static unsigned door_below(const struct process *p) {
+    unsigned door = 0;
     for (unsigned i = 0; i < n_all; i++) {
-        if (!all[i].owner) {
-            continue;
-        }
-        const struct process *up = &all[i];
+        const struct process *up = all[i].door > 0 ? &all[i] : NULL;
         for (unsigned depth = 0; up != NULL && depth < 64; depth++) {
             if (up->pid == p->pid) {
-                return true;
+                door = door == 0 || all[i].door < door ? all[i].door : door;
+                break;
             }
             up = up->parent > 0 ? lookup(up->parent) : NULL;
         }
     }
-    return false;
+    return door;
 }
 
-/* Of one word of a command line: its last path element up to a title's ":" or blank ("nginx: master process"). */
+/* Of one word of a command line: its last path element up to a title's ":" or blank ("nginx: master
+ * process"). */
 static size_t name_of(const char **word) {
     size_t n = strcspn(*word, ": ");
     const char *at = *word;
@@ -229,8 +276,11 @@ static bool has_argument(struct words arguments, const char *start, size_t n) {
     return false;
 }
 
-/* Whether one of the entries of a list fits: a name, one that ends in "*" for any rest, or either of them, a blank and how
- * one of the arguments begins. */
+_Static_assert(COUNT(profiles) < UINT8_MAX, "struct process counts them in a byte");
+_Static_assert(sizeof(struct process) == 24, "there are several lists of thousands");
+
+/* Whether one of the entries of a list fits: a name, one that ends in "*" for any rest, or either
+ * of them, a blank and how one of the arguments begins. */
 static bool is_listed(const char *list, const char *name, size_t n, struct words arguments) {
     while (list != NULL && *list != '\0') {
         size_t whole = strcspn(list, ","), length = strcspn(list, ", ");
@@ -254,34 +304,28 @@ static const struct profile *profile_of(const char *name, size_t n, struct words
     return NULL;
 }
 
-enum kind { A_LAUNCHER, ANOTHER, A_MATCH };
-
 static void set_name(struct server *found, const char *name, size_t n) {
     struct text t = TEXT(found->name);
     text_bytes(&t, name, n);
 }
 
-static bool is_wanted(const struct options *o, struct server *found, const char *name, size_t n, struct words arguments) {
+static bool is_wanted(const struct options *o, struct server *found, const char *name, size_t n,
+                      struct words arguments) {
     found->profile = o->detect ? profile_of(name, n, arguments) : NULL;
     return found->profile != NULL || is_listed(o->match, name, n, arguments);
 }
 
-/* Read a command line as a person would: the program, or the script that an interpreter runs. */
-static enum kind kind_of(const struct process *p, const struct options *o, struct server *found) {
-    char path[48], data[MAX_COMMAND_LINE];
-    proc_path(path, sizeof path, p->pid, "cmdline");
-    ssize_t size = read_file(path, data, sizeof data);
-    if (size <= 0) {
-        return ANOTHER; /* a kernel thread, a zombie, or not ours to read */
-    }
+/* As a person would read it: the program, or the script that an interpreter runs. */
+enum kind tree_kind(const char *data, size_t size, const struct options *o, struct server *found) {
     const char *program = data;
     size_t length = name_of(&program);
     struct words words = {.at = data + strlen(data) + 1, .end = data + size};
     set_name(found, program, length);
     if (in_list(LAUNCHERS, program, length)) {
-        return is_wanted(o, found, program, length, words) ? A_MATCH : A_LAUNCHER; /* busybox is a shell and a server */
+        /* Busybox is a shell and a server. */
+        return is_wanted(o, found, program, length, words) ? A_MATCH : A_LAUNCHER;
     }
-    for (char *word = data; word < data + size; word += strlen(word) + 1) {
+    for (const char *word = data; word < data + size; word += strlen(word) + 1) {
         bool first = word == data;
         if (!first && (word[0] == '-' || word[0] == '\0' || strchr(word, '=') != NULL)) {
             continue;
@@ -301,32 +345,157 @@ static enum kind kind_of(const struct process *p, const struct options *o, struc
             break;
         }
     }
-    /* "node npm-cli.js" is npm, not a server in Node: so an interpreter's own name comes after that of its script. */
+    /* "node npm-cli.js" is npm, not a server in Node: so an interpreter's own name comes after that
+     * of its script. */
     return is_wanted(o, found, program, length, words) ? A_MATCH : ANOTHER;
 }
 
-/* In order: a process whose name was looked for and which has (or whose children have) a listening socket; one whose name
- * was looked for; the one that has a listening socket; the first that is no launcher. Of several, the topmost: the master. */
-int tree_server(struct server *found, const struct options *o, pid_t root, bool include_root, const uint32_t *inodes, unsigned n_inodes) {
-    unsigned best = 0, best_depth = 0;
-    *found = (struct server){.pid = 0};
+static enum kind kind_of(const struct process *p, const struct options *o, struct server *found) {
+    char data[MAX_COMMAND_LINE];
+    ssize_t size = read_of(p->pid, "cmdline", data, sizeof data);
+    /* None: a kernel thread, a zombie, or not ours to read. */
+    return size > 0 ? tree_kind(data, (size_t)size, o, found) : ANOTHER;
+}
+
+/* Shells in front of a server. One that has a trap for TERM does by it what its author wanted. */
+static bool is_trap(const struct process *p, const struct server *candidate) {
+    char data[4096];
+    uint64_t caught;
+    return in_list(SHELLS, candidate->name, strlen(candidate->name)) &&
+           read_of(p->pid, "status", data, sizeof data) > 0 && tree_set(data, "SigCgt", &caught) &&
+           (caught & signal_bit(SIGTERM)) != 0;
+}
+
+static void mark_kinds(const struct options *o, pid_t root, bool include_root) {
+    for (unsigned i = 0; i < n_all; i++) {
+        struct process *p = &all[i];
+        struct server candidate = {.pid = p->pid};
+        if (p->inside && !p->dead && (p->pid != root || include_root)) {
+            enum kind kind = kind_of(p, o, &candidate);
+            p->kind = kind == A_LAUNCHER && is_trap(p, &candidate) ? A_TRAP : (uint8_t)kind;
+            p->profile = 0;
+            if (candidate.profile != NULL) {
+                p->profile = (uint8_t)(candidate.profile - profiles + 1);
+            }
+        }
+    }
+}
+
+/* Of a process and what is above it, the topmost that is no launcher; NULL if there is none. */
+static const struct process *top_of(const struct process *p, pid_t root, bool include_root) {
+    const struct process *top = NULL;
+    for (unsigned depth = 0; p != NULL && depth < 64; depth++) {
+        if (p->pid == root && !include_root) {
+            break;
+        }
+        top = p->kind != A_LAUNCHER ? p : top;
+        p = p->pid != root && p->parent > 0 ? lookup(p->parent) : NULL;
+    }
+    return top;
+}
+
+/* What is known of a candidate: the higher rank is the server; of equals, who has the preferred
+ * socket; then the topmost, which is the master of the others; then the oldest. */
+struct rank {
+    enum { A_SLEEP = 1, LAUNCHES, IS_ANOTHER, HAS_SOCKET, HAS_NAME, HAS_BOTH } known;
+    unsigned door, depth;
+    pid_t pid;
+};
+
+static bool is_better(const struct rank *a, const struct rank *b) {
+    unsigned a_door = a->door - 1, b_door = b->door - 1; /* 0, none, becomes the last */
+    if (a->known != b->known) {
+        return a->known > b->known;
+    }
+    if (a_door != b_door) {
+        return a_door < b_door;
+    }
+    return a->depth != b->depth ? a->depth < b->depth : a->pid < b->pid;
+}
+
+static struct rank rank_of(const struct process *p, const struct server *candidate, pid_t root) {
+    struct rank r = {.depth = depth_of(p, root), .pid = p->pid};
+    r.door = p->kind == A_MATCH ? door_below(p) : p->door;
+    r.known = p->kind == A_MATCH      ? (r.door > 0 ? HAS_BOTH : HAS_NAME)
+              : p->kind == A_LAUNCHER ? LAUNCHES
+              : r.door > 0            ? HAS_SOCKET
+              : in_list("sleep", candidate->name, strlen(candidate->name)) ? A_SLEEP
+                                                                           : IS_ANOTHER;
+    return r;
+}
+
+/* Listening sockets that only processes beside the root have: PID 1 is not what serves here. */
+static bool serves_elsewhere(void) {
+    bool elsewhere = false;
+    for (unsigned i = 0; i < n_all; i++) {
+        if (all[i].door > 0 && all[i].inside) {
+            return false;
+        }
+        elsewhere |= all[i].door > 0;
+    }
+    return elsewhere;
+}
+
+/* By rank, see above. What is below a shell that has a trap for TERM is the trap's to stop: then
+ * the shell itself is the server. */
+int tree_server(struct server *found, const struct options *o, pid_t root, bool include_root,
+                const uint32_t *inodes, unsigned n_inodes) {
+    struct rank best = {0};
+    *found = (struct server){.pid = 0, .root = root};
     if (read_all(root) != 0) {
         return -1;
     }
     mark_owners(inodes, n_inodes);
+    mark_kinds(o, root, include_root);
+    if (include_root && serves_elsewhere()) {
+        return 0;
+    }
     for (unsigned i = 0; i < n_all; i++) {
         const struct process *p = &all[i];
-        struct server candidate = {.pid = p->pid};
+        struct server candidate = {.pid = p->pid, .root = root, .started = p->started};
         if (!p->inside || p->dead || (p->pid == root && !include_root)) {
             continue;
         }
-        enum kind kind = kind_of(p, o, &candidate);
-        unsigned depth = depth_of(p, root);
-        unsigned rank = kind == A_MATCH ? (owns_below(p) ? 5 : 4) : p->owner && kind != A_LAUNCHER ? 3 : kind == ANOTHER ? 2 : 1;
-        if (rank > best || (rank == best && (depth < best_depth || (depth == best_depth && p->pid < found->pid)))) {
+        kind_of(p, o, &candidate);
+        struct rank rank = rank_of(p, &candidate, root);
+        const struct process *top = top_of(p, root, include_root);
+        if (top != NULL && top->kind == A_TRAP) {
+            const struct profile *profile = candidate.profile;
+            kind_of(top, o, &candidate);
+            candidate.pid = top->pid;
+            candidate.started = top->started;
+            candidate.profile = profile;
+            candidate.trap = true;
+            rank.depth = depth_of(top, root);
+            rank.pid = top->pid;
+        } else {
+            top = p;
+        }
+        if (is_better(&rank, &best)) {
+            candidate.parent = top->parent;
+            candidate.guess = rank.known <= IS_ANOTHER;
             *found = candidate;
             best = rank;
-            best_depth = depth;
+        }
+    }
+    return 0;
+}
+
+int tree_signal_of(const struct process *p) {
+    const char *signal = p->profile > 0 ? profiles[p->profile - 1].signal : "TERM";
+    return signal_number(signal, strlen(signal));
+}
+
+int tree_programs(struct members *m, const struct options *o, pid_t root) {
+    m->n = 0;
+    if (read_all(root) != 0) {
+        return -1;
+    }
+    mark_kinds(o, root, false);
+    for (unsigned i = 0; i < n_all; i++) {
+        const struct process *p = &all[i];
+        if (p->inside && !p->dead && p->pid != root && top_of(p, root, false) == p) {
+            m->list[m->n++] = *p;
         }
     }
     return 0;
@@ -345,9 +514,14 @@ int tree_members(struct members *m, pid_t root, bool include_root) {
     return 0;
 }
 
-static bool is_member(const struct members *m, unsigned n, const struct process *p) {
-    for (unsigned i = 0; i < n; i++) {
-        if (m->list[i].pid == p->pid && m->list[i].started == p->started) {
+/* Without /proc nothing is known of the start: then the number has to do. */
+static bool is_same(const struct process *a, const struct process *b) {
+    return a->pid == b->pid && (a->started == b->started || a->started == 0 || b->started == 0);
+}
+
+bool tree_has(const struct members *m, const struct process *p) {
+    for (unsigned i = 0; i < m->n; i++) {
+        if (is_same(&m->list[i], p)) {
             return true;
         }
     }
@@ -355,56 +529,120 @@ static bool is_member(const struct members *m, unsigned n, const struct process 
 }
 
 void tree_refresh(struct members *m) {
-    static struct process before[MAX_PROCESSES];
     unsigned n_before = m->n, kept = 0;
-    memcpy(before, m->list, n_before * sizeof *before);
     if (read_all(1) != 0) {
         return;
     }
     for (unsigned i = 0; i < n_before; i++) {
-        const struct process *now = lookup(before[i].pid);
-        if (now != NULL && now->started == before[i].started && !now->dead) {
+        const struct process *now = lookup(m->list[i].pid);
+        if (now != NULL && now->started == m->list[i].started && !now->dead) {
             m->list[kept++] = *now;
         }
     }
+    m->n = kept;
     for (unsigned i = 0; i < n_all && kept < MAX_PROCESSES; i++) {
         for (unsigned j = 0; j < kept; j++) {
-            if (all[i].parent == m->list[j].pid && !all[i].dead && !is_member(m, kept, &all[i])) {
+            if (all[i].parent == m->list[j].pid && !all[i].dead && !tree_has(m, &all[i])) {
                 m->list[kept++] = all[i];
+                m->n = kept;
                 break;
             }
         }
     }
-    m->n = kept;
 }
 
-/* A line of /proc/PID/status, as a set of signals; all of them if it is not there: then each is tried. */
-static uint64_t mask_of(const char *status, const char *name) {
-    const char *at = strstr(status, name);
-    uint64_t mask = 0;
-    if (at == NULL) {
-        return ~mask;
+/* A line of /proc/PID/status: "SigCgt:", a tab, and 16 digits of hexadecimal. */
+bool tree_set(const char *status, const char *name, uint64_t *set) {
+    size_t n = strlen(name);
+    const char *line = status;
+    while (line != NULL && (strncmp(line, name, n) != 0 || line[n] != ':')) {
+        line = strchr(line, '\n');
+        line = line != NULL ? line + 1 : NULL;
     }
-    for (at += strlen(name); *at != '\n' && *at != '\0'; at++) {
-        mask = mask << 4 | (unsigned)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+    if (line == NULL) {
+        return false;
     }
-    return mask;
+    *set = 0;
+    for (line += n + 1; *line == ' ' || *line == '\t'; line++) {
+    }
+    for (; (*line >= '0' && *line <= '9') || (*line >= 'a' && *line <= 'f'); line++) {
+        *set = *set << 4 | (unsigned)(*line <= '9' ? *line - '0' : *line - 'a' + 10);
+    }
+    return true;
 }
 
 bool tree_handles(pid_t pid, int signal) {
-    char path[48], data[4096];
-    proc_path(path, sizeof path, pid, "status");
-    if (read_file(path, data, sizeof data) <= 0) {
+    char data[4096];
+    uint64_t caught, blocked;
+    if (read_of(pid, "status", data, sizeof data) <= 0 || !tree_set(data, "SigCgt", &caught) ||
+        !tree_set(data, "SigBlk", &blocked)) {
         return true; /* not known: then it is tried */
     }
-    /* Caught by a handler; or blocked, as an init does that waits for signals by other means. */
-    return ((mask_of(data, "\nSigCgt:\t") | mask_of(data, "\nSigBlk:\t")) & signal_bit(signal)) != 0;
+    return ((caught | blocked) & signal_bit(signal)) != 0;
 }
 
-/* These take a signal out of a set by sigtimedwait, which shows in no mask while they wait. */
-bool tree_passes_on(pid_t pid) {
-    char path[48], name[32];
-    proc_path(path, sizeof path, pid, "comm");
-    ssize_t size = read_file(path, name, sizeof name);
-    return size > 1 && in_list(FORWARDING_INITS, name, (size_t)size - 1);
+static bool is_named(pid_t pid, const char *list) {
+    char data[256];
+    ssize_t size = read_of(pid, "comm", data, sizeof data);
+    if (size > 1 && in_list(list, data, (size_t)size - 1)) {
+        return true;
+    }
+    if (read_of(pid, "cmdline", data, sizeof data) <= 0) {
+        return false;
+    }
+    const char *name = data;
+    size_t n = name_of(&name);
+    return in_list(list, name, n);
+}
+
+static bool is_same_program(pid_t a, pid_t b) {
+    char one[1024], other[1024];
+    ssize_t n = read_of(a, "cmdline", one, sizeof one);
+    return n > 0 && n == read_of(b, "cmdline", other, sizeof other) &&
+           memcmp(one, other, (size_t)n) == 0;
+}
+
+/* Some inits take a signal out of a set by sigtimedwait, which shows in no mask while they wait. */
+bool tree_init_takes(int signal) {
+    return tree_handles(1, signal) || is_named(1, FORWARDING_INITS);
+}
+
+bool tree_passes_on(const struct server *server) {
+    if (is_named(1, FORWARDING_INITS) && !is_named(1, "dumb-init")) {
+        return server->parent == 1; /* handed to their child, not to what is below that */
+    }
+    /* To the whole group, or in the order and by the signals that they know; and what has ended but
+     * by them they start again. */
+    if (is_named(1, INITS ",supervisord")) {
+        return true;
+    }
+    return tree_handles(1, SIGTERM) &&
+           is_same_program(1, server->pid); /* a master and its worker */
+}
+
+/* The name of a link such as /proc/1/ns/mnt; false if it cannot be read. */
+static bool read_link(pid_t pid, const char *name, char *to, size_t size) {
+    char path[48];
+    proc_path(path, sizeof path, pid, name);
+    ssize_t n = readlink(path, to, size - 1);
+    to[n > 0 ? n : 0] = '\0';
+    return n > 0;
+}
+
+/* The pause container by its name; else by what is not the same for PID 1 as for this process,
+ * which runs in the container that is to be stopped: the file system; where that may not be seen,
+ * the control group. */
+bool tree_is_shared(void) {
+    char one[512], own[512];
+    if (getpid() == 1) {
+        return false;
+    }
+    if (is_named(1, "pause")) {
+        return true;
+    }
+    if (read_link(1, "ns/mnt", one, sizeof one) && read_link(getpid(), "ns/mnt", own, sizeof own)) {
+        return strcmp(one, own) != 0;
+    }
+    return read_of(1, "cgroup", one, sizeof one) > 0 &&
+           read_of(getpid(), "cgroup", own, sizeof own) > 0 && strcmp(one, own) != 0;
 }

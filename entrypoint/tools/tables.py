@@ -8,6 +8,8 @@ With them the helper finds the server in the process tree. `profiles`: rows of `
   SCRIPT_LAUNCHERS  the same, and as a script that an interpreter runs (npm-cli.js)
   INTERPRETERS      what runs a script; a name may end in "*"
   FORWARDING_INITS  inits that hand their signals on, though no mask in /proc shows it
+  INITS             these, and those that stop what they have started in their own way
+  SHELLS            what may have a trap
 """
 
 import json
@@ -42,11 +44,13 @@ def profiles(table: Table) -> Iterator[str]:
         yield "    {" + ", ".join(f".{field} = {value}" for field, value in fields.items()) + "},"
 
 
-LISTS: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "LAUNCHERS": lambda kind: not {"script", "interpreter", "builtin"} & kind.keys(),
-    "SCRIPT_LAUNCHERS": lambda kind: kind.get("script", False),
-    "INTERPRETERS": lambda kind: kind.get("interpreter", False),
-    "FORWARDING_INITS": lambda kind: kind.get("forwards", False),
+LISTS: dict[str, Callable[[str, dict[str, Any]], bool]] = {
+    "LAUNCHERS": lambda _, kind: not {"script", "interpreter", "builtin"} & kind.keys(),
+    "SCRIPT_LAUNCHERS": lambda _, kind: kind.get("script", False),
+    "INTERPRETERS": lambda _, kind: kind.get("interpreter", False),
+    "FORWARDING_INITS": lambda _, kind: kind.get("forwards", False),
+    "INITS": lambda _, kind: "init" in kind,
+    "SHELLS": lambda title, _: title == "shells",
 }
 
 
@@ -54,8 +58,8 @@ def launchers(table: Table) -> Iterator[str]:
     """Write one list a line."""
     yield "#pragma once"
     for name, belongs in LISTS.items():
-        names = [word for kind in table.values() if belongs(kind) for word in kind["names"]]
-        yield f"#define {name} {json.dumps(','.join(names))}"
+        kinds = [kind for title, kind in table.items() if belongs(title, kind)]
+        yield f"#define {name} {json.dumps(','.join(word for kind in kinds for word in kind['names']))}"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import contextlib
 import http.server
+import os
 import signal
+import socket
 import socketserver
 import threading
 import time
@@ -266,6 +268,77 @@ def test_another_container_of_the_pod_is_no_first_hook(
     assert ended(first)[0] == 0
 
 
+def squat(box: Container, *roles: str) -> list[socket.socket]:
+    """Take the names that the helper would take, from another PID namespace."""
+    space = Path(f"/proc/{box.pid}/ns/pid").stat().st_ino
+    made = []
+    for role in roles:
+        with box.inside():
+            made.append(socket.socket(socket.AF_UNIX))
+        made[-1].bind(f"\0podgrace/{space}/{role}/app")
+        made[-1].listen(8)
+    return made
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["hook", "wrap"])
+def test_a_stranger_who_has_the_name_decides_nothing(
+    helper: str, container: Callable[..., Container], wrapped: bool
+) -> None:
+    """Containers share the network, and anybody in it may take any name."""
+    options = waits("--ports=8000")
+    server = victim("--port=8000", "--on=TERM=exit")
+    # The names hold the PID namespace, so the container is there first, and waits for the word.
+    argv = [helper, "run", *options, "--", *server] if wrapped else server
+    box = container(
+        "sh",
+        "-c",
+        'read word </tmp/go-$0; exec "$@"',
+        str(os.getpid()),
+        *argv,
+        prepare=f"rm -f /tmp/go-{os.getpid()}; mkfifo /tmp/go-{os.getpid()}",
+    )
+    strangers = squat(box, "run", "drain")
+    go = Path(f"/tmp/go-{os.getpid()}")
+    until(go.exists, "the container waits")
+    go.write_text("go\n")
+    box.listening(8000)
+    with box.connect(8000) as connection:
+        get(connection, "/close/2")
+        hooks = [box.exec(helper, "drain", *options) for _ in range(2)]
+        read(connection)
+        assert [ended(hook)[0] for hook in hooks] == [0, 0]
+    (record,) = box.records("drain")
+    assert record["in_flight_start"] >= 1
+    assert record["in_flight_end"] == 0
+    box.kill(signal.SIGTERM)
+    assert box.wait() == 0
+    assert [r["by"] for r in box.records("drain")] == ["hook"], "what the hook drained is drained"
+    go.unlink()
+    for stranger in strangers:
+        stranger.close()
+
+
+@pytest.mark.parametrize("command", ["false", "/nowhere"])
+@pytest.mark.parametrize("init", [False, True], ids=["below a shell", "as PID 1"])
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "at its cap"])
+def test_a_stop_command_that_fails_is_followed_by_the_signal(
+    helper: str, container: Callable[..., Container], command: str, init: bool, busy: bool
+) -> None:
+    """As `run` does it, on every path of a hook; long before the patience is over."""
+    server = victim("--port=8000", "--on=USR1=exit")
+    box = container(*(server if init else ["sh", "-c", f"{' '.join(server)}; sleep 600"]))
+    box.listening(8000)
+    options = waits("--ports=8000", f"--stop-command={command}", "--signal=USR1", patience="60")
+    with contextlib.ExitStack() as stack:
+        if busy:
+            get(stack.enter_context(box.connect(8000)), "/slow/60")
+            options.append("--drain-timeout=1")
+        hook = box.exec(helper, "drain", *options)
+        box.logged("got 10")
+        assert ended(hook)[0] in (0, 137, -9)
+    assert "patience has run out" not in box.log
+
+
 def test_a_deadline_cuts_it_all(helper: str, container: Callable[..., Container]) -> None:
     """A minute of delay does not fit into seven seconds of grace: it ends four seconds before they do."""
     box = container(*victim("--port=8000"))
@@ -412,7 +485,7 @@ def test_a_users_program_that_hangs(helper: str, container: Callable[..., Contai
     assert ended(hook)[0] == 0
     assert box.records("hook")[0]["end"] == "timeout"
     box.logged("got 15")
-    assert ended(box.exec("pgrep", "-f", "sleep 61"))[1] == ""
+    until(lambda: ended(box.exec("pgrep", "-f", "sleep 61"))[1] == "", "nothing of it is left")
 
 
 def test_a_users_program_that_is_not_there(

@@ -552,17 +552,39 @@ def test_any_usual_stop_signal_after_the_hook_is_the_stop(
 
 
 def test_a_verdict_grows_old(released: str, container: Callable[..., Container]) -> None:
-    """No stop follows the hook: half a minute later (that is the promise) all is as before, and a stop drains anew."""
-    box = container(released, "run", *waits("--ports=8000"), "--", *victim("--port=8000"))
+    """No stop follows the hook: half a minute later (that is the promise) all is as before.
+
+    Signals mean what they meant, such as USR1 "open your logs anew", and a stop drains anew.
+    """
+    handlers = [f"--on={word}=print" for word in ("USR1", "WINCH", "INT", "QUIT")]
+    server = victim("--port=8000", *handlers)
+    box = container(released, "run", *waits("--ports=8000"), "--", *server)
     box.listening(8000)
     assert ended(box.exec(released, "drain", *waits("--ports=8000")))[0] == 0
     time.sleep(31)
+    for number in (signal.SIGUSR1, signal.SIGWINCH, signal.SIGINT, signal.SIGQUIT):
+        box.kill(number)
+        box.logged(f"got {int(number)}")
     with box.connect(8000) as connection:
         get(connection, "/close/2")
         box.kill(signal.SIGTERM)
         read(connection)
     assert box.wait() == 143
     assert [r["by"] for r in box.records("drain")] == ["hook", "signal"]
+
+
+def test_the_kubelet_has_half_a_minute_from_the_hooks_end(
+    released: str, container: Callable[..., Container]
+) -> None:
+    """The user's own hook comes after the drain and takes 32 s: what is counted is its end."""
+    options = waits("--ports=8000")
+    box = container(released, "run", *options, "--", *victim("--port=8000", "--on=TERM=exit"))
+    box.listening(8000)
+    hook = box.exec(released, "drain", *options, "--hook=after", "--hook-sleep=32")
+    assert ended(hook, 60)[0] == 0
+    box.kill(signal.SIGQUIT)
+    assert box.wait() == 0
+    assert len(box.records("drain")) == 1
 
 
 def test_any_user_and_a_read_only_root(released: str, container: Callable[..., Container]) -> None:
