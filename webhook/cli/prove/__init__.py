@@ -16,6 +16,14 @@ in the cluster but by the command given. Read it in this order:
 | `blame`      | a loss and the lives -> its class, and what to do. Pure                        |
 | `report`     | a ledger -> the report; JSON both ways. Pure                                   |
 | `text`       | the report for a terminal                                                      |
+| `picture`    | the report -> places on one time axis. Pure                                    |
+| `compare`    | several reports -> one table. Pure                                             |
+| `html`       | the picture as one file; needs the extra `podgrace[prove]`                     |
+| `markdown`   | the report for a job summary                                                   |
+| `junit`      | the report for a CI                                                            |
+| `progress`   | one line at a terminal while it runs                                           |
+| `forward`    | is a URL the end of a port-forward?                                            |
+| `job`        | manifests of a Job that runs it in the cluster                                 |
 | `run`        | one run from the first look to the ledger                                      |
 | `options`    | the words of the command line                                                  |
 | `command`    | argv in, files and an exit code out                                            |

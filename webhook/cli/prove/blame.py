@@ -5,7 +5,8 @@ life, and a class fits only if that Pod could have caused it at that time. Steps
 
 1. If the client connected to a Pod's own address (headless Services), only that Pod is looked at.
 2. Each rule of `_RULES` is asked for each Pod. It says no, or how far in time the loss was from the
-   moment that explains it, and how strong the explanation is.
+   moment that explains it, and how strong the explanation is. It is weak where the cause was seen
+   after the effect (the watch is late), or where a readinessProbe speaks against it.
 3. The strongest, then the nearest explanation wins. Other classes that explain the loss as strongly
    are named beside it: then the ledger can't tell them apart, and the report says so.
 4. If no Pod explains it, the evidence is what stood in the EndpointSlices at that time.
@@ -27,11 +28,15 @@ EARLY: Final = 10.0
 
 
 class Kind(NamedTuple):
-    """A class of losses: its title, what it means, what to do about it."""
+    """A class of losses: its title, what it means, what to do about it.
+
+    latest: how to say when the latest of them came, after the moment that explains it.
+    """
 
     title: str
     means: str
     remedy: str
+    latest: str = ""
 
 
 KINDS: Final = {
@@ -41,12 +46,14 @@ KINDS: Final = {
         "Give the container a readinessProbe that fails until the server answers requests. podgrace "
         "adds one where that is safe (`podgrace explain` says why not); "
         "podgrace.io/readiness-probe.CONTAINER names one.",
+        "The latest came {:.1f} s after its Pod had joined.",
     ),
     "deregistration": Kind(
         "Deregistration",
         "a new connection was sent to a Pod that had been told to stop, and its server had stopped",
         "The server must go on serving until balancers know. Label the Pods podgrace.io/inject: "
-        "enabled. If they are: raise podgrace.io/delay-min to more than the longest time below.",
+        "enabled. If they are: raise podgrace.io/delay-min.",
+        "The latest came {:.1f} s after its Pod had been told.",
     ),
     "in-flight": Kind(
         "In flight at the signal",
@@ -54,6 +61,7 @@ KINDS: Final = {
         "The stop must wait for answers. Label the Pods podgrace.io/inject: enabled. If they are: "
         "raise podgrace.io/drain-timeout above the longest answer, and look at the profile in "
         "`podgrace explain`.",
+        "The latest was cut {:.1f} s after its Pod had been told.",
     ),
     "after-end": Kind(
         "After the end",
@@ -61,6 +69,7 @@ KINDS: Final = {
         "Something in front of the Pods learns too late that one is gone (an ingress or load "
         "balancer with its own health checks, a DNS cache, a kept connection). Raise "
         "podgrace.io/delay-min and delay-max above its delay, or make it follow EndpointSlices.",
+        "The latest came {:.1f} s after the end.",
     ),
     "crash": Kind(
         "Crash",
@@ -132,7 +141,8 @@ def _start(loss: Loss, life: Life) -> _Match | None:
         return None
     after = _begun(loss) - joined
     probe = "with a readinessProbe" if life.probed else "without a readinessProbe"
-    return _Match(abs(after), after, f"{_past(after)} it joined, {probe}", weak=life.probed)
+    weak = life.probed or after < 0
+    return _Match(abs(after), after, f"{_past(after)} it joined, {probe}", weak)
 
 
 def _deregistration(loss: Loss, life: Life) -> _Match | None:
@@ -149,7 +159,8 @@ def _deregistration(loss: Loss, life: Life) -> _Match | None:
     if _begun(loss) > _routed_until(life, told) or not _could_stop(loss, life):
         return None
     after = _begun(loss) - told
-    return _Match(abs(after), after, f"a new connection {_past(after)} it was told to stop")
+    text = f"a new connection {_past(after)} it was told to stop"
+    return _Match(abs(after), after, text, weak=after < 0)
 
 
 def _in_flight(loss: Loss, life: Life) -> _Match | None:

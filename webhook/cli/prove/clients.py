@@ -73,6 +73,12 @@ class Load:
             for kind, count in self._counts.items()
         }
 
+    def counts(self) -> tuple[int, int, int]:
+        """Say how many were sent, lost, and retried so far."""
+        counts = self._counts.values()
+        lost = sum(count.outcomes.total() - count.outcomes[OK] for count in counts)
+        return sum(count.sent for count in counts), lost, sum(count.retried for count in counts)
+
     def _took(self, kind: str) -> "array[float]":
         every = [row.took[kind] for row in self.seconds.values() if kind in row.took]
         return array("d", sorted(value for part in every for value in part))

@@ -15,16 +15,43 @@ import argparse
 import asyncio
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+from webhook import __version__
 from webhook.cli import show
-from webhook.cli.prove import report
+from webhook.cli.prove import compare, report
+from webhook.cli.prove.html import html, template
+from webhook.cli.prove.job import job
+from webhook.cli.prove.junit import junit
+from webhook.cli.prove.markdown import markdown
 from webhook.cli.prove.options import options
+from webhook.cli.prove.run import DURATION, SETTLE
 from webhook.cli.prove.run import run as load
 from webhook.cli.prove.target import LoadError
 from webhook.cli.prove.text import text
 
 NONE_LOST, UNPROVED, USAGE, LOST = range(4)
+COMPARE: Final = "compare"
+"""Stands where a URL would: no URL looks like that."""
+_CARRIED: Final = (
+    "pods",
+    "namespace",
+    "service",
+    "title",
+    "rate",
+    "connections",
+    "slow-url",
+    "slow-rate",
+    "slow-timeout",
+    "timeout",
+    "method",
+    "body",
+    "after",
+    "duration",
+    "max-lost",
+)
+"""Options with a value that a Job is given as they are."""
 
 
 def add_parser(commands: Any) -> None:
@@ -49,7 +76,9 @@ def run(args: argparse.Namespace) -> int:
     """Load, disturb, count. Returns the exit code."""
     args, command = _parse(args)
     try:
-        return _prove(args, command)
+        if args.url == COMPARE:
+            return _compare(args, command)
+        return _print_job(args) if args.job else _prove(args, command)
     except LoadError as error:
         print(f"podgrace: {error}", file=sys.stderr)
         return UNPROVED
@@ -64,18 +93,27 @@ def _parse(args: argparse.Namespace) -> tuple[argparse.Namespace, list[str]]:
         parser.error("a URL is needed: http://HOST[:PORT]/PATH or https://...")
     args.url, command = words[0], words[cut + 1 :]
     args, unknown = parser.parse_known_args(words[1:cut], args)
+    if args.url == COMPARE:
+        wrong = [word for word in unknown if word.startswith("-")]
+        if wrong or command or not unknown:
+            parser.error("compare: accepted: files that --json or -o json wrote, and where to")
+        return args, unknown
     if unknown:
         parser.error(f"{unknown[0]!r} is not an option; a command stands after --")
     if command and args.until_eof:
         parser.error("--until-eof and a command: accepted: one of the two")
     if args.until_gone and (args.until_eof or not args.pods):
         parser.error("--until-gone needs --pods, and goes without --until-eof")
+    if args.job and (command or args.until_eof or (args.pods and not args.namespace)):
+        parser.error("--job goes without a command, and needs -n with --pods")
     if args.no_new and not args.connections:
         parser.error("--no-new and --connections 0 leave no client")
     return args, command
 
 
 def _prove(args: argparse.Namespace, command: list[str]) -> int:
+    if args.html:
+        template()  # says that Jinja is missing before anything is rolled
     about = report.About(
         args.title or args.url,
         args.url,
@@ -85,10 +123,70 @@ def _prove(args: argparse.Namespace, command: list[str]) -> int:
         args.max_lost,
     )
     found = report.make(about, asyncio.run(load(args, command)))
-    if args.output == "json":
-        print(report.write(found))
-    else:
-        print(text(found, colour=show.coloured()))
+    _write(args, [found])
     if found.failed:
         return LOST
     return UNPROVED if found.unproved else NONE_LOST
+
+
+def _compare(args: argparse.Namespace, files: list[str]) -> int:
+    """Put reports beside each other; a single one is only written in another form."""
+    _write(args, [report.read(file) for file in files])
+    return NONE_LOST
+
+
+def _print_job(args: argparse.Namespace) -> int:
+    """Print the Job."""
+    until = ["--until-gone"] if args.pods and not args.until_gone and not args.duration else []
+    long = args.duration or (SETTLE if args.pods else DURATION)
+    words = _again(args)
+    image = args.image or f"podgrace/podgrace:{__version__}"
+    print(
+        job(
+            [*words, *until],
+            image=image,
+            namespace=args.namespace,
+            watches=bool(args.pods),
+            seconds=long + args.after + max(args.timeout, args.slow_timeout),
+        ),
+        end="",
+    )
+    return NONE_LOST
+
+
+def _again(args: argparse.Namespace) -> list[str]:
+    """Write the words anew that the Job needs: those that say something but the default."""
+    if args.ca or (args.body or "").startswith("@"):
+        raise LoadError("--ca FILE and --body @FILE: the Job has no such file; try --insecure")
+    parser = options()
+    words = [args.url]
+    for name in ("no-new", "no-retry", "insecure", "until-gone"):
+        words += [f"--{name}"] if getattr(args, name.replace("-", "_")) else []
+    for name in _CARRIED:
+        value = getattr(args, name.replace("-", "_"))
+        if value != parser.get_default(name.replace("-", "_")):
+            words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+    if args.expect != parser.get_default("expect"):
+        words += ["--expect", ",".join(map(str, sorted(args.expect)))]
+    for header in args.header:
+        words += ["--header", header]
+    return words
+
+
+def _write(args: argparse.Namespace, found: list[report.Report]) -> None:
+    """Write reports to where they are wanted: files first, then standard output."""
+    if args.json:
+        Path(args.json).write_text(report.write(found[0]), encoding="utf-8")
+    if args.html:
+        Path(args.html).write_text(html(found), encoding="utf-8")
+    if args.junit:
+        Path(args.junit).write_text(junit(found), encoding="utf-8")
+    if args.markdown:
+        with Path(args.markdown).open("a", encoding="utf-8") as summary:
+            summary.write(markdown(found) + "\n")
+    if args.output == "json":
+        print(report.write(found[0]) if len(found) == 1 else report.write_all(found))
+    elif len(found) == 1:
+        print(text(found[0], colour=show.coloured()))
+    else:
+        print(compare.text(found))

@@ -98,6 +98,16 @@ def options() -> argparse.ArgumentParser:
         metavar="N",
         help="so many lost requests are no failure (0)",
     )
+    add("--json", metavar="FILE", help="write the report there as well, for `prove compare`")
+    add("--html", metavar="FILE", help="draw the picture there (needs the extra podgrace[prove])")
+    add("--junit", metavar="FILE", help="write it there as JUnit XML, for a CI")
+    add("--markdown", metavar="FILE", help="add it there as Markdown, for a job summary")
+    add(
+        "--job",
+        action="store_true",
+        help="load nothing; print a Job that does it in the cluster, with the least rights",
+    )
+    add("--image", default="", metavar="NAME", help="the Job's image (podgrace/podgrace:VERSION)")
     add("-o", "--output", choices=("table", "json"), default="table")
     return made
 

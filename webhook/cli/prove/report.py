@@ -4,12 +4,13 @@ Pure. A report that was written can be read again (`read`), so that a picture or
 made later, elsewhere, from reports of several runs.
 """
 
+import math
 import shlex
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -30,8 +31,10 @@ from webhook.cli.prove.ledger import (
 from webhook.cli.prove.lives import NAMES, Life, lives
 from webhook.cli.prove.target import LoadError
 
+T = TypeVar("T")
+
 SHOWN: Final = 1000
-"""Losses, and retried requests, that are listed one by one; all are counted."""
+"""Losses, and retried requests, that are listed one by one, evenly chosen; all are counted."""
 SLOW: Final = "slow"
 """The kind of client whose answers take long on purpose: its latency is no measure of the others."""
 
@@ -203,8 +206,8 @@ def make(about: About, ledger: Ledger) -> Report:
         kinds=_kinds([verdict for _, verdict in lost]),
         timeline=_timeline(ledger.seconds),
         events=happenings(ledger.seen),
-        losses=[_lost(*pair) for pair in lost[:SHOWN]],
-        retries=[_lost(*pair) for pair in judged(retries[:SHOWN])],
+        losses=[_lost(*pair) for pair in _some(lost)],
+        retries=[_lost(*pair) for pair in judged(_some(retries))],
         pods=[_pod(life) for life in pods],
         troubles=[entry.what for entry in ledger.seen if isinstance(entry, Trouble)],
     )
@@ -231,6 +234,12 @@ def durations(pods: tuple[Life, ...], began: float | None) -> tuple[float | None
         None if rollout is None else round(rollout - start, 1),
         None if last is None else round(last - start, 1),
     )
+
+
+def _some(many: list[T]) -> list[T]:
+    """Take `SHOWN` at most, from all of the run."""
+    step = max(1, math.ceil(len(many) / SHOWN))
+    return many[::step]
 
 
 def _client(tally: Tally) -> Client:
@@ -345,9 +354,20 @@ def write(report: Report) -> str:
     return msgspec.json.format(msgspec.json.encode(report), indent=1).decode()
 
 
+def write_all(reports: Sequence[Report]) -> str:
+    """Write several reports as one JSON array."""
+    return msgspec.json.format(msgspec.json.encode(reports), indent=1).decode()
+
+
 def read(path: str) -> Report:
-    """Read a report again. Raises `LoadError` if it is none."""
+    """Read a report again. Raises `LoadError` if it is none.
+
+    It may come from the log of a Pod, which holds standard error, too: what stands before it is
+    left out.
+    """
+    data = Path(path).read_bytes()
+    begin = 0 if data.startswith(b"{") else data.find(b"\n{") + 1
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=Report)
+        return msgspec.json.decode(data[begin:], type=Report)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise LoadError(f"{path}: not a report of podgrace prove: {error}") from error

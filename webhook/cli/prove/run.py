@@ -22,19 +22,24 @@ from typing import Final
 from webhook.cli.prove import streams
 from webhook.cli.prove.clients import Load
 from webhook.cli.prove.connection import once
+from webhook.cli.prove.forward import REASON, forwarded, is_loopback, processes
 from webhook.cli.prove.ledger import CommandSeen, Ledger, Seen, Trouble, of_these_pods
+from webhook.cli.prove.progress import progress
 from webhook.cli.prove.report import SLOW
 from webhook.cli.prove.target import LoadError, Target, target
 from webhook.cli.prove.watch import Watch
 
-_SETTLE: Final = 900.0
+SETTLE: Final = 900.0
 """Seconds that Pods which go are waited for: the operator's default bound of a grace period."""
-_DURATION: Final = 30.0
+DURATION: Final = 30.0
 
 
 async def run(args: argparse.Namespace, command: list[str]) -> Ledger:
     """Load, disturb, watch. Raises `LoadError` where nothing can be proved."""
     fast, slow = _targets(args)
+    for where in filter(None, (fast, slow)):
+        if is_loopback(where.host) and forwarded(where.port, processes()):
+            raise LoadError(f"{where.url} {REASON}")
     await once(fast, args.timeout)
     load = Load(timeout=args.timeout, retry=not args.no_retry)
     stop = asyncio.Event()
@@ -56,11 +61,14 @@ async def run(args: argparse.Namespace, command: list[str]) -> Ledger:
     if slow:
         load.clients(SLOW, slow, args.slow_rate, timeout=args.slow_timeout)
     print(f"loading {fast.url}", file=sys.stderr, flush=True)
+    shown = asyncio.create_task(progress(load, seen))
     try:
         await _Middle(args, load, watch, seen, stop).pass_by(command)
     finally:
         length = load.now()
         await load.finish()
+        shown.cancel()
+        await asyncio.gather(shown, return_exceptions=True)
         if watch:
             await watch.stop()
     return Ledger(
@@ -125,10 +133,10 @@ class _Middle:
             await self._either(_end_of_input())
             return
         elif not args.until_gone:
-            await self._sleep(args.duration or _DURATION)
+            await self._sleep(args.duration or DURATION)
             return
         if self._watch and not self._stop.is_set():
-            await self._settle(self._watch, args.duration or _SETTLE)
+            await self._settle(self._watch, args.duration or SETTLE)
         if not self._stop.is_set():
             await self._sleep(args.after)
 

@@ -119,8 +119,10 @@ def counted(report: Report, kind: str) -> str:
 def remedies(report: Report) -> Iterator[str]:
     """Say what to do about each class found."""
     for kind, row in report.kinds.items():
-        seen = f" The longest was {row.after_seconds:.1f} s." if row.after_seconds else ""
-        yield f"{KINDS[kind].title}: {KINDS[kind].remedy}{seen}"
+        about = KINDS[kind]
+        after = row.after_seconds
+        latest = "" if after is None or after <= 0 else " " + about.latest.format(after)
+        yield f"{about.title}: {about.remedy}{latest}".rstrip()
 
 
 def _examples(report: Report) -> Iterator[str]:

@@ -1,0 +1,39 @@
+"""A real browser, without a window: Debian's Chromium.
+
+`look` opens a page, does what a script says, and gives what the script found, with every message of
+the console. The script is added to a copy of the page; the page under test has none of it.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+PROGRAM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run")
+
+
+def chromium(profile: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [PROGRAM, *OPTIONS, f"--user-data-dir={profile}", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+def look(page: Path, script: str, *words: str, width: int = 1280) -> tuple[Any, list[str]]:
+    """Run a script in a page; returns the value of its last expression, and the console's lines."""
+    found = page.with_name("looked.html")
+    probe = (
+        "<pre id=found></pre><script>addEventListener('load', () => {"
+        "document.getElementById('found').textContent = JSON.stringify((() => {%s})());});</script>"
+    )
+    html = page.read_text(encoding="utf-8")
+    found.write_text(html.replace("</body>", probe % script + "</body>"), encoding="utf-8")
+    log = ("--enable-logging=stderr", f"--window-size={width},1200", "--dump-dom")
+    done = chromium(page.parent / "profile", *log, *words, found.as_uri())
+    match = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert match, done.stderr
+    text = match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return json.loads(text), [line for line in done.stderr.splitlines() if "CONSOLE" in line]

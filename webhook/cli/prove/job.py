@@ -1,0 +1,104 @@
+"""A Job that runs prove where the clients are: in the cluster, with the least rights. Manifests out.
+
+    podgrace prove http://shop/ --pods app=shop -n shop --job | kubectl apply -f -
+    kubectl -n shop rollout restart deployment/shop
+    kubectl -n shop logs -f job/podgrace-prove > run.json
+    podgrace prove compare run.json --html run.html
+
+The Job can watch Pods and EndpointSlices of its namespace, and nothing else: so it can't roll anything
+out. It loads until the Pods that were there at its beginning are gone.
+"""
+
+import io
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+
+NAME: Final = "podgrace-prove"
+_GRACE: Final = 120
+"""Seconds beyond the load until Kubernetes ends a Job that hangs: answers that are owed, and the start."""
+_KEPT: Final = 3600
+
+Tree = dict[str, Any]
+
+
+def job(words: list[str], *, image: str, namespace: str, watches: bool, seconds: float) -> str:
+    """Write the manifests. words: those of `prove`; seconds: the longest load."""
+    trees = [
+        *(_rights(namespace) if watches else ()),
+        _job(words, image, namespace, watches, seconds),
+    ]
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    out = io.StringIO()
+    yaml.dump_all(trees, out)
+    return out.getvalue()
+
+
+def _meta(namespace: str) -> Tree:
+    labels = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "podgrace"}
+    return {"name": NAME, **({"namespace": namespace} if namespace else {}), "labels": labels}
+
+
+def _rights(namespace: str) -> list[Tree]:
+    group = "rbac.authorization.k8s.io"
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(namespace)},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "Role",
+            "metadata": _meta(namespace),
+            "rules": [
+                {"apiGroups": [""], "resources": ["pods"], "verbs": ["watch"]},
+                {
+                    "apiGroups": ["discovery.k8s.io"],
+                    "resources": ["endpointslices"],
+                    "verbs": ["watch"],
+                },
+            ],
+        },
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": _meta(namespace),
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": NAME},
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
+        },
+    ]
+
+
+def _job(words: list[str], image: str, namespace: str, watches: bool, seconds: float) -> Tree:
+    container = {
+        "name": "prove",
+        "image": image,
+        "args": ["prove", *words, "-o", "json"],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": watches,
+        **({"serviceAccountName": NAME} if watches else {}),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _meta(namespace),
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": int(seconds) + _GRACE,
+            "ttlSecondsAfterFinished": _KEPT,
+            "template": {"metadata": {"labels": _meta(namespace)["labels"]}, "spec": pod},
+        },
+    }
