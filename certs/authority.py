@@ -38,6 +38,7 @@ _UNREADABLE = (
 )
 """What the library raises for extensions that are missing or broken; broken ones are only found when they are read."""
 
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 
 
@@ -261,12 +262,15 @@ def general_names(names: Sequence[str]) -> list[x509.GeneralName]:
 
 
 def load_bundle(pem: bytes) -> tuple[Certificate, ...]:
-    """Read a bundle; what is not a certificate in it is passed over, since people keep comments and leftovers there."""
-    blocks = re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", pem, re.DOTALL)
+    """Read a bundle, in time that grows with its length only.
+
+    What is not a certificate in it is passed over, since people keep comments and leftovers there.
+    """
     found: dict[str, Certificate] = {}
-    for block in blocks:
+    for part in pem.split(_END)[:-1]:
+        _, begin, body = part.rpartition(_BEGIN)
         try:
-            certificate = Certificate.load(block)
+            certificate = Certificate.load(begin + body + _END)
         except BadMaterial:
             continue
         found.setdefault(certificate.fingerprint, certificate)

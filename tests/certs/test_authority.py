@@ -4,6 +4,7 @@ import base64
 import os
 import shutil
 import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -280,6 +281,25 @@ def test_a_bundle_keeps_order_and_drops_what_is_none(authority: Authority) -> No
     found = load_bundle(text + authority.cert_pem + b"-----BEGIN CERTIFICATE-----")
     assert [item.pem for item in found] == [authority.cert_pem, other.cert_pem]
     assert dump_bundle(found) == authority.cert_pem + other.cert_pem
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"-----BEGIN CERTIFICATE-----\n",
+        b"-----END CERTIFICATE-----\n",
+        b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
+        b"# comment\n",
+    ],
+)
+def test_a_bundle_of_a_megabyte_of_leftovers_is_read_at_once(
+    authority: Authority, junk: bytes
+) -> None:
+    """It stands in an object that others write, and is read at every look."""
+    start = time.monotonic()
+    found = load_bundle(authority.cert_pem + junk * ((1 << 20) // len(junk)) + authority.cert_pem)
+    assert [item.pem for item in found] == [authority.cert_pem]
+    assert time.monotonic() - start < 20, "minutes where time grows with the square"
 
 
 def test_a_certificate_of_an_unknown_version_is_dropped(authority: Authority) -> None:
