@@ -3,9 +3,11 @@
 #   docker build --target helper  -t podgrace/podgrace-helper .    what goes into the Pods of workloads: one static program, nothing else
 #   docker build --target webhook -t podgrace/podgrace .           the webhook and the command line: Python and podgrace, no shell, no pip
 #
-# Both are for linux/amd64 and linux/arm64 (`docker buildx build --platform linux/amd64,linux/arm64`); docs/install.md has the whole recipe
-# of a release. A release pins the base by digest: --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:...
-ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+# Both are for linux/amd64 and linux/arm64 (`docker buildx build --platform linux/amd64,linux/arm64`);
+# docs/install.md has the whole recipe of a release. The base is an index of both, pinned by digest:
+# Python 3.11.16 on Debian 12. A newer one: `docker buildx imagetools inspect python:3.11-slim-bookworm`;
+# another one: --build-arg PYTHON_IMAGE=...
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
 # The compiler comes from the package index by hash and makes both architectures on any: no emulation, no distribution's toolchain.
 FROM --platform=$BUILDPLATFORM ${PYTHON_IMAGE} AS helper-build
