@@ -20,7 +20,7 @@ from webhook.cli import manifests
 from webhook.config import load
 from webhook.core.names import PREFIX, STATUS_ANNOTATION
 from webhook.core.size import MOST_CONTAINERS
-from webhook.replicas import Replicas
+from webhook.server.replicas import Replicas
 
 Json = dict[str, Any]
 

@@ -31,7 +31,7 @@ from webhook.core.patch import render
 from webhook.core.plan import decide
 from webhook.core.pod import Pod
 from webhook.policy import resolve
-from webhook.replicas import Replicas
+from webhook.server.replicas import Replicas
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "samples" / "deployment-nginx-and-django-create.json"

@@ -560,6 +560,14 @@ def test_the_arguments_are_ones_that_the_program_knows() -> None:
                 assert parser().parse_args(container["args"]).func, (file.name, container["name"])
 
 
+def test_the_server_knows_by_which_name_and_from_where_it_is_called() -> None:
+    args = objects(sets={"webhook.apiServers": '["10.0.0.0/28","fd00::1"]'}).container()["args"]
+    assert "--service-name=podgrace.podgrace.svc" in args
+    assert "--api-servers=10.0.0.0/28,fd00::1" in args
+    by_address = {"tls.type": "cert-manager", "webhook.url": "https://hooks.example:8443/mutate"}
+    assert "--service-name=hooks.example" in objects(sets=by_address).container()["args"]
+
+
 def test_only_api_servers_with_a_certificate_are_served_where_asked_for() -> None:
     rendered = objects(ci("restricted"))
     assert "--client-ca=/etc/podgrace/client-ca.crt" in rendered.container()["args"]

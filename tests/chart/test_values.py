@@ -115,6 +115,7 @@ CHANGES: dict[str, tuple[str, dict[str, str]]] = {
     "webhook.namespaceExpressions": ('[{"key":"a","operator":"Exists"}]', SELF),
     "webhook.objectExpressions": ('[{"key":"a","operator":"Exists"}]', SELF),
     "webhook.matchConditions": ('[{"name":"a","expression":"true"}]', SELF),
+    "webhook.apiServers": ('["10.0.0.0/28"]', SELF),
     "webhook.annotations": ('{"a":"b"}', SELF),
     "webhook.labels": ('{"a":"b"}', SELF),
     "audit.enabled": ("false", SELF),

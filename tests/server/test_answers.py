@@ -1,4 +1,4 @@
-"""The status table of `webhook.server`, row by row, and what no API server sends; each over TLS, against a running server.
+"""The status table of `webhook.server.application`, row by row, and what no API server sends; each over TLS, against a running server.
 
 Two things hold for every row: the answer is JSON, and the next ordinary call is answered as if nothing had happened.
 """
@@ -275,7 +275,7 @@ def test_other_paths_methods_and_types(
         (b"POST /mutate HTTP/1.1", b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", 400),
         (
             b"POST /mutate HTTP/1.1",
-            b"Transfer-Encoding: gzip, chunked\r\nContent-Type: text/x\r\n",
+            b"Transfer-Encoding: gzip, chunked\r\nContent-Type: text/x\r\n\r\n0\r\n",
             415,
         ),
         (b"POST http://elsewhere/mutate HTTP/1.1", b"Content-Length: 0\r\n", 415),
@@ -358,34 +358,77 @@ def test_expect_100_is_honoured(server: Served):
         assert patch_of(receive(secure))
 
 
-def test_pipelined_calls_are_answered_in_order(server: Served):
+def call_of(body: bytes) -> bytes:
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        call_of(REVIEW_BYTES),
+        b"\x00garbage",
+        b"POST /mutate HTTP/1.1\r\n",
+        b"GET /x HTTP/1.1\r\n\r\n",
+    ],
+    ids=["another-call", "garbage", "half-a-call", "another-path"],
+)
+@pytest.mark.parametrize("path", [b"/mutate", b"/elsewhere"])
+def test_a_call_with_something_behind_it_gets_its_answer_and_the_connection_ends(
+    server: Served, path: bytes, behind: bytes
+):
+    """No API server pipelines. What is answered before the next is read needs no memory for it."""
     with server.raw() as secure:
-        for uid in "abc":
-            body = encode(review(uid=uid))
-            secure.sendall(
-                b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                % len(body)
-                + body
-            )
-        assert [receive(secure).json()["response"]["uid"] for _ in range(3)] == ["a", "b", "c"]
+        secure.sendall(call_of(REVIEW_BYTES).replace(b"/mutate", path, 1) + behind)
+        answer = receive(secure)
+        assert answer.headers["connection"] == "close"
+        if path == b"/mutate":
+            assert patch_of(answer)
+        else:
+            assert answer.status == 404
+        assert secure.recv(1000) == b"", "one answer, and the end"
+    expect_ordinary(server)
+
+
+def test_an_upgrade_is_refused_or_ignored_but_always_answered(server: Served):
+    """What is behind the head of an upgrade is no body for the parser: it must not wait for one."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    for number, (call, status) in enumerate(
+        [
+            (call_of(REVIEW_BYTES).replace(b"Host: x\r\n", b"Host: x\r\n" + upgrade), 400),
+            (b"GET /x HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n", 404),
+        ]
+    ):
+        with server.raw() as secure:
+            secure.sendall(call)
+            answer = receive(secure)
+            assert answer.status == status, number
+            assert answer.headers["connection"] == "close"
+            assert "error" in answer.json()
+            assert secure.recv(1000) == b""
+    expect_ordinary(server)
+
+
+@pytest.mark.parametrize(
+    "target", ["/mutate", "/%6dutate", "http://elsewhere/mutate", "/mutate?a=b"]
+)
+def test_however_the_path_is_spelled_the_answer_is_the_same(server: Served, target: str):
+    """Beneath FastAPI, or by it."""
+    body = encode(review(uid="u-1"))
+    assert server.ask(body, target).body == server.ask(body).body
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_calls_are_answered_however_their_bytes_come(server: Served, seed: int):
-    """Three calls in pieces of any size: the parser, the bounds and the pipeline meet in every place."""
+    """Three calls in pieces of any size: the parser and the bounds meet in every place."""
     cut = random.Random(seed)  # noqa: S311 - to be repeatable
-    bodies = [encode(review(uid=f"{seed}-{number}")) for number in range(3)]
-    data = b"".join(
-        b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        % (len(body), body)
-        for body in bodies
-    )
     with server.raw() as secure:
-        while data:
-            size = cut.choice((1, 2, 7, 50, 300, 2000, 20_000))
-            secure.sendall(data[:size])
-            data = data[size:]
         for number in range(3):
+            data = call_of(encode(review(uid=f"{seed}-{number}")))
+            while data:
+                size = cut.choice((1, 2, 7, 50, 300, 2000, 20_000))
+                secure.sendall(data[:size])
+                data = data[size:]
             assert receive(secure).json()["response"]["uid"] == f"{seed}-{number}"
 
 

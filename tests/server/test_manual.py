@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 from webhook.cli import parser
-from webhook.protocol import Limits
 from webhook.server import ServeOptions
+from webhook.server.channel import PLAIN_COST, TLS_COST
+from webhook.server.limits import Limits
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
 
@@ -35,12 +36,9 @@ def test_the_defaults_in_the_manual_are_those_of_the_program():
 
 def test_the_bounds_in_the_manual_are_those_of_the_program():
     limits = Limits()
-    assert (limits.head, limits.body, limits.seconds, limits.idle, limits.connections) == (
-        16 << 10,
-        3 << 20,
-        10,
-        120,
-        512,
-    )
-    for said in ("| 10 s each |", "| 120 s |", "| 512 |", "| 16 KiB, 3 MiB |"):
-        assert said in MANUAL
+    assert (limits.head, limits.body, limits.seconds, limits.idle) == (16 << 10, 3 << 20, 10, 120)
+    assert (limits.connections, limits.memory) == (4096, 64 << 20)
+    assert (PLAIN_COST, TLS_COST) == (4 << 10, 44 << 10)
+    for said in ("10 s each", "120 s", "4096", "16 KiB, 3 MiB", "64 MiB; bodies 48"):
+        assert f"| {said} |" in MANUAL
+    assert "4 KiB each, 44 KiB more once it speaks TLS" in MANUAL

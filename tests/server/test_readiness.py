@@ -30,29 +30,87 @@ def test_the_serving_port_tells_nothing_else(server: Served):
         assert server.ask(b"", path, "GET").status == 404
 
 
-def test_readiness_looks_at_the_serving_port_itself(tmp_path: Path):
-    """A constant would prove nothing: each look, but for those within two seconds, is a handshake with the port."""
-    with served(tmp_path) as server:
-        assert server.plain("/readyz").status == 200
-        seen = server.metric("podgrace_connections_events_total", event="accepted")
-        until(
-            lambda: (
-                server.plain("/readyz").status == 200
-                and server.metric("podgrace_connections_events_total", event="accepted") > seen
-            ),
-            "readiness shakes hands with the port",
-        )
-
-
-def test_readiness_survives_a_port_full_of_silent_clients(tmp_path: Path):
-    """Whoever fills the port must not also take the Pod out of service."""
-    with served(tmp_path, "--max-connections", "8") as server:
-        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
-        for _ in range(4):
-            until(lambda: server.plain("/readyz").status == 200, "ready")
-            time.sleep(1)  # past what is remembered of the last look
-        for connection in silent:
+def test_probes_are_answered_while_the_serving_port_has_no_place_left(tmp_path: Path):
+    """Whoever fills the port must not also take the Pod out of service: probes need no place there."""
+    with served(tmp_path, "--max-connections", "8", "--api-servers", "127.0.0.1") as server:
+        trusted = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(8)]
+        until(lambda: server.metric("podgrace_connections") == 8, "it is full")
+        with pytest.raises((OSError, EOFError)):
+            server.ask(b"{}")
+        for path in ("/livez", "/readyz"):
+            assert server.plain(path).status == 200
+        for connection in trusted:
             connection.close()
+
+
+@pytest.mark.parametrize("place", ["livez", "readyz", "metrics"])
+def test_who_fills_the_plain_port_keeps_no_probe_out(server: Served, place: str):
+    """More connections than there are places, half of which have asked for the same as the kubelet."""
+    silent = []
+    for number in range(1200):
+        connection = socket.create_connection(("127.0.0.1", server.plain_port), timeout=30)
+        if number % 2:
+            connection.sendall(b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % place.encode())
+        silent.append(connection)
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert server.plain(path).status == 200
+    for connection in silent:
+        connection.close()
+
+
+HUNG = """
+import sys, time
+from webhook import cli, server
+class Hanging(server.Server):
+    async def _poll(self):
+        while not path.exists():
+            await server.asyncio.sleep(0.1)
+        time.sleep(8)
+        await server.asyncio.sleep(600)
+from pathlib import Path
+path = Path(sys.argv.pop(1))
+server.Server = Hanging
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_loop_that_hangs_is_told_to_the_kubelet(tmp_path: Path):
+    """The loop is made to sleep for 8 s: the probes go on, and say so."""
+    program, signal_file = tmp_path / "hung.py", tmp_path / "now"
+    program.write_text(HUNG)
+    with served(tmp_path / "tls", main=[str(program), str(signal_file)]) as server:
+        assert server.plain("/readyz").status == 200
+        signal_file.touch()
+        answer = until(
+            lambda: (found := server.plain("/readyz")).status == 503 and found, "it is not ready"
+        )
+        assert answer.body.startswith(b"event loop: has not turned for ")
+        assert server.plain("/livez").status == 200, "not for as long as a restart would take"
+        until(lambda: server.plain("/readyz").status == 200, "it has come back")
+
+
+def test_a_certificate_for_another_name_is_not_served(tmp_path: Path):
+    """An API server would refuse it, so a Pod that shows it must get no calls."""
+    with served(tmp_path, "--service-name", "podgrace.podgrace.svc") as server:
+        answer = server.plain("/readyz")
+        assert (answer.status, answer.body.decode()) == (
+            503,
+            (
+                f"certificate: {tmp_path}/tls.crt: is for localhost; "
+                "API servers call podgrace.podgrace.svc\n"
+            ),
+        )
+        assert server.plain("/livez").status == 200
+        authority = server.authority
+        leaf = authority.ca.issue_cert("podgrace.podgrace.svc", "localhost")
+        authority.put("tls.key", leaf.private_key_pem.bytes())
+        authority.put("tls.crt", leaf.cert_chain_pems[0].bytes())
+        until(lambda: server.plain("/readyz").status == 200, "the right one is taken up")
+        leaf = authority.ca.issue_cert("localhost")
+        authority.put("tls.key", leaf.private_key_pem.bytes())
+        authority.put("tls.crt", leaf.cert_chain_pems[0].bytes())
+        server.wait_for("certificate_refused", serving="the one before")
+        assert server.plain("/readyz").status == 200
 
 
 def test_a_server_that_is_stopped_by_the_kernel_is_noticed(tmp_path: Path):

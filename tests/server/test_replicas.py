@@ -11,7 +11,7 @@ import pytest
 from tests.server.serving import REVIEW, SAMPLES, encode, review
 from webhook.admission import Answer, answer, answer_by
 from webhook.config import load, parse
-from webhook.replicas import LARGEST, MOST, Replicas
+from webhook.server.replicas import LARGEST, MOST, Replicas
 
 CONFIG = load(None)
 CREATED = sorted(SAMPLES.glob("*.json"))

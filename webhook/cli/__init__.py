@@ -19,6 +19,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,24 @@ def parser(first: str = "") -> argparse.ArgumentParser:
     run.add_argument(
         "--max-connections",
         type=_between(8, 65536),
-        default=env("PODGRACE_MAX_CONNECTIONS", "512"),
+        default=env("PODGRACE_MAX_CONNECTIONS", "4096"),
         metavar="N",
-        help="connections to the HTTPS port at a time (env PODGRACE_MAX_CONNECTIONS; default 512)",
+        help="connections to the HTTPS port at a time (env PODGRACE_MAX_CONNECTIONS; default 4096)",
+    )
+    run.add_argument(
+        "--service-name",
+        default=env("PODGRACE_SERVICE_NAME", ""),
+        metavar="NAME",
+        help="DNS name by which API servers call; a certificate for another name is not served "
+        "(env PODGRACE_SERVICE_NAME; default: any)",
+    )
+    run.add_argument(
+        "--api-servers",
+        type=_networks,
+        default=env("PODGRACE_API_SERVERS", ""),
+        metavar="CIDR,...",
+        help="addresses of API servers: their connections are never closed to make room "
+        "(env PODGRACE_API_SERVERS)",
     )
     run.add_argument(
         "--tls-min-version",
@@ -250,6 +266,15 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part) for part in _names(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: accepted: addresses or networks such as 10.0.0.1, 10.0.0.0/28: {error}"
+        ) from error
+
+
 def _config(args: argparse.Namespace) -> Config:
     return load(args.config)
 
@@ -290,6 +315,8 @@ def _serve(args: argparse.Namespace) -> int:
         tls_min_version=args.tls_min_version,
         client_ca=args.client_ca,
         client_names=args.client_names,
+        service_name=args.service_name,
+        api_servers=args.api_servers,
     )
     if options.client_names and not options.client_ca:
         return _fail(

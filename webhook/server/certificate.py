@@ -1,12 +1,12 @@
 """The serving certificate, renewed while serving.
 
-In: the paths of tls.crt, tls.key and perhaps ca.crt, and the terms for clients. Out: a listening context that hands every new
-connection to the newest pair that passed its check. Who makes and renews the files is none of its business: the certificate
-container, cert-manager, or a person.
+In: the paths of tls.crt, tls.key and perhaps ca.crt, and the options of TLS. Out: the context for
+the next connection, that of the newest pair that passed its check. Who makes and renews the files
+does not matter here: the certificate container, cert-manager, or a person.
 
-The listening context itself is never loaded again: with OpenSSL, a pair that does not match leaves a live context broken, and replacing
-a key by one of another type leaves the old leaf in use. Each pair gets a context of its own, is tried in a whole handshake in memory,
-and is then swapped in by the SNI callback, which OpenSSL calls for every handshake, with or without a server name.
+No context is ever loaded twice: with OpenSSL, a pair that does not match leaves a live context
+broken, and replacing a key by one of another type leaves the old leaf in use. Each pair gets a
+context of its own, and is tried in a whole handshake in memory before a client sees it.
 """
 
 import contextlib
@@ -44,34 +44,37 @@ class Pair(msgspec.Struct, frozen=True):
     """The certificate in DER: what a client must see."""
 
 
-class Terms(msgspec.Struct, frozen=True):
-    """On what terms connections are made."""
+class TLSOptions(msgspec.Struct, frozen=True):
+    """What is asked of both ends."""
 
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     client_ca: str | None = None
     """A file: a client must show a certificate that chains to it."""
     client_names: tuple[str, ...] = ()
     """One of which must be in it (common name, DNS or URI); empty: any."""
+    name: str = ""
+    """By which API servers call us: a certificate for another is as good as none. Empty: any."""
 
 
-class Keeper:
+class CertificateSource:
     """Holds the pair in use, and looks for a newer one."""
 
-    def __init__(self, cert: str, key: str, ca: str | None, terms: Terms = Terms()) -> None:  # noqa: B008 - frozen
-        self.cert, self.key, self.ca, self.terms = (
-            Path(cert),
-            Path(key),
-            Path(ca) if ca else None,
-            terms,
-        )
+    def __init__(
+        self,
+        cert: str,
+        key: str,
+        ca: str | None,
+        options: TLSOptions = TLSOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        self.cert, self.key, self.ca = Path(cert), Path(key), Path(ca) if ca else None
+        self.options = options
         self.pair: Pair | None = None
         self.problem = f"{cert} is not loaded yet"
         self.succeeded = self.failed = 0
-        self.context = server_context(terms.minimum)
-        if terms.client_ca:
-            # OpenSSL takes whether to ask from the context that listens, and whom to trust from the one that is swapped in.
-            self.context.verify_mode = ssl.CERT_REQUIRED
-        self.context.sni_callback = self._choose
+
+    def context(self) -> ssl.SSLContext | None:
+        """Give the context for the next connection, if there is a pair to show."""
+        return self.pair.context if self.pair is not None else None
 
     def poll(self, report: Callable[..., None]) -> bool:
         """Look at the files; returns True if a new pair is in use from now on. Never raises, never lets go of a working pair."""
@@ -122,15 +125,9 @@ class Keeper:
                 found["ca"] = self.pair.ca_not_after
         return found
 
-    def _choose(self, connection: Any, _name: str | None, _context: ssl.SSLContext) -> int | None:
-        if self.pair is None:
-            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
-        connection.context = self.pair.context
-        return None
-
     def stranger(self, certificate: dict[str, Any] | None) -> str:
         """Say why a client with this verified certificate is not served, or ""."""
-        accepted = self.terms.client_names
+        accepted = self.options.client_names
         if not accepted:
             return ""
         subject = (certificate or {}).get("subject", ())
@@ -149,7 +146,7 @@ class Keeper:
         if self.ca is not None:
             with contextlib.suppress(FileNotFoundError):
                 ca = self.ca.read_bytes()
-        clients = Path(self.terms.client_ca).read_bytes() if self.terms.client_ca else b""
+        clients = Path(self.options.client_ca).read_bytes() if self.options.client_ca else b""
         return self.cert.read_bytes(), self.key.read_bytes(), ca, clients
 
     def _digest(self) -> bytes:
@@ -159,9 +156,16 @@ class Keeper:
         """Build and check a pair. OpenSSL reads the files by name: they are read once more afterwards, and must be the same."""
         try:
             _, _, ca, clients = self._files()
-            pair = load(self.cert, self.key, ca, digest, minimum=self.terms.minimum)
-            if self.terms.client_ca:
-                _ask(pair.context, clients, self.terms.client_ca)
+            pair = load(
+                self.cert,
+                self.key,
+                ca,
+                digest,
+                minimum=self.options.minimum,
+                name=self.options.name,
+            )
+            if self.options.client_ca:
+                _ask(pair.context, clients, self.options.client_ca)
         except (OSError, ValueError):
             if self._digest() != digest:
                 raise BadPair("the files changed while they were read") from None
@@ -188,8 +192,12 @@ def load(
     digest: bytes = b"",
     *,
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    name: str = "",
 ) -> Pair:
-    """Load a pair and try it: a handshake in memory, verified as the API server would. Raises `BadPair` or OSError."""
+    """Load a pair and try it: a handshake in memory, verified as the API server would.
+
+    Raises `BadPair` or OSError.
+    """
     context = server_context(minimum)
     try:
         context.load_cert_chain(cert, key, password=_no_password)
@@ -206,6 +214,14 @@ def load(
     )
     if not names:
         raise BadPair(f"{cert}: no subject alternative name; the API server verifies only those")
+    if name:
+        client.check_hostname = True
+        try:
+            _checked(context, client, name, f"{cert}")
+        except BadPair:
+            raise BadPair(
+                f"{cert}: is for {', '.join(names)[:200]}; API servers call {name}"
+            ) from None
     expiries: list[float] = []
     if ca.strip():
         client = _client(ssl.CERT_REQUIRED)
@@ -214,7 +230,7 @@ def load(
         except ssl.SSLError as error:
             raise BadPair(f"ca.crt beside {cert}: {_reason(error)}") from error
         client.check_hostname = True
-        _checked(context, client, names[0].replace("*", "any"), f"{cert} against ca.crt")
+        _checked(context, client, name or names[0].replace("*", "any"), f"{cert} against ca.crt")
         expiries = [
             ssl.cert_time_to_seconds(str(found["notAfter"])) for found in client.get_ca_certs()
         ]

@@ -131,7 +131,6 @@ class Metrics:
     """Counters of the calls, and gauges that are read when somebody asks."""
 
     def __init__(self, log: Log) -> None:
-        self.in_flight = 0
         self.failed = 0
         self._log = log
         self._results = dict.fromkeys(RESULTS, 0)
@@ -150,7 +149,6 @@ class Metrics:
     def call(self, answer: Answer, size: int, seconds: float) -> None:
         """Count one call that reached a decision, and write its line."""
         self._results[answer.result] += 1
-        self._statuses[answer.status] += 1
         codes = self._codes
         for code in answer.codes:
             codes[code] += 1
@@ -163,8 +161,8 @@ class Metrics:
             self._operations += ops
         self._log.call(answer.log, seconds)
 
-    def refused(self, status: int) -> None:
-        """Count one answer that needed no decision."""
+    def responded(self, status: int) -> None:
+        """Count one answer of the webhook port."""
         self._statuses[status] = self._statuses.get(status, 0) + 1
 
     def counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, int]:
@@ -233,9 +231,6 @@ class Metrics:
             buckets=buckets,
             sum_value=self._seconds,
         )
-        yield GaugeMetricFamily(
-            "podgrace_requests_in_flight", "Requests without an answer yet.", value=self.in_flight
-        )
         for name, text, label, read in self._gauges:
             family = GaugeMetricFamily(name, text, labels=[label] if label else [])
             for labelled, number in read().items():
@@ -250,6 +245,6 @@ class Metrics:
 
 def _counter(name: str, text: str, label: str, counts: Mapping[Any, int]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, text, labels=[label])
-    for value, count in counts.items():
+    for value, count in dict(counts).items():  # a copy: the loop's thread may add to it
         family.add_metric([str(value)], count)
     return family

@@ -1,0 +1,205 @@
+"""What is answered on the HTTPS port: `POST /mutate`, and errors for all else.
+
+In: requests, whole. Out: responses. Deciding belongs to `admission`; bounds on connections and
+bytes to `connection` and `limits`. The body is taken as bytes and read by `admission` alone:
+FastAPI's 422 never reaches an API server.
+
+| the request                                             | status | body                        |
+|---------------------------------------------------------|--------|-----------------------------|
+| a review                                                | 200    | AdmissionReview             |
+| a large review for which there is no room or no time    | 200    | allowed, no patch, a warning|
+| the same with `--failure-policy Fail`                   | 503    | {"error": ...}              |
+| not a review                                            | 400    | {"error": ...}              |
+| not HTTP; an upgrade with a body                        | 400    | {"error": ...}              |
+| without an accepted client certificate (`--client-ca`)  | 403    | {"error": ...}              |
+| another path                                            | 404    | {"error": ...}              |
+| another method                                          | 405    | {"error": ...}, header Allow|
+| not complete within 10 s                                | 408    | {"error": ...}              |
+| body over 3 MiB                                         | 413    | {"error": ...}              |
+| another content type, or compressed                     | 415    | {"error": ...}              |
+| headers over 16 KiB                                     | 431    | {"error": ...}              |
+| a bug of ours outside the decision                      | 500    | {"error": ...}              |
+
+Where decisions run: those about ordinary reviews on the event loop, since they take less time than
+a thread's hand-over would; those about reviews over 64 KiB on one thread beside it, so that one of
+them delays no other answer by more than a turn of the interpreter.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi import Request as HTTPRequest
+from fastapi import Response as HTTPResponse
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from webhook import admission
+from webhook.config import Config
+from webhook.server.connection import Request, Response, Routes, error
+from webhook.server.replicas import Replicas
+from webhook.server.telemetry import Metrics
+
+PATH: Final = "/mutate"
+LARGE: Final = 64 << 10
+"""Bytes. Reviews of Pods are mostly below 20 KiB."""
+
+_TYPE: Final = b"application/json"
+_UID = re.compile(rb'"request"\s*:\s*\{\s*"uid"\s*:\s*("[0-9A-Za-z-]{1,64}")')
+_DURATION = re.compile(
+    rb"(?:^|&)timeout=(?:([0-9]{1,3})m)?(?:([0-9]{1,4}(?:\.[0-9]{1,9})?)s)?(?:&|$)"
+)
+
+
+class Mutate:
+    """`POST /mutate`: content type, the time that is left, the decision, one answer."""
+
+    def __init__(
+        self, config: Config, metrics: Metrics, policy: str, clock: Callable[[], float]
+    ) -> None:
+        self._config, self._metrics, self._fail, self._clock = (
+            config,
+            metrics,
+            policy == "Fail",
+            clock,
+        )
+        self._replicas = Replicas(config)
+        self._aside = ThreadPoolExecutor(1, "large")
+        self.large = 0
+        metrics.counters(
+            "podgrace_decisions",
+            "Pods decided about, and those like one before.",
+            "how",
+            lambda: self._replicas.counts,
+        )
+        self._shed = metrics.counter(
+            "podgrace_overload",
+            "Reviews answered without a decision.",
+            "cause",
+            ("bytes", "deadline"),
+        )
+
+    def __call__(self, request: Request) -> "Response | asyncio.Future[Response]":
+        """Answer a request: at once, or later if it is a large one."""
+        refusal = _unacceptable(request)
+        if refusal is not None:
+            return refusal
+        if request.shed:
+            return self._overloaded(request, "bytes")
+        if self._late(request):
+            return self._overloaded(request, "deadline")
+        if len(request.body) > LARGE:
+            return asyncio.ensure_future(self._later(request))
+        return self._counted(request, admission.answer_by(request.body, self._replicas.judge))
+
+    async def _later(self, request: Request) -> Response:
+        self.large += 1
+        try:
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._aside, self._decide, request)
+        finally:
+            self.large -= 1
+        if answer is None:
+            return self._overloaded(request, "deadline")
+        return self._counted(request, answer)
+
+    def _decide(self, request: Request) -> admission.Answer | None:
+        """Decide on the thread for large ones; None: it has waited there for too long."""
+        if self._late(request):
+            return None
+        return admission.answer(request.body, self._config)
+
+    def _late(self, request: Request) -> bool:
+        limit = _timeout(request.query) if request.query else 0.0
+        return bool(limit) and self._clock() - request.began >= limit
+
+    def _counted(self, request: Request, answer: admission.Answer) -> Response:
+        self._metrics.call(answer, len(request.body), self._clock() - request.began)
+        return Response(answer.status, answer.body)
+
+    def _overloaded(self, request: Request, cause: str) -> Response:
+        self._shed[cause] += 1
+        found = _UID.search(request.body)
+        if self._fail or found is None:
+            return error(503, f"overloaded: {cause}", (b"retry-after", b"1"))
+        body = b'{"request":{"uid":' + found[1] + b"}}"
+        return self._counted(request, admission.allow(body, "overload"))
+
+
+def routes(mutate: Mutate) -> Routes:
+    """Name what is answered beneath the application, for its speed."""
+    return {(b"POST", PATH.encode()): mutate}
+
+
+def application(
+    mutate: Mutate, counted: Callable[[int], None], failed: Callable[[Exception], None]
+) -> FastAPI:
+    """Build the whole application: the same route, for requests that spell it in another way, and errors."""
+    app = FastAPI(title="podgrace", openapi_url=None, redirect_slashes=False)
+    shape_errors(app, counted, failed)
+
+    @app.post(PATH)
+    async def post(request: HTTPRequest) -> HTTPResponse:
+        raw = Request(
+            request.scope["headers"],
+            request.scope["query_string"],
+            await request.body(),
+            asyncio.get_running_loop().time(),
+        )
+        answer = mutate(raw)
+        found = answer if isinstance(answer, Response) else await answer
+        counted(found.status)
+        headers = {name.decode(): value.decode() for name, value in found.headers}
+        return HTTPResponse(found.body, found.status, headers, "application/json")
+
+    return app
+
+
+def shape_errors(
+    app: FastAPI, counted: Callable[[int], None], failed: Callable[[Exception], None]
+) -> None:
+    """Give Starlette's own errors the shape of ours, and no traceback to anybody."""
+
+    @app.exception_handler(HTTPException)
+    async def answer(request: HTTPRequest, problem: HTTPException) -> HTTPResponse:
+        counted(problem.status_code)
+        text = f"{request.method} {request.url.path[:64]}: {problem.detail}"
+        return JSONResponse({"error": text}, problem.status_code, problem.headers)
+
+    @app.middleware("http")
+    async def guard(request: HTTPRequest, call_next: Callable) -> HTTPResponse:  # type: ignore[type-arg]
+        try:
+            found: HTTPResponse = await call_next(request)
+        except Exception as bug:  # noqa: BLE001 - as `Connection` does for the routes beneath
+            failed(bug)
+            counted(500)
+            return JSONResponse({"error": "podgrace failed: see its log"}, 500)
+        return found
+
+
+def _unacceptable(request: Request) -> Response | None:
+    """Check what stands above the body."""
+    kind = b""
+    for name, value in request.headers:
+        if name == b"content-type":
+            kind = value
+        elif name == b"content-encoding" and value != b"identity":
+            return error(415, f"Content-Encoding {_shown(value)}: accepted: none")
+    if kind != _TYPE and kind.split(b";")[0].strip().lower() != _TYPE:
+        return error(415, f"Content-Type {_shown(kind)}: accepted: application/json")
+    return None
+
+
+@lru_cache(64)
+def _timeout(query: bytes) -> float:
+    """Read the seconds that the API server waits; 0 where it does not say."""
+    found = _DURATION.search(query)
+    return 60.0 * int(found[1] or 0) + float(found[2] or 0) if found else 0.0
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:64].decode("ascii", "replace"))
