@@ -13,10 +13,11 @@ from msgspec.structs import replace
 from webhook.core import arguments, balancer, ports, sidecar
 from webhook.core.decision import Facts, Look
 from webhook.core.names import ENABLED, INJECT_LABEL, MESH_PROXIES
-from webhook.core.pod import EMPTY, Container, Pod, owner_kind, present, variables
+from webhook.core.pod import EMPTY, Container, Pod, owner_kind, variables
 from webhook.core.profile import GENERIC, Profile
 from webhook.core.settings import Operator, PodSettings, Settings
 from webhook.core.status import Before, before, grace_before, read
+from webhook.core.windows import is_windows
 
 DEFAULT_GRACE: Final = 30
 """Seconds: what the API server fills in before webhooks run (core/v1 defaulting); a manifest on
@@ -141,17 +142,6 @@ def floored(look: Look, facts: Facts, bound: int) -> tuple[Look, str]:
     late = f", its {found.delay} s are over the bound" if floor < found.delay else ""
     settings = replace(settings, delay_min=low, delay_max=high)
     return replace(look, settings=settings), f"{found.name}: at least {low} s{late}"
-
-
-def is_windows(pod: Pod) -> bool:
-    """Whether the Pod is made for Windows nodes."""
-    spec = pod.spec
-    if spec.os is not None and spec.os.name:
-        return spec.os.name == "windows"
-    context = spec.security_context
-    return (spec.node_selector or {}).get("kubernetes.io/os") == "windows" or (
-        context is not None and present(context.windows_options) is not None
-    )
 
 
 def _command(

@@ -104,6 +104,7 @@ class Container(msgspec.Struct, rename="camel", gc=False, frozen=True):
     resources: Raw = ABSENT
     restart_policy: str | None = None
     env: Raw = ABSENT
+    security_context: Raw = ABSENT
 
 
 class Variable(msgspec.Struct, gc=False, frozen=True):
@@ -143,7 +144,7 @@ class PodSecurityContext(msgspec.Struct, rename="camel", gc=False, frozen=True):
     """`spec.securityContext`, as far as it reaches the sidecar."""
 
     run_as_user: int | None = None
-    windows_options: Raw = ABSENT
+    windows_options: dict[str, Raw] | None = None
 
 
 class Spec(msgspec.Struct, rename="camel", gc=False, frozen=True):
@@ -159,6 +160,7 @@ class Spec(msgspec.Struct, rename="camel", gc=False, frozen=True):
     host_pid: bool | None = msgspec.field(default=None, name="hostPID")
     os: Os | None = None
     node_selector: dict[str, str] | None = None
+    affinity: Raw = ABSENT
     security_context: PodSecurityContext | None = None
     resources: Raw = ABSENT
     readiness_gates: list[Gate] | None = None

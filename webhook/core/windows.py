@@ -1,0 +1,102 @@
+"""Whether a Pod runs on Windows: the helper is a Linux program.
+
+In: a Pod. Out: yes or no. What can be had on Windows belongs to `ladder`. What says it, the first that says anything:
+
+| what the Pod says                                                   | is Windows if                        |
+|---------------------------------------------------------------------|--------------------------------------|
+| `os.name`                                                           | windows                              |
+| `nodeSelector`: kubernetes.io/os, beta.kubernetes.io/os             | either is windows                    |
+| required `nodeAffinity`, In or NotIn of these labels in every term  | no term lets Linux nodes in          |
+| `windowsOptions` in the securityContext of the Pod or a container   | it has a member, such as hostProcess |
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from webhook.core.pod import Pod, Raw, present
+
+_WINDOWS: Final = "windows"
+_LINUX: Final = "linux"
+_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
+
+
+class _Requirement(msgspec.Struct, frozen=True, gc=False):
+    key: str = ""
+    operator: str = ""
+    values: list[str] | None = None
+
+
+class _Term(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    match_expressions: list[_Requirement] | None = None
+    match_fields: Raw = Raw()
+
+
+class _Required(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    node_selector_terms: list[_Term] | None = None
+
+
+class _NodeAffinity(msgspec.Struct, frozen=True, gc=False):
+    required: _Required | None = msgspec.field(
+        default=None, name="requiredDuringSchedulingIgnoredDuringExecution"
+    )
+
+
+class _Affinity(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    node_affinity: _NodeAffinity | None = None
+
+
+class _Context(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    windows_options: dict[str, Raw] | None = None
+
+
+_affinity: Final = msgspec.json.Decoder(_Affinity)
+_context: Final = msgspec.json.Decoder(_Context)
+
+
+def is_windows(pod: Pod) -> bool:
+    """Take the first row of the table that says anything."""
+    spec = pod.spec
+    if spec.os is not None and spec.os.name:
+        return spec.os.name == _WINDOWS
+    selector = spec.node_selector or {}
+    named = [selector[label] for label in _LABELS if label in selector]
+    if named:
+        return _WINDOWS in named
+    systems = {_system(term) for term in _terms(spec.affinity)}
+    if systems and "" not in systems:
+        return systems == {_WINDOWS}
+    if spec.security_context is not None and spec.security_context.windows_options:
+        return True
+    containers = [*spec.containers, *(spec.init_containers or ())]
+    return any([_has_options(c.security_context) for c in containers])  # noqa: C419 - a list is quicker
+
+
+def _terms(raw: Raw) -> Sequence[_Term]:
+    """Give the required terms that match anything: an empty one matches no node."""
+    if not raw or b"kubernetes.io/os" not in bytes(raw):
+        return ()
+    affinity = _affinity.decode(raw).node_affinity
+    required = affinity.required if affinity is not None else None
+    terms = (required.node_selector_terms if required is not None else None) or ()
+    return [term for term in terms if term.match_expressions or present(term.match_fields)]
+
+
+def _system(term: _Term) -> str:
+    """Give the one system that a term lets in, or ""."""
+    for wanted in term.match_expressions or ():
+        if wanted.key in _LABELS:
+            values = wanted.values or []
+            if wanted.operator == "In" and len(set(values)) == 1:
+                return values[0]
+            # Nodes are of one system or the other.
+            if wanted.operator == "NotIn" and _LINUX in values and _WINDOWS not in values:
+                return _WINDOWS
+            if wanted.operator == "NotIn" and _WINDOWS in values and _LINUX not in values:
+                return _LINUX
+    return ""
+
+
+def _has_options(raw: Raw) -> bool:
+    return b"windowsOptions" in bytes(raw) and bool(_context.decode(raw).windows_options)
