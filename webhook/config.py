@@ -25,7 +25,8 @@ from webhook.profiles import BALANCERS, BUILT_IN, LAUNCHERS
 IMAGE_VOLUMES: Final = (1, 35)
 """Kubernetes from which image volumes are on by default (KEP-4639; stable in 1.36)."""
 
-DEFAULT_IMAGE: Final = f"podgrace/podgrace-helper:{__version__}"
+DEFAULT_IMAGE: Final = f"docker.io/podgrace/podgrace-helper:{__version__}"
+"""With its registry: runtimes that know several refuse a short name."""
 
 
 class ConfigError(ValueError):
@@ -49,14 +50,24 @@ class Resources(_Part, frozen=True):
     )
 
 
+class PullSecret(_Part, frozen=True):
+    """A Secret that the kubelet pulls the helper's image with, in the Pod's own namespace."""
+
+    name: str
+
+
 class HelperConfig(_Part, frozen=True):
     """The helper: its image, how it gets into a Pod, and the sidecar's port and resources."""
 
     delivery: str = "sidecar"
     image: str = DEFAULT_IMAGE
     image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: list[PullSecret] = []
     port: int = 15990
     resources: Resources = Resources()
+    security_context: dict[str, Any] = msgspec.field(
+        default_factory=lambda: dict(sidecar.SECURITY_CONTEXT)
+    )
     volume_size_limit: str = "1Mi"
 
 
@@ -257,6 +268,13 @@ def _check(file: File, problems: list[str]) -> None:
     within("defaults.quiet", defaults.quiet, 0, defaults.delay_max)
     within("defaults.drainTimeout", defaults.drain_timeout, 1, bounds.drain_timeout)
     _check_resources(file.helper, problems)
+    for key in file.helper.security_context:
+        one_of("helper.securityContext", key, _CONTEXT)
+    problems += [
+        f"helper.imagePullSecrets: {secret.name!r}: accepted: the name of a Secret"
+        for secret in file.helper.image_pull_secrets
+        if not _NAME.fullmatch(secret.name)
+    ]
     for name in ("version", "oldest_kubelet"):
         value = getattr(file.kubernetes, name)
         if value and _version(value) is None:
@@ -284,6 +302,26 @@ def _check(file: File, problems: list[str]) -> None:
                 _profile(name, profile)
             except msgspec.ValidationError as error:
                 problems.append(f"profiles.{name}: {error}")
+
+
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+_CONTEXT: Final = frozenset(
+    {
+        "allowPrivilegeEscalation",
+        "appArmorProfile",
+        "capabilities",
+        "privileged",
+        "procMount",
+        "readOnlyRootFilesystem",
+        "runAsGroup",
+        "runAsNonRoot",
+        "runAsUser",
+        "seLinuxOptions",
+        "seccompProfile",
+    }
+)
+"""Fields of a container's securityContext (core/v1) on Linux."""
 
 
 def _check_resources(helper: HelperConfig, problems: list[str]) -> None:
@@ -332,7 +370,10 @@ def _config(file: File) -> Config:
             for entry in file.images
         ),
         delivery=helper.delivery,  # type: ignore[arg-type]  # checked against Delivery in _check
-        sidecar=sidecar.container(names.SIDECAR, helper.image, helper.image_pull_policy),
+        sidecar=sidecar.container(
+            names.SIDECAR, helper.image, helper.image_pull_policy, helper.security_context
+        ),
+        pull_secrets=tuple(dict.fromkeys(secret.name for secret in helper.image_pull_secrets)),
         sidecar_resources=resources,
         port=helper.port,
         volume=sidecar.memory_volume(helper.volume_size_limit)

@@ -20,8 +20,9 @@ from tests.chart.rendering import (
     text,
 )
 from webhook.cli import parser
-from webhook.config import parse
+from webhook.config import DEFAULT_IMAGE, HelperConfig, parse
 from webhook.core import names
+from webhook.core.sidecar import SECURITY_CONTEXT
 
 SYSTEM = ["kube-system", "kube-public", "kube-node-lease"]
 
@@ -474,8 +475,14 @@ def test_the_configuration_file_is_one_that_the_webhook_accepts(file: Path) -> N
 
 def test_the_configuration_says_what_the_values_say() -> None:
     parsed = parse(objects(ci("everything")).one("ConfigMap", "grace")["data"]["config.yaml"])
-    assert parsed.file.helper.image == "example/podgrace-helper:1.2"
+    assert parsed.file.helper.image == "docker.io/example/podgrace-helper:1.2"
     assert parsed.file.helper.image_pull_policy == "IfNotPresent"
+    assert parsed.operator.pull_secrets == ("regcred",)
+    # Helm adds what is given to what is the default; null takes a key out.
+    assert parsed.operator.sidecar["securityContext"] == {
+        **SECURITY_CONTEXT,
+        "runAsUser": 1234,
+    }
     assert parsed.file.excluded_namespaces == [*SYSTEM, "rook-ceph", "grace-system"]
     assert parsed.file.kubernetes.version == "1.34"
     assert parsed.file.profiles["shop"].signal == "USR1"
@@ -525,8 +532,8 @@ def test_an_image_volume_is_what_the_configuration_says() -> None:
 @pytest.mark.parametrize(
     ("sets", "image"),
     [
-        ({}, "podgrace/podgrace:0.1.0"),
-        ({"image.tag": '"2"'}, "podgrace/podgrace:2"),
+        ({}, "docker.io/podgrace/podgrace:0.1.0"),
+        ({"image.tag": '"2"'}, "docker.io/podgrace/podgrace:2"),
         ({"image.registry": '"r.example/x/"'}, "r.example/x/podgrace/podgrace:0.1.0"),
         ({"global.imageRegistry": '"g.example"'}, "g.example/podgrace/podgrace:0.1.0"),
         (
@@ -535,7 +542,7 @@ def test_an_image_volume_is_what_the_configuration_says() -> None:
         ),
         (
             {"image.tag": '"2"', "image.digest": f'"sha256:{"a" * 64}"'},
-            f"podgrace/podgrace@sha256:{'a' * 64}",
+            f"docker.io/podgrace/podgrace@sha256:{'a' * 64}",
         ),
     ],
 )
@@ -545,6 +552,34 @@ def test_image_names(sets: dict[str, str], image: str) -> None:
     assert [
         item["spec"]["containers"][0]["image"] for item in rendered.hooks() if item["kind"] == "Pod"
     ] == [image]
+
+
+def helper(sets: dict[str, str] | None = None, *files: Path) -> HelperConfig:
+    rendered = objects(*files, sets=sets)
+    (config,) = [
+        c["data"]["config.yaml"] for c in rendered.of("ConfigMap") if "config.yaml" in c["data"]
+    ]
+    return parse(config).file.helper
+
+
+def test_the_helpers_image_has_a_registry() -> None:
+    """Runtimes that know several registries refuse a short name: every Pod would stay in Init."""
+    assert helper().image == DEFAULT_IMAGE
+    named = {"helperImage.repository": '"r.example/x/helper"'}
+    assert helper(named).image == "r.example/x/helper:0.1.0"
+    mirrored = {"image.registry": '"mirror.example"', "helperImage.repository": '"r.example/x"'}
+    assert helper(mirrored).image == "mirror.example/r.example/x:0.1.0"
+
+
+def test_the_helpers_user_is_the_operators_and_on_openshift_the_platforms() -> None:
+    assert helper().security_context == SECURITY_CONTEXT
+    chosen = {"config.helper.securityContext.runAsUser": "1000"}
+    assert helper(chosen).security_context == {**SECURITY_CONTEXT, "runAsUser": 1000}
+    none = {"config.helper.securityContext.runAsNonRoot": "null"}
+    assert "runAsNonRoot" not in helper(none).security_context
+    assert helper(chosen, ci("openshift")).security_context == {
+        key: value for key, value in SECURITY_CONTEXT.items() if key != "seccompProfile"
+    }
 
 
 def test_the_arguments_are_ones_that_the_program_knows() -> None:

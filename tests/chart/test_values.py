@@ -26,6 +26,7 @@ WHOLE = (
     "certsResources",
     "podSecurityContext",
     "securityContext",
+    "config.helper.securityContext",
     "nodeSelector",
     "podSpec",
 )
@@ -73,6 +74,8 @@ CHANGES: dict[str, tuple[str, dict[str, str]]] = {
     "config.helper.port": ("15991", SELF),
     "config.helper.resources.requests": ('{"cpu":"2m"}', SELF),
     "config.helper.resources.limits": ('{"cpu":"50m"}', SELF),
+    "config.helper.imagePullSecrets": ('[{"name":"p"}]', SELF),
+    "config.helper.securityContext": ('{"runAsUser":1000}', SELF),
     "config.helper.volumeSizeLimit": ('"3Mi"', SELF),
     "config.patches.preStop": ("false", SELF),
     "config.patches.gracePeriod": ("false", SELF),

@@ -340,7 +340,9 @@ def test_a_newer_configuration_renews_what_is_there(tmp_path: Path) -> None:
     assert YAML(typ="safe").load(podgrace("inject", "-f", "-", stdin=aged).out) == YAML(
         typ="safe"
     ).load(old)
-    mirrored = old.replace("podgrace/podgrace-helper:0.1.0", "mirror.example/podgrace-helper:0.1.0")
+    mirrored = old.replace(
+        "docker.io/podgrace/podgrace-helper:0.1.0", "mirror.example/podgrace-helper:0.1.0"
+    )
     assert podgrace("inject", "-f", "-", stdin=mirrored).out == mirrored
 
 

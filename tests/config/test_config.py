@@ -33,7 +33,7 @@ images:
 
 def test_the_defaults() -> None:
     config = load(None)
-    assert config.operator.sidecar["image"] == f"podgrace/podgrace-helper:{__version__}"
+    assert config.operator.sidecar["image"] == f"docker.io/podgrace/podgrace-helper:{__version__}"
     assert config.operator.modes == {"sleep", "hook", "wrap"}
     assert config.file == parse("").file == parse("{}").file == parse("# nothing\n").file
 

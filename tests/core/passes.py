@@ -124,7 +124,10 @@ def _keeps(original: Json, patched: Json) -> None:
         }
         if was.get("readinessProbe"):
             assert now["readinessProbe"] == was["readinessProbe"]
+    secrets = original["spec"].get("imagePullSecrets") or []
+    assert (patched["spec"].get("imagePullSecrets") or [])[: len(secrets)] == secrets
     rest = {"containers", "initContainers", "volumes", "terminationGracePeriodSeconds"}
+    rest.add("imagePullSecrets")
     assert {k: v for k, v in original["spec"].items() if k not in rest} == {
         k: v for k, v in patched["spec"].items() if k not in rest
     }

@@ -157,8 +157,8 @@ class Desired(msgspec.Struct, frozen=True, gc=False):
 class Plan(msgspec.Struct, frozen=True, gc=False):
     """All of it.
 
-    `skip`: the Pod is left alone; `idle`: it is only marked; `decisions` then say why. `sidecar`,
-    `volume`: how the helper comes into the Pod, None for not at all. `renew`: what is there of it
+    `skip`: the Pod is left alone; `idle`: it is only marked; `decisions` then say why. `pull_secrets`:
+    names, the user's first. `sidecar`, `volume`: how the helper comes into the Pod, None for not at all. `renew`: what is there of it
     is of another version. `evictable`, `status`: the values of our annotations, None for absent.
     """
 
@@ -172,4 +172,5 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     grace: int | None = None
     evictable: str | None = None
     status: str | None = None
+    pull_secrets: Sequence[str] = ()
     empty: Sequence[str] = ()

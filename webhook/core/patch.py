@@ -78,6 +78,7 @@ def _pod(ops: list[Op], pod: Pod, plan: Plan) -> None:
     )
     _sidecar(ops, pod, plan)
     _volume(ops, pod, plan)
+    _pull_secrets(ops, pod, plan)
     _annotations(ops, pod, plan)
 
 
@@ -107,6 +108,23 @@ def _volume(ops: list[Op], pod: Pod, plan: Plan) -> None:
         _append(ops, "/spec/volumes", pod.spec.volumes, wanted)
     elif plan.renew or (present(volumes[at].image) is None) == ("image" in wanted):
         ops.append({"op": "replace", "path": f"/spec/volumes/{at}", "value": wanted})
+
+
+def _pull_secrets(ops: list[Op], pod: Pod, plan: Plan) -> None:
+    """Bring the list to the plan's. Ours stand at its end, unless another webhook added more."""
+    path, found = "/spec/imagePullSecrets", pod.spec.image_pull_secrets
+    there = [secret.name for secret in found or ()]
+    wanted, known = set(plan.pull_secrets), set(there)
+    gone = [i for i, name in enumerate(there) if name not in wanted]
+    added = [{"name": name} for name in plan.pull_secrets if name not in known]
+    if gone and len(gone) == len(there) and not added and "imagePullSecrets" not in plan.empty:
+        ops.append({"op": "remove", "path": path})
+        return
+    ops += [{"op": "remove", "path": f"{path}/{i}"} for i in reversed(gone)]
+    if found is None and added:
+        ops.append({"op": "add", "path": path, "value": added})
+    else:
+        ops += [{"op": "add", "path": f"{path}/-", "value": secret} for secret in added]
 
 
 def _annotations(ops: list[Op], pod: Pod, plan: Plan) -> None:

@@ -29,6 +29,7 @@ from webhook.core.status import (
     encode,
     grace_before,
     overfull,
+    pull_secrets_before,
     read,
 )
 
@@ -93,6 +94,7 @@ def restore(pod: Pod) -> Plan:
         containers=containers,
         grace=grace_before(pod, status),
         evictable=evictable,
+        pull_secrets=pull_secrets_before(pod, status),
         empty=empty,
     )
 
@@ -168,11 +170,17 @@ def _plan(
     empty = empty_before(pod, facts.status)
     records = {d.container.name: record for d, record in equipped if record.codes}
     evictable, added = _evictable(pod, facts.status, empty, wanted=copied)
-    status = encode(Status(operator.version, settled.grace, records, empty, added))
+    own = pull_secrets_before(pod, facts.status)
+    secrets = [name for name in operator.pull_secrets if helped and name not in own]
+    status = encode(Status(operator.version, settled.grace, records, empty, added, secrets))
     if overfull(pod, status):
         return Plan([Decision("annotations-full")], skip=True)
     return Plan(
-        [*_decisions(pod, settings, operator, facts, settled, helped=helped, idle=idle)],
+        [
+            *_decisions(
+                pod, settings, operator, facts, settled, secrets=secrets, helped=helped, idle=idle
+            )
+        ],
         idle=idle,
         containers=[desired for desired, _ in equipped],
         sidecar=sidecar.for_pod(pod, operator, port, wraps="wrap" in [c.rung.name for c in choices])
@@ -183,6 +191,7 @@ def _plan(
         grace=facts.grace_was if settled.grace is None else settled.grace.now,
         evictable=evictable,
         status=status,
+        pull_secrets=[*own, *secrets],
         empty=empty,
     )
 
@@ -194,6 +203,7 @@ def _decisions(
     facts: Facts,
     settled: budget.Budget,
     *,
+    secrets: Sequence[str],
     helped: bool,
     idle: bool,
 ) -> Iterator[Decision]:
@@ -219,6 +229,10 @@ def _decisions(
                 yield Decision("host-network")
         else:
             yield Decision("helper-mounted")
+    if secrets:
+        yield Decision("pull-secrets-added", "", ", ".join(secrets))
+        if not pull_secrets_before(pod, facts.status) and not pod.spec.service_account:
+            yield Decision("pull-secrets-alone")
     if idle and facts.asked:
         for choice in settled.choices:
             if choice.look.role in _WITHOUT_USERS:

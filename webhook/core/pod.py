@@ -127,6 +127,12 @@ class Owner(msgspec.Struct, gc=False, frozen=True):
     controller: bool | None = None
 
 
+class Named(msgspec.Struct, gc=False, frozen=True):
+    """Anything that only its name is read of."""
+
+    name: str = ""
+
+
 class Volume(msgspec.Struct, gc=False, frozen=True):
     """`volumes[]`: its name, and whether it is an image (KEP-4639)."""
 
@@ -153,6 +159,9 @@ class Spec(msgspec.Struct, rename="camel", gc=False, frozen=True):
     containers: list[Container]
     init_containers: list[Container] | None = None
     volumes: list[Volume] | None = None
+    image_pull_secrets: list[Named] | None = None
+    service_account: str | None = None
+    """Deprecated: the API server alone fills it in, from serviceAccountName."""
     restart_policy: str | None = None
     termination_grace_period_seconds: int | None = None
     host_network: bool | None = None

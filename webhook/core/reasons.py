@@ -278,6 +278,14 @@ REASONS: Final[dict[str, Reason]] = {
     "helper-mounted": Reason(
         "the helper is mounted from its image; no sidecar", "config helper.delivery"
     ),
+    "pull-secrets-added": Reason(
+        "pull secrets for the helper's image", "config helper.imagePullSecrets"
+    ),
+    "pull-secrets-alone": Reason(
+        "a Pod that lists pull secrets does not get its ServiceAccount's: list those too",
+        "spec.imagePullSecrets",
+        warn=True,
+    ),
     "profile-annotated": Reason("profile chosen by annotation", "podgrace.io/profile.<container>"),
     "profile-command": Reason("profile seen in the command", "podgrace.io/profile.<container>"),
     "profile-image": Reason(

@@ -80,6 +80,8 @@ class Operator(msgspec.Struct, frozen=True):
     delivery: Delivery
     sidecar: dict[str, object]
     """The sidecar container, complete but for what the Pod decides (command, resources, user)."""
+    pull_secrets: tuple[str, ...]
+    """Names of the Secrets that the helper's image is pulled with."""
     sidecar_resources: dict[str, dict[str, str]]
     """Its requests, and its limits for where it needs any; see `resources`."""
     port: int

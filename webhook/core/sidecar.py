@@ -12,6 +12,7 @@ command lines to `helper`.
 |          |                                     |                            | a runtime that mounts them |
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from webhook.core.names import (
@@ -30,23 +31,32 @@ MOUNT: Final[dict[str, Any]] = {"name": VOLUME, "mountPath": MOUNT_PATH, "readOn
 """Of the helper's volume, in a container of the user's."""
 
 
-def container(name: str, image: str, policy: str) -> dict[str, Any]:
+SECURITY_CONTEXT: Final[Mapping[str, Any]] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""Of the sidecar, where the operator names no other. It passes Pod Security "restricted"."""
+
+
+def container(
+    name: str,
+    image: str,
+    policy: str,
+    security_context: Mapping[str, Any] = SECURITY_CONTEXT,
+) -> dict[str, Any]:
     """Build the part of the sidecar that is the same in every Pod.
 
-    It passes Pod Security "restricted". Our volume over the token's path keeps an API token out.
+    Our volume over the token's path keeps an API token out.
     """
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": policy,
         "restartPolicy": "Always",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": dict(security_context),
         "volumeMounts": [
             {"name": VOLUME, "mountPath": MOUNT_PATH},
             {"name": VOLUME, "mountPath": TOKEN_PATH, "readOnly": True},
@@ -88,10 +98,21 @@ def for_pod(pod: Pod, operator: Operator, port: int, *, wraps: bool) -> dict[str
         made["lifecycle"] = hooks
     context = pod.spec.security_context
     if context is not None and context.run_as_user == 0:
-        # Ours says runAsNonRoot, and the kubelet would refuse to start it as root.
-        own = made["securityContext"]
-        made["securityContext"] = {**(own if isinstance(own, dict) else {}), "runAsUser": 65532}
+        made["securityContext"] = _beside_root(operator.sidecar["securityContext"])
     return made
+
+
+def _beside_root(context: Any) -> dict[str, Any]:
+    """Change runAsNonRoot in a Pod that says runAsUser 0: the kubelet would refuse to start it.
+
+    Our own context names another user. Where the operator's names none, users are the platform's
+    to choose, and it has chosen root.
+    """
+    if not context.get("runAsNonRoot") or "runAsUser" in context:
+        return dict(context)
+    if context == SECURITY_CONTEXT:
+        return {**context, "runAsUser": 65532}
+    return {key: value for key, value in context.items() if key != "runAsNonRoot"}
 
 
 def resources(pod: Pod, operator: Operator) -> dict[str, dict[str, str]]:

@@ -6,10 +6,11 @@ decides anew; so a second pass recomputes and adds nothing, and `uninject` resto
 The annotation is text that a Pod's author may forge, copy from another Pod or edit. So it never decides alone: it only says
 how something is spelled that the Pod itself shows to be ours. A hook of the user's is read from the command line that runs
 it; the annotation's copy is taken where it means the same. A grace period is undone only down to a smaller one that is not
-0. What is left to trust is `nativeSleep`, since a native sleep has no room for a mark: an author who forges it gives his own
-sleep away, and gets ours.
+0. What is left to trust are `nativeSleep` and `pullSecrets`, since neither has room for a mark: an author who forges them
+gives his own sleep or Secret away, and gets ours.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -65,6 +66,7 @@ class Status(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     containers: dict[str, ContainerStatus] = {}
     empty: list[str] = []
     evictable: bool = False
+    pull_secrets: Sequence[str] = msgspec.field(default=(), name="pullSecrets")
 
 
 class Before(msgspec.Struct, frozen=True, gc=False):
@@ -137,6 +139,7 @@ def empty_before(pod: Pod, status: Status | None) -> list[str]:
     parents = (
         ("annotations", annotations),
         ("initContainers", spec.init_containers),
+        ("imagePullSecrets", spec.image_pull_secrets),
         ("volumes", spec.volumes),
         ("safeToEvict", (annotations or {}).get(SAFE_TO_EVICT)),
     )
@@ -144,6 +147,12 @@ def empty_before(pod: Pod, status: Status | None) -> list[str]:
     return [
         name for name, parent in parents if parent is not None and (not parent or name in known)
     ]
+
+
+def pull_secrets_before(pod: Pod, status: Status | None) -> list[str]:
+    """Name the pull secrets that the user gave: all but those that we have added."""
+    ours = set(status.pull_secrets if status is not None else ())
+    return [s.name for s in pod.spec.image_pull_secrets or () if s.name not in ours]
 
 
 def before(container: Container, status: Status | None) -> Before:

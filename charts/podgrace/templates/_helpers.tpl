@@ -91,6 +91,9 @@ annotations:
 {{- define "podgrace.image" -}}
 {{- $registry := default .root.Values.global.imageRegistry .root.Values.image.registry }}
 {{- $name := .image.repository }}
+{{- if not (or $registry (regexMatch "^([^/]*[.:][^/]*|localhost)/" $name)) }}
+{{- $registry = "docker.io" }}
+{{- end }}
 {{- if $registry }}
 {{- $name = printf "%s/%s" (trimSuffix "/" $registry) $name }}
 {{- end }}
@@ -111,6 +114,7 @@ annotations:
 {{- $image := include "podgrace.image" (dict "root" . "image" .Values.helperImage) }}
 {{- $_ := set $config.helper "image" $image }}
 {{- $_ := set $config.helper "imagePullPolicy" (default .Values.image.pullPolicy .Values.helperImage.pullPolicy) }}
+{{- $_ := set $config.helper "securityContext" (include "podgrace.helperContext" . | fromYaml) }}
 {{- $_ := set $config.kubernetes "version" (default (regexFind "[0-9]+\\.[0-9]+" .Capabilities.KubeVersion.Version) .Values.config.kubernetes.version) }}
 {{- $_ := set $config "excludedNamespaces" (include "podgrace.excludedNamespaces" . | fromYamlArray) }}
 {{- toYaml $config }}
@@ -206,9 +210,19 @@ matchConditions do not get to see the namespace. */}}
 {{- end }}
 
 {{- define "podgrace.podSecurityContext" -}}
-{{- $context := deepCopy .Values.podSecurityContext }}
-{{- range $key, $value := .Values.podSecurityContext }}
-{{- if or (kindIs "invalid" $value) (and (eq $.Values.platform "openshift") (has $key (list "runAsUser" "runAsGroup" "fsGroup"))) }}
+{{- include "podgrace.without" (dict "context" .Values.podSecurityContext "keys" (ternary (list "runAsUser" "runAsGroup" "fsGroup") list (eq .Values.platform "openshift"))) }}
+{{- end }}
+
+{{/* The helper's: OpenShift's SCCs choose users, and some refuse a seccomp profile, even the runtime's own. */}}
+{{- define "podgrace.helperContext" -}}
+{{- include "podgrace.without" (dict "context" .Values.config.helper.securityContext "keys" (ternary (list "runAsUser" "runAsGroup" "seccompProfile") list (eq .Values.platform "openshift"))) }}
+{{- end }}
+
+{{/* A securityContext without some keys, and without what is null. Called with: context, keys. */}}
+{{- define "podgrace.without" -}}
+{{- $context := deepCopy .context }}
+{{- range $key, $value := .context }}
+{{- if or (kindIs "invalid" $value) (has $key $.keys) }}
 {{- $_ := unset $context $key }}
 {{- end }}
 {{- end }}
