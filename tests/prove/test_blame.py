@@ -250,6 +250,15 @@ def test_two_pods_that_explain_it_alike_are_told_as_unsure() -> None:
     assert verdict.evidence.startswith("probably ")
 
 
+def test_what_the_watch_cannot_tell_apart_is_not_decided_by_chance() -> None:
+    """A Pod without a probe joins, another one ends: the new server, which does not listen yet, is likelier."""
+    new = pod("new", {"at": 28.0}, {"at": 30.1, "ready": True}, old=False)
+    seen = [*pod("old", TOLD, ENDED), *new, listing(0.0, "old"), listing(10.1)]
+    for at in (30.2, 30.3, 30.4):
+        verdict = blame(lost(at, dialled=at, opened=False), lives(seen), seen, watched=True)
+        assert verdict.kind == "start"
+
+
 def test_a_readiness_probe_makes_a_start_the_weaker_explanation() -> None:
     new = pod("new", {"at": 8.0, "probed": True}, {"at": 10.2, "ready": True}, old=False)
     seen = [*pod("old", TOLD), *new]

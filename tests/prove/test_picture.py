@@ -119,6 +119,19 @@ def test_it_stays_small_whatever_happened() -> None:
     assert picture(many, 600.0).hidden == 100
 
 
+def test_a_lane_ends_with_its_own_run_and_a_timeout_stands_where_it_was_sent(
+    report: Report,
+) -> None:
+    drawn = picture(report, 2 * report.seconds)
+    assert max(part.x + part.width for lane in drawn.lanes for part in lane.phases) <= 50.01
+    loss = report.losses[0]
+    fields = {name: getattr(loss, name) for name in loss.__struct_fields__}
+    late = type(loss)(**fields | {"at": 20.0, "took": 10.0, "outcome": "timeout"})
+    whole = {name: getattr(report, name) for name in report.__struct_fields__}
+    rows = picture(Report(**whole | {"losses": [late]}), 100.0).rows
+    assert [mark.x for row in rows for mark in row.marks if row.kind == loss.kind] == [10.0]
+
+
 def test_a_report_is_the_same_after_it_was_written(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(write(report), encoding="utf-8")

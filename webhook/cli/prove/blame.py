@@ -108,7 +108,11 @@ class Verdict(NamedTuple):
 
 
 class _Fit(NamedTuple):
+    """How well a class explains a loss with one Pod; the best one sorts first."""
+
     weak: bool
+    steps: int
+    order: int
     distance: float
     kind: str
     pod: str
@@ -191,7 +195,9 @@ def _after_end(loss: Loss, life: Life) -> _Match | None:
         return None
     after = loss.sent - end
     where = "a new connection" if _begun(loss) >= end else "a kept connection"
-    return _Match(after, after, f"on {where}, {_past(after)} its end")
+    # Balancers have had time to follow since it left the endpoints, not since its end.
+    left = end if life.unlisted is None else min(end, life.unlisted)
+    return _Match(loss.sent - left, after, f"on {where}, {_past(after)} it ended")
 
 
 def _crash(loss: Loss, life: Life) -> _Match | None:
@@ -210,9 +216,10 @@ _RULES: Final[dict[str, Rule]] = {
     "crash": _crash,
     "in-flight": _in_flight,
     "deregistration": _deregistration,
-    "after-end": _after_end,
     "start": _start,
+    "after-end": _after_end,
 }
+"""Class -> rule. Of classes that are as near, within what the watch can tell, the first one wins."""
 
 
 def _routed_until(life: Life, told: float) -> float:
@@ -239,6 +246,9 @@ def _could_stop(loss: Loss, life: Life) -> bool:
 
 
 def _past(seconds: float) -> str:
+    """Say how long before or after; the watch can't tell a tenth of a second."""
+    if abs(seconds) < 0.05:
+        return "just as"
     return f"{abs(seconds):.1f} s {'before' if seconds < 0 else 'after'}"
 
 
@@ -248,9 +258,18 @@ def blame(loss: Loss, pods: Sequence[Life], seen: Iterable[Seen], *, watched: bo
         return Verdict("not-watched", "", "")
     mine = [life for life in pods if life.address and life.address == loss.address]
     fits = sorted(
-        _Fit(match.weak, match.distance, kind, life.name, match.evidence, match.after)
+        _Fit(
+            match.weak,
+            int(match.distance / SLACK),
+            order,
+            match.distance,
+            kind,
+            life.name,
+            match.evidence,
+            match.after,
+        )
         for life in (mine or pods)
-        for kind, rule in _RULES.items()
+        for order, (kind, rule) in enumerate(_RULES.items())
         if (match := rule(loss, life)) is not None
     )
     if not fits:

@@ -139,7 +139,7 @@ def picture(report: Report, span: float) -> Picture:
         rate=_rate(report.timeline, span),
         latency=_latency(report.timeline, span),
         rows=_marks(report, span),
-        lanes=[_lane(pod, span) for pod in lanes],
+        lanes=[_lane(pod, span, length([report])) for pod in lanes],
         hidden=len(report.pods) - len(lanes),
         spans=_spans(report.timeline),
         losses=sorted(losses, key=lambda loss: loss.at)[:_LISTED],
@@ -239,7 +239,10 @@ def _latency(timeline: Sequence[Row], span: float) -> Chart:
             path.append(f"{'M' if gap else 'L'}{left},{high}H{right}")
             gap = False
         paths[name] = "".join(path)
-    scale = [(y(_FASTEST * 10**n), short(_FASTEST * 10**n)) for n in range(1, decades + 1)]
+    scale = [
+        (y(_FASTEST * 10**n), f"{10**n:g} ms" if n < 3 else f"{10 ** (n - 3):g} s")
+        for n in range(1, decades + 1)
+    ]
     text = (
         f"Latency, without slow requests: the worst p99 of a second is {short(max([*values, 0.0]))}"
     )
@@ -299,10 +302,10 @@ def _grouped(losses: Iterable[Lost], span: float) -> list[Mark]:
     """Make one mark of what would overlap."""
     groups: dict[int, list[Lost]] = defaultdict(list)
     for loss in losses:
-        groups[min(int(loss.at / span * _MARKS), _MARKS - 1)].append(loss)
+        groups[min(int(_place(loss) / span * _MARKS), _MARKS - 1)].append(loss)
     return [
         Mark(
-            _x(sum(loss.at for loss in group) / len(group), span),
+            _x(sum(map(_place, group)) / len(group), span),
             round(1 + min(0.15 * math.log2(len(group)), 0.6), 2),
             "; ".join(_told(group)),
         )
@@ -310,9 +313,15 @@ def _grouped(losses: Iterable[Lost], span: float) -> list[Mark]:
     ]
 
 
+def _place(loss: Lost) -> float:
+    """Say when a loss happened: at its end, but where nobody answered, when it was sent."""
+    return loss.at - loss.took if loss.outcome == "timeout" else loss.at
+
+
 def _told(group: Sequence[Lost]) -> Iterable[str]:
     if len(group) > 1:
-        yield f"{len(group)} requests, {group[0].at:.1f} to {group[-1].at:.1f} s"
+        places = sorted(map(_place, group))
+        yield f"{len(group)} requests, {places[0]:.1f} to {places[-1]:.1f} s"
     for loss in islice(group, _EXAMPLES):
         yield f"{loss.at:.2f} s: {loss.client}, {loss.detail}, after {short(loss.took)}"
         if loss.evidence:
@@ -334,7 +343,7 @@ def _chosen(pods: Sequence[Pod]) -> list[Pod]:
     return sorted(chosen, key=lambda pod: (not pod.old, pod.moments.get("created", 0.0)))
 
 
-def _lane(pod: Pod, span: float) -> Lane:
+def _lane(pod: Pod, span: float, until: float) -> Lane:
     moments = [(name, at) for name, at in pod.moments.items() if at > 0]
     order = sorted(moments, key=lambda moment: moment[1])
     words = [f"{NAMES.get(name, name)} at {at:.1f} s" for name, at in order]
@@ -345,7 +354,7 @@ def _lane(pod: Pod, span: float) -> Lane:
     return Lane(
         pod.name,
         "; ".join([f"Pod {pod.name}", *words]),
-        _phases(pod, span),
+        _phases(pod, span, until),
         [Tick(_x(at, span), f"{NAMES.get(name, name)} at {at:.1f} s") for name, at in order],
     )
 
@@ -357,10 +366,13 @@ def _record(pod: Pod) -> str:
     return "record of the drain: " + ", ".join(known)
 
 
-def _phases(pod: Pod, span: float) -> list[Phase]:
-    """Cut a life into its phases. A moment that wasn't seen leaves its phase out."""
+def _phases(pod: Pod, span: float, until: float) -> list[Phase]:
+    """Cut a life into its phases, up to the end of its run.
+
+    A moment that wasn't seen leaves its phase out.
+    """
     get = pod.moments.get
-    end = next((at for at in (get("gone"), get("ended")) if at is not None), span)
+    end = next((at for at in (get("gone"), get("ended")) if at is not None), until)
     told, created = get("told"), get("created", 0.0)
     joined = next((at for at in (get("listed"), get("ready")) if at is not None), None)
     before = end if told is None else told
@@ -377,7 +389,7 @@ def _phases(pod: Pod, span: float) -> list[Phase]:
         else:
             cuts.append(("draining", left, end))
     return [
-        Phase(name, _x(begin, span), round(_x(until, span) - _x(begin, span), 2))
-        for name, begin, until in cuts
-        if until > begin
+        Phase(name, _x(begin, span), round(_x(stop, span) - _x(begin, span), 2))
+        for name, begin, stop in cuts
+        if stop > begin
     ]
