@@ -164,9 +164,9 @@ def simple_pod(
 
 def is_injected(pod: Tree) -> bool:
     """Tell whether a Pod was patched, by what is in it and not only by the mark."""
-    containers = pod["spec"].get("initContainers", ())
+    parts = (*pod["spec"].get("initContainers", ()), *pod["spec"].get("volumes", ()))
     return STATUS in pod["metadata"].get("annotations", {}) and any(
-        c["name"] == SIDECAR for c in containers
+        part["name"] == SIDECAR for part in parts
     )
 
 
