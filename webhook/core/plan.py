@@ -19,7 +19,7 @@ from webhook.core.decision import Choice, Decision, Desired, Facts, Look, Note, 
 from webhook.core.equip import equip
 from webhook.core.look import container_look, floored, pod_facts
 from webhook.core.names import MESH_PROXIES, SIDECAR
-from webhook.core.pod import Pod
+from webhook.core.pod import ABSENT, Pod
 from webhook.core.readiness import Answer
 from webhook.core.settings import Operator, PodSettings
 from webhook.core.status import (
@@ -172,7 +172,17 @@ def _plan(
     evictable, added = _evictable(pod, facts.status, empty, wanted=copied)
     own = pull_secrets_before(pod, facts.status)
     secrets = [name for name in operator.pull_secrets if helped and name not in own]
-    status = encode(Status(operator.version, settled.grace, records, empty, added, secrets))
+    status = encode(
+        Status(
+            operator.version,
+            settled.grace,
+            records,
+            empty,
+            added,
+            secrets,
+            ABSENT if facts.status is None else facts.status.manifest,
+        )
+    )
     if overfull(pod, status):
         return Plan([Decision("annotations-full")], skip=True)
     return Plan(

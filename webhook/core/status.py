@@ -59,7 +59,12 @@ class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel", frozen
 
 
 class Status(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
-    """The annotation. `evictable`: our volume is in the cluster autoscaler's list because of us."""
+    """The annotation.
+
+    `evictable`: our volume is in the cluster autoscaler's list because of us. `manifest` is handed
+    on unread: how a manifest on disk spelled what a patch took away, for `podgrace uninject` alone
+    (`webhook.cli.manifests`).
+    """
 
     version: str = ""
     grace: GraceStatus | None = None
@@ -67,6 +72,7 @@ class Status(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     empty: list[str] = []
     evictable: bool = False
     pull_secrets: Sequence[str] = msgspec.field(default=(), name="pullSecrets")
+    manifest: Raw = ABSENT
 
 
 class Before(msgspec.Struct, frozen=True, gc=False):
