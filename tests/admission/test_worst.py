@@ -363,5 +363,5 @@ def test_the_measure_sees_what_is_too_much() -> None:
 def test_the_command_line_has_the_same_bounds() -> None:
     """A manifest on disk is decided about by the same code, whose parts are bounded one by one."""
     text = json.dumps({"apiVersion": "v1", "kind": "Pod"} | pod(300, **SMALL))
-    workload = next(iter(manifests.read(text, "x")[0].workloads()))
+    (workload,) = manifests.read(text, "x").workloads
     assert [d.code for d in manifests.decided(workload, CONFIG).plan.decisions] == ["oversized"]

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from ruamel.yaml import YAML
 
 from tests.cli.command import WORKLOADS, podgrace, spawned
@@ -107,7 +108,7 @@ def as_list(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 def as_yaml(tree: Any) -> str:
     out = io.StringIO()
-    YAML(typ="safe").dump(tree, out)
+    yaml.safe_dump(tree, out)
     return out.getvalue()
 
 

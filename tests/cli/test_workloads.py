@@ -159,10 +159,6 @@ TEXTS = {
 }
 
 
-REPLACED = {"anchors", "list", "django", "node"}
-"""Texts of which a value in flow style is replaced (a command), or grows: what comes back is the same data, in our print."""
-
-
 @pytest.mark.parametrize("name", TEXTS)
 def test_there_and_back(name: str) -> None:
     """Injecting twice is injecting once; uninject gives back the user's text, byte for byte."""
@@ -174,8 +170,7 @@ def test_there_and_back(name: str) -> None:
     assert podgrace("inject", "--check", "-f", "-", stdin=injected.out) == (0, "", again.err)
     back = podgrace("uninject", "-f", "-", stdin=injected.out)
     assert (back.code, back.err) == (0, "")
-    if name not in REPLACED:
-        assert back.out == text
+    assert back.out == text
     assert list(YAML(typ="safe").load_all(back.out)) == list(YAML(typ="safe").load_all(text))
     if name == "job":
         assert injected.out == text
@@ -198,7 +193,10 @@ def test_every_line_of_the_user_is_still_there() -> None:
     for line in ODD.splitlines():
         if "terminationGracePeriodSeconds" not in line:
             assert line in rest, line
-    assert "      terminationGracePeriodSeconds: 77 # long" in injected
+    assert any(
+        line.startswith("      terminationGracePeriodSeconds: ") and line.endswith(" # long")
+        for line in injected
+    )
 
 
 def test_other_documents_are_untouched_byte_for_byte() -> None:
@@ -239,7 +237,6 @@ UNTOUCHED = {
     "a list": "[1,   2]\n",
     "text": "just   text\n",
     "another group": "apiVersion: batch.volcano.sh/v1alpha1\nkind: Job\nspec: {tasks:   []}\n",
-    "a Knative service": "apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {template:  {spec: {containers: [{image: x}]}}}\n",
     "opted out": DEPLOYMENT.replace(
         "labels: {app: nginx}\n    spec",
         "labels: {app: nginx,   podgrace.io/inject: disabled}\n    spec",
@@ -261,28 +258,40 @@ def test_untouched(name: str) -> None:
     assert podgrace("inject", "--check", "-f", "-", stdin=text).code == 0
 
 
+POD_OF_ONE = "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: x, %s}]}\n"
+
 BAD = {
     "tabs": ("a:\n\tb: c\n", "not YAML"),
     "a template of helm": ("{{- if .Values.x }}\na: b\n{{- end }}\n", "not YAML"),
     "half": ("a: [1,\n", "not YAML"),
-    "duplicate keys": ("kind: Pod\nkind: Pod\n", "not YAML"),
+    "a map as a key": ("? {a: b}\n: c\n", "a key that is a map"),
+    "an alias of nothing": ("a: *b\n", "*b names nothing"),
+    "a merge of a word": ("a: {<<: b}\n", "a merge key"),
+    "no number of JSON's": ("a: .inf\n", ".inf"),
     "not UTF-8": (b"a: \xff\n", "not UTF-8 at byte 3"),
-    "a Pod without spec": (
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n",
-        "Pod p: not a Pod template",
+    "a list for a spec": (
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: [1]\n",
+        "line 1: Pod p: not a Pod template",
     ),
-    "a Deployment without template": (
-        "apiVersion: apps/v1\nkind: Deployment\n",
-        "Deployment (no name): not a Pod template",
+    "a word for a template": (
+        "apiVersion: apps/v1\nkind: Deployment\nspec:\n  template: x\n",
+        "line 4: Deployment (no name): not a Pod template",
     ),
     "a number for a name": (
-        "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: 5}]}\n",
+        "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: 5, image: x}]}\n",
         "$.spec.containers[0].name",
     ),
-    "the second document": ("a: b\n---\napiVersion: v1\nkind: Pod\nspec: []\n", "document 2: Pod"),
-    "the third item": ("kind: List\nitems: [{}, {}, {apiVersion: v1, kind: Pod}]\n", "item 3: Pod"),
+    "the second document": (
+        "a: b\n---\napiVersion: v1\nkind: Pod\nspec: []\n",
+        "document 2, line 3: Pod",
+    ),
+    "YAML of the second document": ("a: b\n---\na:\n\tb: c\n", "document 2, line 4: not YAML"),
+    "the third item": (
+        "kind: List\nitems: [{}, {}, {apiVersion: v1, kind: Pod, spec: 1}]\n",
+        "item 3: Pod",
+    ),
     "a preStop of a number": (
-        "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, ports: [{containerPort: 1}], lifecycle: {preStop: 5}}]}\n",
+        POD_OF_ONE % "ports: [{containerPort: 1}], lifecycle: {preStop: 5}",
         "Pod (no name)",
     ),
     "an alias bomb": (
@@ -291,7 +300,7 @@ BAD = {
         "aliases",
     ),
     "an alias of itself": ("a: &a {b: *a}\n", ""),
-    "nested deep": ("[" * 500, "not YAML"),
+    "nested deep": ("[" * 500, "too deep"),
     "nested deep and closed": ("[" * 500 + "]" * 500, ""),
     "control characters": ("a: \x01\n", "not YAML"),
 }
@@ -307,7 +316,7 @@ def test_bad_input_is_one_line_that_says_where(name: str) -> None:
         if ran.code == 1:
             assert ran.out == ""
             assert ran.err.count("\n") == 1
-            assert ran.err.startswith("podgrace: standard input: ") or problem in ran.err
+            assert ran.err.startswith("podgrace: standard input")
             assert command == "audit" or problem in ran.err, ran.err
 
 
@@ -358,7 +367,7 @@ def test_explain_as_a_table_and_as_json() -> None:
         "django",
         "injected",
     )
-    assert len(workload["decisions"]) == len(table) - 2
+    assert len(workload["decisions"]) == table.index("") - 2
     wrap = next(d for d in workload["decisions"] if d["code"] == "wrap")
     assert wrap["container"] == "gunicorn"
     assert wrap["changedBy"] == "podgrace.io/mode.gunicorn"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from webhook.cli import manifests, show
+from webhook.cli import documents, show
 from webhook.config import Config
 from webhook.core.audit import finding
 from webhook.core.names import INJECT_LABEL
@@ -103,7 +103,7 @@ def _judged(
             UnicodeError,
             RecursionError,
         ) as error:
-            raise manifests.ManifestError(f"{where}: not a Pod: {error}") from error
+            raise documents.ManifestError(f"{where}: not a Pod: {error}") from error
         metadata = item.metadata
         if metadata.deletion_timestamp or (item.status is not None and item.status.phase in _ENDED):
             continue
@@ -146,7 +146,7 @@ def _sorted_out(
             try:
                 metadata = msgspec.convert(item, _Item).metadata
             except msgspec.ValidationError as error:
-                raise manifests.ManifestError(f"{where}: not a Namespace: {error}") from error
+                raise documents.ManifestError(f"{where}: not a Namespace: {error}") from error
             namespaces[metadata.name] = (metadata.labels or {}).get(INJECT_LABEL)
     return pods, namespaces
 
@@ -156,11 +156,7 @@ def _items(text: str, where: str) -> Iterator[dict[str, Any]]:
     try:
         trees = [json.loads(text)]
     except (ValueError, RecursionError):
-        trees = [
-            manifests.plain(document)
-            for piece in manifests.read(text, where)
-            for document in piece.documents
-        ]
+        trees = [root.data for chunk in documents.read(text, where) for root in chunk.roots]
     for tree in trees:
         if isinstance(tree, dict):
             inner = tree.get("items")

@@ -8,7 +8,6 @@ import argparse
 import base64
 import copy
 import http.client
-import io
 import json
 import os
 import shutil
@@ -24,11 +23,10 @@ from typing import Any, Final
 
 import jsonpatch
 import msgspec
-from ruamel.yaml import YAML
 
 from certs.local import ephemeral
 from webhook.admission import Review, mutate
-from webhook.cli import show
+from webhook.cli import scalars, show
 from webhook.config import load
 from webhook.core.pod import Pod
 
@@ -72,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             + show.dim("  " + json.dumps(op["value"])[:100] if "value" in op else "", colour=colour)
         )
     heading("The Pod, before and after")
-    print(show.diff(_yaml(before), _yaml(after), "pod", colour=colour))
+    print(show.diff(_yaml(before), _yaml(after), "pod", colour=colour), end="")
     for warning in answer["response"].get("warnings", ()):
         print(f"warning: {warning}")
     return 0
@@ -131,9 +129,4 @@ def _wait_for_port(server: "subprocess.Popen[bytes]", log: Path) -> int:
 def _yaml(tree: Any) -> str:
     tree = copy.deepcopy(tree)
     tree["metadata"].pop("managedFields", None)
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.width = 160
-    out = io.StringIO()
-    yaml.dump(tree, out)
-    return out.getvalue()
+    return "".join(f"{line}\n" for line in scalars.block(tree, 0, scalars.Layout()))

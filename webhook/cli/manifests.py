@@ -1,188 +1,134 @@
-"""Manifests: YAML or JSON text to documents and back, and the Pod inside any workload.
+"""Manifests with workloads in them: from text to Pods, and from patches back to text.
 
-In: the text of one or more documents. Out: the same text, changed only where a patch says so: a document without a change
-comes back byte for byte; in one with a change, comments, order, quotes and line ends stay the user's. What is changed belongs
-to `webhook.admission`.
+In: the text of a file. Out: its `Workload`s, and the text again with their patches in it. Parsing belongs to `documents`, the
+kinds of workload to `kinds`, writing to `edits`, and what is changed to `webhook.admission`.
 
-A changed document is merged line by line: what differs between our printing of it before and after is put into the user's own
-lines. The merge is only used if it reads as the same data; else our printing is.
+What the Pod itself cannot show the way back by (a null, an alias, a style of the user's that a change took away) is kept as the
+member `manifest` of the status annotation: JSON Pointer to the text that stood there, null where nothing did. It is there only
+if something was lost, it is read by `uninject` only, and a text comes back only where it means what is to be written.
 """
 
-import datetime as dt
-import difflib
-import io
 import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 import jsonpatch
 import msgspec
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from msgspec.structs import replace
 
 from webhook.admission import Outcome, mutate
+from webhook.cli import documents, edits, kinds, scalars
+from webhook.cli.documents import Alias, Chunk, ManifestError, Map, Node, Seq
+from webhook.cli.edits import Path
 from webhook.config import Config
-from webhook.core.patch import Op, render
+from webhook.core import status
+from webhook.core.names import STATUS_ANNOTATION
+from webhook.core.patch import Op, escape, render
 from webhook.core.plan import restore
 from webhook.core.pod import Pod
 
-TEMPLATES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
-    "Pod": ("", ()),
-    "PodTemplate": ("", ("template",)),
-    "ReplicationController": ("", ("spec", "template")),
-    "Deployment": ("apps", ("spec", "template")),
-    "StatefulSet": ("apps", ("spec", "template")),
-    "DaemonSet": ("apps", ("spec", "template")),
-    "ReplicaSet": ("apps", ("spec", "template")),
-    "Job": ("batch", ("spec", "template")),
-    "CronJob": ("batch", ("spec", "jobTemplate", "spec", "template")),
-}
-"""Kind -> its API group, and where its Pod is. Anything else passes unread."""
+__all__ = ["ManifestError", "Manifests", "Workload", "decided", "read", "restored"]
 
-_NODES: Final = 1_000_000
-"""Of one document, aliases unfolded: a few lines can ask for more than any memory holds."""
+_MOST: Final = 32 * 1024
+"""Bytes of texts that are kept of one Pod: an eighth of what its annotations may hold."""
 
-_START = re.compile(r"^(?=---(?:[ \t\r\n]|\Z))", re.MULTILINE)
-_BARE_START = re.compile(r"---[ \t]*(?:#[^\n]*)?\r?\n")
-_ITEM = re.compile(r"- *(?=[^ ])")
-_END = re.compile(r"^\.\.\.(?=[ \t\r\n]|\Z)", re.MULTILINE)
-_DIRECTIVE = re.compile(r"^%", re.MULTILINE)
+Lost = dict[str, str | None]
+"""JSON Pointer from the Pod -> the text that stood there; None: there was no such member."""
+
+_decoder: Final = msgspec.json.Decoder(Lost)
 
 T = TypeVar("T")
 
 
-class ManifestError(ValueError):
-    """The input cannot be used; the message names the document and what is wrong."""
-
-
 class Workload(NamedTuple):
-    """A Pod inside a document. `tree` is the part of the document that holds its metadata and spec; `place` is for messages."""
+    """A Pod inside a document. `owner_kind`: what its Pods will belong to; `place`: file, document, line."""
 
     kind: str
     name: str
     namespace: str
+    owner_kind: str
     place: str
-    tree: Any
     pod: Pod
+    data: dict[str, Any]
+    """The Pod or Pod template as it stands."""
+    path: Path
+    chunk: int
+    root: int
+    lost: Lost
 
 
-class Piece:
-    """The text between two document starts, and what it reads as: mostly one document."""
+class Manifests:
+    """The documents of a file. `passed`: a sentence for each object that has containers and is not read."""
 
     def __init__(self, text: str, where: str) -> None:
-        self.text, self.where = text, where
-        found = _BARE_START.match(text)
-        self._head = found[0] if found else ""
-        body, mark, rest = _parted(text[len(self._head) :])
-        self._body, self._tail = body, mark + rest
-        self._json = self._body.lstrip()[:1] in ("{", "[") and _is_json(self._body)
-        self.documents = [json.loads(self._body)] if self._json else _load(self._body, where)
-        sizes: dict[int, int] = {}
-        try:
-            size = sum(_size(document, sizes, where) for document in self.documents)
-        except RecursionError as error:
-            raise ManifestError(f"{where}: nested too deep") from error
-        if size > _NODES:
-            raise ManifestError(f"{where}: its aliases make more than {_NODES} nodes of it")
-        self._changed = False
-
-    def workloads(self) -> Iterator[Workload]:
-        """Find every Pod and Pod template, in Lists too. Raises `ManifestError` for one that is malformed."""
-        for document in self.documents:
-            yield from _workloads(document, self.where)
+        self._head = documents.BOM if text.startswith(documents.BOM) else ""
+        self.chunks = documents.read(text, where)
+        self.workloads: list[Workload] = []
+        self.passed: list[str] = []
+        self._changes: dict[tuple[int, int], list[tuple[Workload, dict[str, Any]]]] = {}
+        for number, chunk in enumerate(self.chunks):
+            for n, root in enumerate(chunk.roots):
+                for found in kinds.find(root.data, kinds.KINDS):
+                    place = chunk.at(_node(root, found.path))
+                    if isinstance(found, kinds.Passed):
+                        self.passed.append(f"{place}: not read: {found.what}: {found.why}")
+                    else:
+                        self.workloads.append(_workload(found, place + found.item, number, n))
 
     def patch(self, workload: Workload, ops: list[Op]) -> None:
-        """Apply operations to a workload of this piece."""
+        """Note the operations that are to be applied to a workload."""
         if not ops:
             return
-        self._changed = True
         plain = json.loads(msgspec.json.encode(ops))
-        shared = Counter(id(node) for document in self.documents for node in _nodes(document))
-        for op in plain:
-            _unshare(workload.tree, op["path"], shared)
         try:
-            jsonpatch.apply_patch(workload.tree, plain, in_place=True)
+            data = jsonpatch.apply_patch(_copy(workload.data), plain, in_place=True)
         except jsonpatch.JsonPatchException as error:
             raise ManifestError(f"{workload.place}: {error}") from error
+        self._changes.setdefault((workload.chunk, workload.root), []).append((workload, data))
 
-    def written(self) -> str:
-        """Give the text back."""
-        if not self._changed:
-            return self.text
-        if self._json:
-            return self._head + _dump_json(self.documents[0], self._body) + self._tail
-        ours = _dump(self.documents, self._body)
-        body = _merged(
-            self._body, _dump(_load(self._body, self.where), self._body), ours, self.documents
-        )
-        return (
-            self._head + (body.replace("\n", "\r\n") if "\r\n" in self.text else body) + self._tail
-        )
-
-
-def read(text: str, where: str) -> list[Piece]:
-    """Cut a text at its document starts. Raises `ManifestError`."""
-    pieces: list[str] = []
-    for part in _START.split(text):
-        # Directives (%YAML) belong to the document that follows them.
-        if pieces and _DIRECTIVE.search(pieces[-1]) and not _has_content(pieces[-1]):
-            pieces[-1] += part
-        else:
-            pieces.append(part)
-    numbered = [piece for piece in pieces if piece]
-    named = sum(_has_content(piece) for piece in numbered) > 1
-    made, number = [], 0
-    for piece in numbered:
-        number += _has_content(piece)
-        made.append(Piece(piece, f"{where}: document {number}" if named else where))
-    return made
+    def written(self, *, back: bool) -> tuple[str, list[str]]:
+        """Give the text with all patches in it, and a sentence for each document that lost its form. `back`: they restore."""
+        notes: list[str] = []
+        parts = [chunk.text for chunk in self.chunks]
+        for (number, n), changes in self._changes.items():
+            chunk = self.chunks[number]
+            if parts[number] != chunk.text:
+                # Behind an end mark (...) there is another document, which stands elsewhere now.
+                chunk = Chunk(parts[number], chunk.where, chunk.line)
+            done = _written(chunk, chunk.roots[n], changes, back=back)
+            parts[number] = done.text
+            if done.anew:
+                notes.append(
+                    f"{chunk.where}: its text is of a form that is not edited in place:"
+                    " written anew, without its comments"
+                )
+        return self._head + "".join(parts), notes
 
 
-def write(pieces: list[Piece]) -> str:
-    """Join the pieces again."""
-    return "".join(piece.written() for piece in pieces)
-
-
-def inject(piece: Piece, workload: Workload, config: Config) -> Outcome:
-    """Decide about a workload and apply the patch. Raises `ManifestError` for a Pod that no API server would take."""
-    outcome = decided(workload, config)
-    piece.patch(workload, outcome.ops)
-    return outcome
+def read(text: str, where: str) -> Manifests:
+    """Read a file. Raises `ManifestError` for what is not YAML, and for a workload that is malformed."""
+    return Manifests(text, where)
 
 
 def decided(workload: Workload, config: Config) -> Outcome:
-    """Decide about a workload."""
-    return _checked(
-        workload, lambda: mutate(workload.pod, config, workload.namespace, workload.kind)
-    )
+    """Decide about a workload. Raises `ManifestError` for a Pod that no API server would take."""
+    owner = workload.owner_kind
+    return _checked(workload, lambda: mutate(workload.pod, config, workload.namespace, owner))
 
 
-def uninject(piece: Piece, workload: Workload) -> list[Op]:
-    """Take our parts out of a workload again."""
-    ops = _checked(workload, lambda: render(workload.pod, restore(workload.pod)))
-    piece.patch(workload, ops)
-    return ops
+def restored(workload: Workload) -> list[Op]:
+    """Give the operations that take our parts out of a workload again."""
+    return _checked(workload, lambda: render(workload.pod, restore(workload.pod)))
 
 
-def plain(value: Any) -> Any:
-    """Give ruamel's trees as the plain values they stand for: merge keys resolved, scalars bare."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, bool):
-        return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    if isinstance(value, dt.date):
-        # Unquoted dates are text to Kubernetes.
-        return value.isoformat()
-    if isinstance(value, TaggedScalar):
-        return str(value.value)
-    return str(value)
+def _copy(data: Any) -> Any:
+    """Copy plain data; what aliases share is shared no longer."""
+    return msgspec.json.decode(msgspec.json.encode(data))
+
+
+def _pod(data: Any) -> Pod:
+    """Give the typed part of a Pod. A null is as good as nothing to Kubernetes."""
+    return msgspec.json.decode(msgspec.json.encode(edits.without_nulls(data)), type=Pod)
 
 
 def _checked(workload: Workload, decide: Callable[[], T]) -> T:
@@ -194,179 +140,189 @@ def _checked(workload: Workload, decide: Callable[[], T]) -> T:
         ) from error
 
 
-def _workloads(document: Any, place: str) -> Iterator[Workload]:
-    if not isinstance(document, dict):
-        return
-    kind = str(document.get("kind") or "")
-    if kind.endswith("List") and isinstance(document.get("items"), list):
-        for number, item in enumerate(document["items"], 1):
-            yield from _workloads(item, f"{place}, item {number}")
-        return
-    group, path = TEMPLATES.get(kind, ("none", ()))
-    if str(document.get("apiVersion") or "").rpartition("/")[0] != group:
-        return
-    tree: Any = document
-    for key in path:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    metadata = document.get("metadata")
-    name, namespace = (
-        (str(metadata.get(key) or "") for key in ("name", "namespace"))
-        if isinstance(metadata, dict)
-        else ("", "")
-    )
+def _workload(found: kinds.Found, place: str, chunk: int, root: int) -> Workload:
+    kind = found.kind.kind
     try:
-        pod = msgspec.json.decode(msgspec.json.encode(plain(tree)), type=Pod)
+        data = _copy(found.data)
+        pod = _pod(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise ManifestError(
-            f"{place}: {kind} {name or '(no name)'}: not a Pod template: {error}"
+            f"{place}: {kind} {found.name or '(no name)'}: not a Pod template: {error}"
         ) from error
-    own = pod.metadata.generate_name if pod.metadata and pod.metadata.generate_name else ""
-    yield Workload(kind, name or own, namespace, place, tree, pod)
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    return yaml
-
-
-def _load(text: str, where: str) -> list[Any]:
-    try:
-        return list(_yaml().load_all(text))
-    except Exception as error:  # the parser has a dozen ways to fail on a text that is none
-        raise ManifestError(f"{where}: not YAML: {' '.join(str(error).split())[:300]}") from error
-
-
-def _dump(documents: list[Any], like: str) -> str:
-    """Print documents; `like` is the text that they came from, whose indentation is kept."""
-    yaml = _yaml()
-    mapping, sequence, offset = _indents(like)
-    yaml.indent(mapping=mapping, sequence=sequence, offset=offset)
-    yaml.explicit_start = like.startswith("---")
-    out = io.StringIO()
-    yaml.dump_all(documents, out)
-    text = out.getvalue()
-    return text if like.endswith("\n") or not like else text.rstrip("\n")
-
-
-def _merged(user: str, before: str, after: str, documents: list[Any]) -> str:
-    """Put what changes between `before` and `after` into the user's lines; `after` itself where that does not read as `documents`."""
-    lines, old, new = (
-        text.replace("\r\n", "\n").splitlines(keepends=True) for text in (user, before, after)
-    )
-    place: dict[int, list[str]] = {}
-    for _, i, j, k, m in difflib.SequenceMatcher(None, old, lines, autojunk=False).get_opcodes():
-        for n in range(i, j):
-            # The last line of ours takes what the user has more of.
-            at = k + n - i
-            place[n] = lines[at : m if n == j - 1 else at + 1] if at < m else []
-        if i == j:
-            place.setdefault(i - 1, []).extend(lines[k:m])
-    made = place.get(-1, [])
-    for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        made += [line for n in range(i, j) for line in place[n]] if tag == "equal" else new[k:m]
-    text = "".join(made)
-    try:
-        same = plain(_load(text, "")) == plain(documents)
-    except ManifestError:
-        same = False
-    return text if same else after
-
-
-def _indents(text: str) -> tuple[int, int, int]:
-    """Tell how far maps and lists are indented: by the first of each under a key."""
-    mapping, sequence, offset = 0, 0, 0
-    last = ""
-    for line in text.splitlines():
-        stripped = line.lstrip(" ")
-        if not stripped.strip() or stripped.startswith("#"):
-            continue
-        if last.rstrip().endswith(":"):
-            step = len(line) - len(stripped) - (len(last) - len(last.lstrip(" -")))
-            item = _ITEM.match(stripped)
-            if item is None:
-                mapping = mapping or max(step, 0)
-            elif not sequence:
-                offset = max(step, 0)
-                sequence = offset + len(item[0])
-        last = line
-    return mapping or 2, sequence or 4, offset if sequence else 2
-
-
-def _parted(body: str) -> tuple[str, str, str]:
-    """Cut off an end mark (...) and what follows it, if that is nothing but comments."""
-    found = _END.search(body)
-    if found is None or _has_content(body[found.end() :]):
-        return body, "", ""
-    return body[: found.start()], found[0], body[found.end() :]
-
-
-def _has_content(piece: str) -> bool:
-    """Whether there is more than comments, blanks, directives and marks."""
-    return any(
-        line.strip()
-        and not line.lstrip().startswith(("#", "%"))
-        and line.strip() not in ("---", "...")
-        for line in piece.splitlines()
+    return Workload(
+        kind,
+        found.name,
+        found.namespace,
+        found.kind.owner,
+        place,
+        pod,
+        data,
+        found.path,
+        chunk,
+        root,
+        _lost(pod),
     )
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _written(
+    chunk: Chunk, root: Node, changes: list[tuple[Workload, dict[str, Any]]], *, back: bool
+) -> edits.Written:
+    """Write the workloads of one document."""
 
+    def attempt(lost: Mapping[Path, Lost]) -> edits.Written:
+        data = root.data
+        kept: dict[Path, str] = {}
+        for workload, changed in changes:
+            texts = lost.get(workload.path, {})
+            pod = _nulls(changed, texts) if back else _with(changed, texts)
+            data = _put(data, workload.path, pod)
+            for pointer, text in texts.items():
+                if text is not None:
+                    kept[workload.path + _keys(pod, pointer)] = text
+        return edits.write(chunk, root, data, kept)
 
-def _dump_json(document: Any, like: str) -> str:
-    found = re.search(r"\n( +|\t)[\"\[{]", like)
-    indent = None if found is None else found[1] if found[1] == "\t" else len(found[1])
-    text = json.dumps(
-        document,
-        indent=indent,
-        ensure_ascii=False,
-        separators=None if found or ": " in like else (",", ":"),
-    )
-    return like[: len(like) - len(like.lstrip())] + text + like[len(like.rstrip()) :]
-
-
-def _nodes(node: Any) -> Iterator[Any]:
-    """Walk maps and lists; those that an alias or a merge key names come up once for each."""
-    if isinstance(node, dict | list):
-        yield node
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from _nodes(child)
-
-
-def _size(node: Any, sizes: dict[int, int], where: str) -> int:
-    """Count the nodes that a document unfolds to, visiting each that aliases share once."""
-    if not isinstance(node, dict | list):
-        return 1
-    known = sizes.get(id(node))
-    if known == 0:
-        raise ManifestError(f"{where}: an alias holds itself")
-    if known is None:
-        sizes[id(node)] = 0
-        known = sizes[id(node)] = 1 + sum(
-            _size(child, sizes, where)
-            for child in (node.values() if isinstance(node, dict) else node)
+    if back:
+        return attempt({workload.path: workload.lost for workload, _ in changes})
+    done = attempt({workload.path: workload.lost for workload, _ in changes})
+    lost: dict[Path, Lost] = {}
+    shared: dict[int, tuple[dict[str, Any], Lost]] = {}
+    for workload, pod in changes:
+        length = len(workload.path)
+        new: Lost = {_pointer(path): " null" for path in _gone_nulls(workload.data, pod, ())}
+        new |= {
+            _pointer(path[length:]): text
+            for path, text in done.lost.items()
+            if path[:length] == workload.path
+        }
+        if "metadata" not in workload.data:
+            new["/metadata"] = None
+        node = _node(root, workload.path)
+        # An alias of a whole template stays one: both keep the same.
+        alike, texts = shared.setdefault(
+            id(node.of if isinstance(node, Alias) else node), (pod, {**new, **workload.lost})
         )
-    return known
+        kept = texts if alike == pod else {**new, **workload.lost}
+        if kept and len(json.dumps(kept)) <= _MOST:
+            lost[workload.path] = kept
+    return attempt(lost) if lost else done
 
 
-def _unshare(tree: Any, path: str, shared: Counter[int]) -> None:
-    """Give the nodes on the way to a change their own copy, where an alias or a merge key lets several places share one."""
-    node = tree
-    for token in path.split("/")[1:-1]:
-        key: Any = token.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, list):
-            key = int(key)
-        elif key not in node:
-            return
-        child = node[key]
-        if shared[id(child)] > 1:
-            child = CommentedMap(child.items()) if isinstance(child, dict) else CommentedSeq(child)
-            node[key] = child
-        node = child
+def _gone_nulls(before: Any, after: Any, path: Path) -> Iterator[Path]:
+    """Find the nulls that something has taken the place of."""
+    if isinstance(before, dict):
+        for key, item in before.items():
+            now = after.get(key) if isinstance(after, dict) else None
+            if item is None and (
+                now is not None or not isinstance(after, dict) or key not in after
+            ):
+                yield (*path, key)
+            elif isinstance(item, dict | list):
+                yield from _gone_nulls(item, now, (*path, key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for n, item in enumerate(before):
+            yield from _gone_nulls(item, after[n], (*path, n))
+
+
+# -- what is kept for the way back -------------------------------------------------------------------------------------
+
+
+def _lost(pod: Pod) -> Lost:
+    """Give the texts in a Pod's status annotation."""
+    found = status.read(pod)
+    try:
+        return {} if found is None or not found.manifest else _decoder.decode(found.manifest)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+
+
+def _with(data: dict[str, Any], lost: Lost) -> dict[str, Any]:
+    """Put texts into a Pod's status annotation."""
+    found = status.read(_pod(data)) if lost else None
+    if found is None:
+        return data
+    text = status.encode(replace(found, manifest=msgspec.Raw(msgspec.json.encode(lost))))
+    made: dict[str, Any] = _put(data, ("metadata", "annotations", STATUS_ANNOTATION), text)
+    return made
+
+
+def _nulls(data: dict[str, Any], lost: Lost) -> dict[str, Any]:
+    """Put back a Pod's nulls, where the way back left nothing, and leave out what was not there."""
+    for pointer, text in lost.items():
+        keys = _keys(data, pointer)
+        if text is None:
+            data = _without(data, keys)
+        elif "\n" not in text and scalars.value(text.strip()) is None:
+            data = _put_null(data, keys)
+    return data
+
+
+def _without(data: Any, keys: Path) -> Any:
+    """Leave out a member that is null or an empty map."""
+    if isinstance(data, list):
+        return [_without(item, keys[1:]) if n == keys[0] else item for n, item in enumerate(data)]
+    if not isinstance(data, dict) or not keys or keys[0] not in data:
+        return data
+    key, rest = keys[0], keys[1:]
+    if rest:
+        return {**data, key: _without(data[key], rest)}
+    return {name: item for name, item in data.items() if name != key or item not in (None, {})}
+
+
+def _put_null(data: Any, keys: Path) -> Any:
+    """Put a null where nothing, or nothing but an empty map or list, is."""
+    if not keys:
+        return data or None
+    key, rest = keys[0], keys[1:]
+    if isinstance(data, list):
+        if not isinstance(key, int) or key >= len(data):
+            return data
+        return [_put_null(item, rest) if n == key else item for n, item in enumerate(data)]
+    if not isinstance(data, dict):
+        return data
+    return {**data, key: _put_null(data.get(key, {} if rest else None), rest)}
+
+
+def _pointer(path: Path) -> str:
+    return "".join(f"/{escape(str(key))}" for key in path)
+
+
+def _keys(data: Any, pointer: str) -> Path:
+    """Read a JSON Pointer into `data`."""
+    keys: list[str | int] = []
+    for token in pointer.split("/")[1:]:
+        key: str | int = token.replace("~1", "/").replace("~0", "~")
+        if isinstance(data, list):
+            key = int(key) if str(key).isdecimal() else -1
+            data = data[key] if 0 <= key < len(data) else None
+        else:
+            data = data.get(key) if isinstance(data, dict) else None
+        keys.append(key)
+    return tuple(keys)
+
+
+# -- places ------------------------------------------------------------------------------------------------------------
+
+
+def _put(data: Any, path: Path, item: Any) -> Any:
+    """Give `data` with another item at a place. What aliases share is copied on the way there."""
+    if not path:
+        return item
+    key, rest = path[0], path[1:]
+    if isinstance(data, list):
+        return [_put(one, rest, item) if n == key else one for n, one in enumerate(data)]
+    return {**data, key: _put(data[key] if rest else None, rest, item)}
+
+
+def _node(root: Node, path: Path) -> Node:
+    """Find the node at a place, or the last one on the way there that is written out."""
+    node = root
+    for key in path:
+        of = node.of if isinstance(node, Alias) else node
+        if isinstance(of, Seq) and isinstance(key, int):
+            node = of.items[key]
+        elif isinstance(of, Map):
+            found = [value for name, _, value in of.pairs if name == key]
+            if not found:
+                return node
+            node = found[-1]
+    return node

@@ -4,6 +4,7 @@ In: outcomes and texts. Out: lines of text. No decision is made here.
 """
 
 import difflib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -45,21 +46,24 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def diff(before: str, after: str, name: str, *, colour: bool) -> str:
-    """Show two texts as a unified diff."""
-    lines = difflib.unified_diff(
-        before.splitlines(),
-        after.splitlines(),
-        f"{name} (before)",
-        f"{name} (after)",
-        lineterm="",
-        n=3,
-    )
+    """Show two texts as a unified diff that `patch` and `git apply` take, line ends and all; "" if they are the same."""
+    # Split at newlines only: to `patch` nothing else ends a line.
+    # A name that has blanks in it ends at a tab.
+    old, new = (f"{side}/{name.lstrip('/')}" + "\t" * (" " in name) for side in "ab")
+    made = difflib.unified_diff(_lines(before), _lines(after), old, new, n=3)
+    lines = [
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made
+    ]
     if not colour:
-        return "\n".join(lines)
-    return "\n".join(
-        f"{_RED if line[0] == '-' else _GREEN if line[0] == '+' else ''}{line}{_END}"
+        return "".join(lines)
+    return "".join(
+        f"{_RED if line[0] == '-' else _GREEN if line[0] == '+' else ''}{line.removesuffix(chr(10))}{_END}\n"
         for line in lines
     )
+
+
+def _lines(text: str) -> list[str]:
+    return io.StringIO(text, newline="\n").readlines()
 
 
 def explanation(outcome: Outcome) -> str:

@@ -1,12 +1,14 @@
 """`podgrace inject`, `uninject` and `explain`: the webhook's decision about manifests, offline.
 
-In: manifests as text. Out: the manifests as they would be admitted, what changes, or why. Every workload that is handed in is
-acted on, with or without a label, since handing it in says so; one whose Pod template says `podgrace.io/inject: disabled` is
-left alone. Parsing and writing belong to `manifests`, the decision to `webhook.admission`.
+In: manifests as text. Out: the manifests as they would be admitted, what changes, or why. Every workload that is handed in
+is acted on, with or without a label, since handing it in says so; one whose Pod template says `podgrace.io/inject: disabled`
+is left alone. An object that has containers and is not read is named on standard error. Reading and writing belong to
+`manifests`, the decision to `webhook.admission`.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,40 +21,35 @@ OK, DIFFERS = 0, 3
 
 def inject(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Write manifests as the webhook would admit them."""
-    pieces = manifests.read(text, where)
+    read = _read(text, where)
     changed = False
-    for piece in pieces:
-        for workload in list(piece.workloads()):
-            outcome = manifests.inject(piece, workload, config)
-            changed |= bool(outcome.ops)
-            codes = dict.fromkeys(d.code for d in outcome.plan.decisions)
-            print(
-                f"{workload.kind.lower()} {workload.name!r} {_state(outcome)}: {', '.join(codes)}",
-                file=sys.stderr,
-            )
+    for workload in read.workloads:
+        outcome = manifests.decided(workload, config)
+        read.patch(workload, outcome.ops)
+        changed |= bool(outcome.ops)
+        codes = dict.fromkeys(d.code for d in outcome.plan.decisions)
+        print(
+            f"{workload.kind.lower()} {workload.name!r} {_state(outcome)}: {', '.join(codes)}",
+            file=sys.stderr,
+        )
     if args.check:
         return DIFFERS if changed else OK
-    _put(text, manifests.write(pieces), where, diff=args.diff)
+    _put(text, read.written(back=False), where, diff=args.diff)
     return OK
 
 
 def uninject(args: argparse.Namespace, text: str, where: str, _: Config) -> int:
     """Take everything of ours out again."""
-    pieces = manifests.read(text, where)
-    for piece in pieces:
-        for workload in list(piece.workloads()):
-            manifests.uninject(piece, workload)
-    _put(text, manifests.write(pieces), where, diff=args.diff)
+    read = manifests.read(text, where)
+    for workload in read.workloads:
+        read.patch(workload, manifests.restored(workload))
+    _put(text, read.written(back=True), where, diff=args.diff)
     return OK
 
 
 def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Say what would be done to each container, why, and what would change it."""
-    found = [
-        (w, manifests.decided(w, config))
-        for piece in manifests.read(text, where)
-        for w in piece.workloads()
-    ]
+    found = [(w, manifests.decided(w, config)) for w in _read(text, where).workloads]
     if args.output == "json":
         rows = [
             {
@@ -78,6 +75,18 @@ def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> 
     return OK
 
 
+def _read(text: str, where: str) -> manifests.Manifests:
+    """Read a file, and name what is not read of it."""
+    read = manifests.read(text, where)
+    _tell(read.passed)
+    return read
+
+
+def _tell(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        print(f"podgrace: {sentence}", file=sys.stderr)
+
+
 def _state(outcome: Outcome) -> str:
     if outcome.plan.skip:
         return "left alone"
@@ -86,11 +95,12 @@ def _state(outcome: Outcome) -> str:
     return "marked" if outcome.plan.idle else "injected"
 
 
-def _put(before: str, after: str, where: str, *, diff: bool) -> None:
+def _put(before: str, written: tuple[str, list[str]], where: str, *, diff: bool) -> None:
     """Print the text as it is, byte for byte: whatever the terminal's encoding and line ends."""
+    after, notes = written
+    _tell(notes)
     if diff:
         after = show.diff(before, after, where, colour=show.coloured())
-        after += "\n" if after else ""
     sys.stdout.flush()
     sys.stdout.buffer.write(after.encode())
     sys.stdout.buffer.flush()

@@ -1,0 +1,198 @@
+"""Which objects are workloads, and where their Pods are: a table.
+
+In: documents as `documents` reads them, and the kinds that the configuration adds. Out: `Found`, a place for each Pod or Pod
+template, in Lists too; and `Passed` for what has containers and is not read, so that nobody believes it was. What is done to
+a Pod belongs to `webhook.admission`.
+
+A patch of kustomize's names a kind and lacks what makes a workload of it: a template, containers, or an image in any of them.
+It passes unread, as an object of another kind does.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from webhook.cli.edits import Path
+
+
+class Kind(NamedTuple):
+    """A kind of workload.
+
+    `group`: of its API, "" for core. `paths`: where its Pod templates are, `*` for each item of a list. `owner`: the kind that
+    its Pods will have as their owner; a Pod is its own. `refuses`: why its Pods are not touched, though they are found.
+    """
+
+    group: str
+    kind: str
+    paths: tuple[str, ...] = ("spec.template",)
+    owner: str = ""
+    refuses: str = ""
+
+
+KINDS: Final = (
+    Kind("", "Pod", ("",), "Pod"),
+    Kind("", "PodTemplate", ("template",), "PodTemplate"),
+    Kind("", "ReplicationController", owner="ReplicationController"),
+    Kind("apps", "Deployment", owner="ReplicaSet"),
+    Kind("apps", "StatefulSet", owner="StatefulSet"),
+    Kind("apps", "DaemonSet", owner="DaemonSet"),
+    Kind("apps", "ReplicaSet", owner="ReplicaSet"),
+    Kind("extensions", "Deployment", owner="ReplicaSet"),
+    Kind("extensions", "DaemonSet", owner="DaemonSet"),
+    Kind("extensions", "ReplicaSet", owner="ReplicaSet"),
+    Kind("batch", "Job", owner="Job"),
+    Kind("batch", "CronJob", ("spec.jobTemplate.spec.template",), "Job"),
+    Kind("argoproj.io", "Rollout", owner="ReplicaSet"),
+    Kind("apps.openshift.io", "DeploymentConfig", owner="ReplicationController"),
+    Kind("apps.kruise.io", "CloneSet", owner="CloneSet"),
+    Kind("apps.kruise.io", "StatefulSet", owner="StatefulSet"),
+    Kind("apps.kruise.io", "DaemonSet", owner="DaemonSet"),
+    Kind("apps.kruise.io", "BroadcastJob", owner="BroadcastJob"),
+    Kind(
+        "apps.kruise.io",
+        "AdvancedCronJob",
+        (
+            "spec.template.jobTemplate.spec.template",
+            "spec.template.broadcastJobTemplate.spec.template",
+        ),
+        "Job",
+    ),
+    Kind(
+        "apps.kruise.io",
+        "UnitedDeployment",
+        tuple(
+            f"spec.template.{name}Template.spec.template"
+            for name in ("statefulSet", "advancedStatefulSet", "cloneSet", "deployment")
+        ),
+        "StatefulSet",
+    ),
+    Kind(
+        "leaderworkerset.x-k8s.io",
+        "LeaderWorkerSet",
+        (
+            "spec.leaderWorkerTemplate.leaderTemplate",
+            "spec.leaderWorkerTemplate.workerTemplate",
+        ),
+        "StatefulSet",
+    ),
+    Kind("jobset.x-k8s.io", "JobSet", ("spec.replicatedJobs.*.template.spec.template",), "Job"),
+    # Its webhook refuses `lifecycle` and `terminationGracePeriodSeconds` in a revision, and its queue-proxy, the only
+    # container that is asked over the network, drains by itself (it sets a preStop of its own in the user's container).
+    *(
+        Kind(
+            "serving.knative.dev",
+            kind,
+            ("spec.template",) if kind != "Revision" else ("",),
+            "ReplicaSet",
+            "Knative's own proxy drains its requests, and Knative refuses a preStop and a grace period",
+        )
+        for kind in ("Service", "Configuration", "Revision")
+    ),
+)
+"""By group and kind; the version is not looked at."""
+
+_LISTS: Final = ("containers", "initContainers")
+
+
+class Found(NamedTuple):
+    """A Pod or Pod template: where it is in its document, and whose it is."""
+
+    kind: Kind
+    path: Path
+    data: dict[str, Any]
+    name: str
+    namespace: str
+    item: str
+    """`, item 3` in a List, else ""."""
+
+
+class Passed(NamedTuple):
+    """What is not read though it has containers: `kind name`, where they are, and why not."""
+
+    what: str
+    path: Path
+    why: str
+
+
+def find(
+    data: Any, kinds: Sequence[Kind], path: Path = (), item: str = ""
+) -> Iterator[Found | Passed]:
+    """Find the workloads of a document."""
+    if not isinstance(data, dict):
+        return
+    named = str(data.get("kind") or "")
+    items = data.get("items")
+    if named.endswith("List") and isinstance(items, list):
+        for n, one in enumerate(items):
+            # Items of a PodList name no kind of their own.
+            head = {"apiVersion": data.get("apiVersion"), "kind": named.removesuffix("List")}
+            whole = {**head, **one} if isinstance(one, dict) and named != "List" else one
+            yield from find(whole, kinds, (*path, "items", n), f", item {n + 1}")
+        return
+    group = str(data.get("apiVersion") or "").rpartition("/")[0]
+    metadata = data.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    name, namespace = (str(metadata.get(key) or "") for key in ("name", "namespace"))
+    full = f"{named}.{group}" if group else named
+    kind = next((one for one in kinds if one.kind == named and one.group == group), None)
+    if kind is None:
+        if named:
+            for where in _containers(data, path):
+                yield Passed(
+                    f"{full} {name or '(no name)'}{item}", where, "podgrace does not know this kind"
+                )
+                return
+        return
+    for template in kind.paths:
+        for at, pod in _follow(data, template.split(".") if template else [], path):
+            if kind.refuses:
+                yield Passed(f"{full} {name or '(no name)'}{item}", at, kind.refuses)
+            elif (why := _why_patch(pod)) is None:
+                own = pod.get("metadata") if isinstance(pod, dict) else None
+                made = own.get("generateName") if isinstance(own, dict) else None
+                yield Found(kind, at, pod, name or str(made or ""), namespace, item)
+            elif why:
+                yield Passed(f"{full} {name or '(no name)'}{item}", at, why)
+
+
+def _why_patch(pod: Any) -> str | None:
+    """Say why a template is part of a patch and not a workload: None if it is one, "" where there is nothing to tell."""
+    if pod is None:
+        return ""
+    if not isinstance(pod, dict):
+        return None
+    spec = pod.get("spec")
+    if spec is None:
+        return ""
+    containers = spec.get("containers") if isinstance(spec, dict) else ()
+    if containers is None or containers == []:
+        return ""
+    if not isinstance(containers, list) or not all(isinstance(one, dict) for one in containers):
+        return None
+    if any(one.get("image") for one in containers):
+        return None
+    return "none of its containers has an image: a patch of a workload, not a whole one"
+
+
+def _follow(data: Any, keys: Sequence[str], path: Path) -> Iterator[tuple[Path, Any]]:
+    """Walk down a path; what is missing on the way is nothing to read."""
+    if not keys:
+        yield path, data
+    elif keys[0] == "*":
+        for n, item in enumerate(data if isinstance(data, list) else ()):
+            yield from _follow(item, keys[1:], (*path, n))
+    elif isinstance(data, dict) and keys[0] in data:
+        yield from _follow(data[keys[0]], keys[1:], (*path, keys[0]))
+
+
+def _containers(data: Any, path: Path) -> Iterator[Path]:
+    """Find lists of containers with an image, however deep, outside of what Kubernetes keeps as text or schema."""
+    if isinstance(data, dict):
+        for key, item in data.items():
+            if key in _LISTS and isinstance(item, list):
+                if any(isinstance(one, dict) and isinstance(one.get("image"), str) for one in item):
+                    yield (*path, key)
+            elif isinstance(item, dict | list):
+                yield from _containers(item, (*path, key))
+    elif isinstance(data, list):
+        for n, item in enumerate(data):
+            yield from _containers(item, (*path, n))
