@@ -11,10 +11,17 @@
 #include "launchers.gen.h"
 #include "signals.h"
 
-/* Names of processes by which a server is known, from webhook/profiles.toml. */
-static const struct profile profiles[] = {
-#include "profiles.gen.h"
+/* Names of processes by which a server is known, from webhook/profiles.toml: places in a text. */
+struct row {
+    uint16_t name, match, signal, stop_on, stop_command;
+    uint8_t target;
+    bool observe, finishes;
 };
+#include "profiles.gen.h"
+
+_Static_assert(sizeof texts <= UINT16_MAX, "a place is two bytes");
+_Static_assert(COUNT(rows) < UINT8_MAX, "struct process counts them in a byte");
+_Static_assert(sizeof(struct process) == 24, "there are several lists of thousands");
 
 static struct process all[MAX_PROCESSES];
 static unsigned n_all;
@@ -276,9 +283,6 @@ static bool has_argument(struct words arguments, const char *start, size_t n) {
     return false;
 }
 
-_Static_assert(COUNT(profiles) < UINT8_MAX, "struct process counts them in a byte");
-_Static_assert(sizeof(struct process) == 24, "there are several lists of thousands");
-
 /* Whether one of the entries of a list fits: a name, one that ends in "*" for any rest, or either
  * of them, a blank and how one of the arguments begins. */
 static bool is_listed(const char *list, const char *name, size_t n, struct words arguments) {
@@ -295,10 +299,27 @@ static bool is_listed(const char *list, const char *name, size_t n, struct words
     return false;
 }
 
+static const struct profile *profile_at(size_t i) {
+    static struct profile profiles[COUNT(rows)];
+    const struct row *row = &rows[i];
+    profiles[i] = (struct profile){
+        .name = texts + row->name,
+        .match = texts + row->match,
+        .signal = texts + row->signal,
+        .stop_on = texts + row->stop_on,
+        .stop_command = row->stop_command > 0 ? texts + row->stop_command : NULL,
+        .target = (enum target)row->target,
+        .observe = row->observe,
+        .finishes = row->finishes,
+        .number = (uint8_t)(i + 1),
+    };
+    return &profiles[i];
+}
+
 static const struct profile *profile_of(const char *name, size_t n, struct words arguments) {
-    for (size_t i = 0; i < COUNT(profiles); i++) {
-        if (is_listed(profiles[i].match, name, n, arguments)) {
-            return &profiles[i];
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        if (is_listed(texts + rows[i].match, name, n, arguments)) {
+            return profile_at(i);
         }
     }
     return NULL;
@@ -376,10 +397,7 @@ static void mark_kinds(const struct options *o, pid_t root, bool include_root) {
         if (p->inside && !p->dead && (p->pid != root || include_root)) {
             enum kind kind = kind_of(p, o, &candidate);
             p->kind = kind == A_LAUNCHER && is_trap(p, &candidate) ? A_TRAP : (uint8_t)kind;
-            p->profile = 0;
-            if (candidate.profile != NULL) {
-                p->profile = (uint8_t)(candidate.profile - profiles + 1);
-            }
+            p->profile = candidate.profile != NULL ? candidate.profile->number : 0;
         }
     }
 }
@@ -500,7 +518,7 @@ int tree_server(struct server *found, const struct options *o, pid_t root, bool 
 }
 
 int tree_signal_of(const struct process *p) {
-    const char *signal = p->profile > 0 ? profiles[p->profile - 1].signal : "TERM";
+    const char *signal = p->profile > 0 ? texts + rows[p->profile - 1].signal : "TERM";
     return signal_number(signal, strlen(signal));
 }
 

@@ -21,6 +21,7 @@ struct profile {
     const char *name, *match, *signal, *stop_on, *stop_command;
     enum target target;
     bool observe, finishes;
+    uint8_t number; /* counted from 1 */
 };
 
 /* What was found out about the server. `profile` is set with --detect, if its name was known. */

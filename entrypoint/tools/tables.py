@@ -1,7 +1,8 @@
 # ruff: noqa: INP001 - a script of the Makefile, no package
 """Write the tables of the webhook as C: `tables.py profiles|launchers FILE.toml > FILE.gen.h`.
 
-With them the helper finds the server in the process tree. `profiles`: rows of `struct profile`.
+With them the helper finds the server in the process tree. `profiles`: rows and the texts that
+they point into.
 `launchers`: lists of names with commas between, as `in_list` and `is_listed` read them:
 
   LAUNCHERS         argv[0] of what starts another program and is never the server
@@ -25,23 +26,42 @@ TARGETS = {"server": "TARGET_SERVER", "child": "TARGET_CHILD", "group": "TARGET_
 
 
 def profiles(table: Table) -> Iterator[str]:
-    """Turn each profile into an initialiser; one that nothing matches is of no use here."""
+    """Write all texts as one, and a row of places in it for each profile that something matches.
+
+    Places and not pointers: the program runs at any address, and each pointer in a table would have
+    to be put right at the start and costs 24 bytes more.
+    """
+    texts = {"": 0}
+    size, rows = 1, []
+
+    def place(text: str) -> str:
+        nonlocal size
+        if text not in texts:
+            texts[text] = size
+            size += len(text) + 1
+        return str(texts[text])
+
     for name, profile in table.items():
-        match = profile.get("match")
-        if not match:
+        if not profile.get("match"):
             continue
-        command = profile.get("stop-command")
         fields = {
-            "name": json.dumps(name),
-            "match": json.dumps(",".join(match)),
-            "signal": json.dumps(profile.get("signal", "TERM")),
-            "stop_on": json.dumps(",".join(profile.get("stop-on", ["INT", "QUIT"]))),
-            "stop_command": json.dumps(command) if command else "NULL",
+            "name": place(name),
+            "match": place(",".join(profile["match"])),
+            "signal": place(profile.get("signal", "TERM")),
+            "stop_on": place(",".join(profile.get("stop-on", ["INT", "QUIT"]))),
+            "stop_command": place(profile.get("stop-command") or ""),
             "target": TARGETS[profile.get("target", "server")],
             "observe": json.dumps(profile.get("observe", True)),
             "finishes": json.dumps(profile.get("finishes", False)),
         }
-        yield "    {" + ", ".join(f".{field} = {value}" for field, value in fields.items()) + "},"
+        row = ", ".join(f".{field} = {value}" for field, value in fields.items())
+        rows.append(f"    {{{row}}}, /* {name} */")
+    yield "static const char texts[] ="
+    yield from (f'    {json.dumps(text)} "\\0"' for text in texts)
+    yield "    ;"
+    yield "static const struct row rows[] = {"
+    yield from rows
+    yield "};"
 
 
 LISTS: dict[str, Callable[[str, dict[str, Any]], bool]] = {

@@ -225,7 +225,7 @@ def test_every_profile_is_compiled_in() -> None:
     _make("build/podgrace-helper")
     generated = (BUILD / "profiles.gen.h").read_text()
     assert [name for name, p in table.items() if p.get("match")] == re.findall(
-        r'\.name = "([^"]+)"', generated
+        r"}, /\* (.+) \*/", generated
     )
     for profile in table.values():
         for match in profile.get("match") or ():
