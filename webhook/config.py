@@ -64,6 +64,7 @@ class HelperConfig(_Part, frozen=True):
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: list[PullSecret] = []
     port: int = 15990
+    metrics: bool = False
     resources: Resources = Resources()
     security_context: dict[str, Any] = msgspec.field(
         default_factory=lambda: dict(sidecar.SECURITY_CONTEXT)
@@ -375,6 +376,7 @@ def _config(file: File) -> Config:
         ),
         pull_secrets=tuple(dict.fromkeys(secret.name for secret in helper.image_pull_secrets)),
         sidecar_resources=resources,
+        sidecar_metrics=helper.metrics,
         port=helper.port,
         volume=sidecar.memory_volume(helper.volume_size_limit)
         if helper.delivery == "sidecar"

@@ -68,13 +68,11 @@ void __asan_on_error(void);
 void __asan_on_error(void) { save(); }
 
 static void claim_sound(const struct options *o) {
-    CLAIM(o->n_ports <= MAX_PORTS && o->n_headers <= MAX_HEADERS);
+    CLAIM(o->ports.n <= 65535 && o->n_headers <= MAX_HEADERS && o->n_answers <= MAX_ANSWERS);
     CLAIM(o->delay_min >= 0 && o->delay_min <= o->delay_max && o->quiet >= 0 && o->drain_timeout >= 0 && o->patience >= 0);
     CLAIM(o->signal > 0 && o->signal <= 64);
     CLAIM(strlen(o->container) < sizeof o->container && o->container[0] != '\0');
-    for (unsigned i = 0; i < o->n_ports; i++) {
-        CLAIM(o->ports[i] > 0);
-    }
+    CLAIM(!ports_have(&o->ports, 0));
 }
 
 static void try_args(char *text) {

@@ -1,13 +1,15 @@
 #include "diag.h"
 
 #include <errno.h>
-#include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stddef.h>
 #include <string.h>
+#include <stdint.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Where struct tcp_info has what is read here. The kernel only ever appends to it, so offsets hold for ever and a shorter
@@ -91,9 +93,12 @@ static void read_message(const unsigned char *body, size_t size, row_fn each, vo
         .inode = m.idiag_inode,
         .peer = m.idiag_family == AF_INET ? there[0] : is_mapped(there) ? there[3] : there[0] ^ there[1] ^ there[2] ^ there[3],
         .port = ntohs(m.id.idiag_sport),
+        .peer_port = ntohs(m.id.idiag_dport),
         .state = m.idiag_state == NEW_SYN_RECV ? SYN_RECV : m.idiag_state,
         /* A pod that calls its own address does not leave it either. */
         .loopback = is_loopback(there, m.idiag_family) || memcmp(there, here, words * 4) == 0,
+        .id = body + offsetof(struct inet_diag_msg, id),
+        .family = m.idiag_family,
     };
     for (size_t at = sizeof m; size - at >= sizeof(struct nlattr);) {
         struct nlattr a;
@@ -130,7 +135,7 @@ enum diag_more diag_parse(const unsigned char *data, size_t size, uint32_t seque
                 *error = code < 0 && code > -4096 ? -code : EPROTO;
                 return DIAG_FAILED;
             }
-            if (h.nlmsg_type == SOCK_DIAG_BY_FAMILY) {
+            if (h.nlmsg_type == SOCK_DIAG_BY_FAMILY || h.nlmsg_type == TCPDIAG_GETSOCK) {
                 read_message(body, n, each, context);
             }
         }
@@ -141,21 +146,65 @@ enum diag_more diag_parse(const unsigned char *data, size_t size, uint32_t seque
     return DIAG_MORE;
 }
 
-/* Ask and read to the end. The kernel answers at once; a sandbox that neither answers nor refuses must not hold a pod. */
-static int dump_family(int fd, int family, uint32_t sequence, row_fn each, void *context) {
-    struct {
-        struct nlmsghdr header;
-        struct inet_diag_req_v2 body;
-    } request = {
-        .header = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP, .nlmsg_seq = sequence},
-        .body = {.sdiag_family = (uint8_t)family, .sdiag_protocol = IPPROTO_TCP, .idiag_ext = 1 << (INET_DIAG_INFO - 1), .idiag_states = ~0U},
-    };
-    struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-    if (sendto(fd, &request, sizeof request, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0) {
-        return -1;
+/* ------------------------------------------------------------------ the filter */
+
+/* Offsets in the program are bytes from the instruction itself. To pass is to jump to its end, to be left out is to jump four
+ * bytes beyond. A port stands in the instruction behind the comparison. One range is
+ *
+ *     port >= low     else to the next range
+ *     port <= high    else to the next range
+ *     jump to the end */
+enum { OP = sizeof(struct inet_diag_bc_op), RANGE = 5 * OP };
+
+void diag_filter_ports(struct diag_filter *f, const struct ports *ports) {
+    unsigned n = 0;
+    f->size = 0;
+    for (unsigned low = 1; low <= 65535; low++) {
+        unsigned high = low;
+        if (ports->bits[low / 64] == 0) {
+            low |= 63; /* none of these 64 */
+            continue;
+        }
+        if (!ports_have(ports, (uint16_t)low)) {
+            continue;
+        }
+        while (high < 65535 && ports_have(ports, (uint16_t)(high + 1))) {
+            high++;
+        }
+        if (n == MOST_RANGES) {
+            return;
+        }
+        struct inet_diag_bc_op *op = &f->program[n * 5];
+        op[0] = (struct inet_diag_bc_op){.code = INET_DIAG_BC_S_GE, .yes = 2 * OP, .no = RANGE};
+        op[1] = (struct inet_diag_bc_op){.no = (uint16_t)low};
+        op[2] = (struct inet_diag_bc_op){.code = INET_DIAG_BC_S_LE, .yes = 2 * OP, .no = 3 * OP};
+        op[3] = (struct inet_diag_bc_op){.no = (uint16_t)high};
+        op[4] = (struct inet_diag_bc_op){.code = INET_DIAG_BC_JMP, .yes = OP, .no = 0};
+        n++;
+        low = high;
     }
+    for (unsigned i = 0; i < n; i++) {
+        f->program[i * 5 + 4].no = (uint16_t)((n - 1 - i) * RANGE + OP);
+    }
+    if (n > 0) {
+        f->program[(n - 1) * 5].no = RANGE + OP;
+        f->program[(n - 1) * 5 + 2].no = 4 * OP;
+    }
+    f->size = n * RANGE;
+}
+
+/* ------------------------------------------------------------------ asking */
+
+static int send_parts(int fd, const struct iovec *parts, size_t n) {
+    struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+    struct msghdr m = {.msg_name = &kernel, .msg_namelen = sizeof kernel, .msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = n};
+    return sendmsg(fd, &m, 0) < 0 ? -1 : 0;
+}
+
+/* Read an answer to its end. The kernel answers at once; a sandbox that neither answers nor refuses must not hold a pod. */
+static int read_answer(int fd, uint32_t sequence, bool dump, row_fn each, void *context) {
     for (;;) {
-        _Alignas(8) unsigned char data[16384];
+        _Alignas(8) unsigned char data[32768];
         struct pollfd ready = {.fd = fd, .events = POLLIN, .revents = 0};
         int waited = poll(&ready, 1, PATIENCE_MS);
         if (waited < 0 && errno == EINTR) {
@@ -184,20 +233,94 @@ static int dump_family(int fd, int family, uint32_t sequence, row_fn each, void 
             errno = error;
             return -1;
         }
-        if (more == DIAG_DONE || got == 0) {
+        if (more == DIAG_DONE || got == 0 || !dump) {
             return 0;
         }
     }
 }
 
-int diag_dump(int fd, row_fn each, void *context) {
-    static uint32_t sequence = 0;
-    if (dump_family(fd, AF_INET, ++sequence, each, context) != 0) {
-        return -1;
+static uint32_t asked = 0; /* number of the last question */
+
+/* By the older of two requests, which alone means both families: the kernel walks its table once instead of twice. */
+int diag_dump(int fd, enum diag_what what, const struct diag_filter *f, row_fn each, void *context) {
+    /* TIME_WAIT is what has ended; there can be tens of thousands. */
+    uint32_t states = what == DIAG_LISTENERS ? 1U << LISTEN : ~(1U << TIME_WAIT | 1U << SYN_SENT | 1U << CLOSE);
+    struct {
+        struct nlmsghdr header;
+        struct inet_diag_req body;
+    } request = {
+        .header = {.nlmsg_type = TCPDIAG_GETSOCK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP, .nlmsg_seq = ++asked},
+        .body = {.idiag_ext = 1 << (INET_DIAG_INFO - 1), .idiag_states = states},
+    };
+    size_t size = f != NULL ? f->size : 0;
+    struct nlattr attribute = {.nla_len = (uint16_t)(sizeof attribute + size), .nla_type = INET_DIAG_REQ_BYTECODE};
+    struct iovec parts[] = {
+        {.iov_base = &request, .iov_len = sizeof request},
+        {.iov_base = &attribute, .iov_len = sizeof attribute},
+        {.iov_base = size > 0 ? (void *)(uintptr_t)f->program : NULL, .iov_len = size},
+    };
+    size_t n = size > 0 ? 3 : 1;
+    request.header.nlmsg_len = (uint32_t)(sizeof request + (n == 3 ? sizeof attribute + size : 0));
+    return send_parts(fd, parts, n) != 0 ? -1 : read_answer(fd, asked, true, each, context);
+}
+
+struct found {
+    row_fn each;
+    void *context;
+    int n;
+};
+
+static void take_found(void *context, const struct row *row) {
+    struct found *found = context;
+    found->n++;
+    found->each(found->context, row);
+}
+
+int diag_one(int fd, const void *id, uint8_t family, row_fn each, void *context) {
+    struct {
+        struct nlmsghdr header;
+        struct inet_diag_req_v2 body;
+    } request = {
+        .header = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST, .nlmsg_seq = ++asked},
+        .body = {.sdiag_family = family, .sdiag_protocol = IPPROTO_TCP, .idiag_ext = 1 << (INET_DIAG_INFO - 1), .idiag_states = ~0U},
+    };
+    struct iovec part = {.iov_base = &request, .iov_len = sizeof request};
+    struct found found = {.each = each, .context = context, .n = 0};
+    memcpy(&request.body.id, id, sizeof request.body.id);
+    if (send_parts(fd, &part, 1) != 0 || read_answer(fd, asked, false, take_found, &found) != 0) {
+        return errno == ENOENT ? 0 : -1;
     }
-    /* A kernel without IPv6 says so here; it has no such sockets then. */
-    if (dump_family(fd, AF_INET6, ++sequence, each, context) != 0 && errno != ENOENT) {
-        return -1;
+    return found.n > 0;
+}
+
+/* ------------------------------------------------------------------ what has ended */
+
+int diag_open_ends(void) {
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
+    struct sockaddr_nl groups = {
+        .nl_family = AF_NETLINK,
+        .nl_groups = 1U << (SKNLGRP_INET_TCP_DESTROY - 1) | 1U << (SKNLGRP_INET6_TCP_DESTROY - 1),
+    };
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&groups, sizeof groups) != 0) {
+        close(fd);
+        fd = -1;
     }
-    return 0;
+    return fd;
+}
+
+int diag_ends(int fd, row_fn each, void *context) {
+    for (;;) {
+        _Alignas(8) unsigned char data[4096];
+        int error = 0;
+        ssize_t got = recv(fd, data, sizeof data, MSG_TRUNC | MSG_DONTWAIT);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return errno == EAGAIN ? 0 : -1;
+        }
+        if ((size_t)got <= sizeof data) {
+            diag_parse(data, (size_t)got, 0, each, context, &error);
+        }
+    }
 }

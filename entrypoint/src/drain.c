@@ -1,21 +1,35 @@
-/* The life of a hook: the user's own hook first where it comes before; wait for real requests; the user's hook where it
- * comes after; stop the server, unless somebody else does; return.
+/* The life of `drain`, the preStop hook:
  *
- * Who stops the server:
- *   `run` is PID 1            it does the waiting too, the hook asks it to and returns when it has drained. The stop signal
- *                             that the kubelet sends next makes `run` stop the server.
- *   its signal is TERM,       and PID 1 is the server or an init that passes it on: the kubelet sends
- *                             it as soon as the hook returns.
- *   PID 1 keeps TERM          (it ends, and with it everything): we send it, and wait for the server.
- *   nothing is in flight      we send it, but from a process of its own, a moment after the hook has returned. The kernel kills
- *                             a hook together with PID 1; the kubelet calls that a failed hook, and a runtime that is asked to
- *                             stop a container at the very moment of its end may lose track of it.
- *   the drain met its cap     we send it, and return once nothing more can be lost: TERM, which follows, would cut the rest.
- */
+ *   1. Another call of this hook is at it already: end with it.
+ *   2. The user's own hook, where it comes before.
+ *   3. `run` is PID 1: it waits, and stops the server when the kubelet's signal comes. Ask it, wait for
+ *      its word, run the user's hook where that comes after, return.
+ *   4. Else wait here: deregistered, then drained. Who the server is, and so what is waited for, is
+ *      known after the first look.
+ *   5. The user's own hook, where it comes after. It may stop the server, so nothing is in flight then.
+ *   6. One record: what was waited for, and what comes next.
+ *   7. Stop the server, unless the kubelet's TERM does, and return at the right time:
+ *
+ *   who stops it      where                                         the hook returns
+ *   the kubelet       the signal is TERM, and PID 1 is the server    at once
+ *                     or an init that passes it on
+ *   we, aside         nothing is in flight; or PID 1 is deaf to      at once; a process that it leaves
+ *                     TERM, so that it cuts nothing                  behind signals a moment later
+ *   we, and wait      the signal is TERM, and PID 1 takes it and     when the server has ended
+ *                     does not pass it on
+ *   we, and wait      the server finishes by itself, and TERM        when nothing is in flight any more
+ *                     to PID 1 would cut what it finishes
+ *   we, and wait      the drain met its cap                          when nothing can be lost any more
+ *
+ * The kernel kills a hook together with PID 1, the kubelet calls that a failed hook, and a runtime that
+ * is asked to stop a container at the very moment of its end may lose track of it. Hence "aside". And a
+ * server that finishes by itself ends with its last answer: so that the hook can leave first, a silent
+ * connection is kept open to it (the anchor), which such servers wait for. */
 #include "drain.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -30,35 +44,58 @@
 #include "signals.h"
 #include "stop.h"
 
-enum { POLL_MS = 100, QUICK_MS = 5, QUICK_FOR_MS = 300, FLUSH_MS = 2000, RESERVE_MS = 4000, SLACK_MS = 10000, ASIDE_MS = 1000 };
+enum { POLL_MS = 100, QUICK_MS = 5, QUICK_FOR_MS = 300, SLACK_MS = 10000, ASIDE_MS = 1000, ANCHOR_MS = 200 };
 
 static struct phases phases;
 
-static void report_hook(const struct options *o, const struct hook_result *r) {
-    char data[512], number[32];
+/* ------------------------------------------------------------------ telling */
+
+static void tell(const struct options *o, const struct record *r, bool last) {
+    char data[RECORD_SIZE];
     struct text line = TEXT(data);
-    text_add(&line, "{\"podgrace\":\"hook\",\"container\":");
-    text_json(&line, o->container);
-    text_add(&line, o->hook == HOOK_BEFORE ? ",\"order\":\"before\"" : ",\"order\":\"after\"");
-    text_add(&line, ",\"end\":");
-    text_json(&line, r->end);
-    text_add(&line, ",\"code\":");
-    text_add(&line, num(number, r->code));
-    text_add(&line, ",\"hook_ms\":");
-    text_add(&line, num(number, r->ms));
-    text_add(&line, "}\n");
-    report(o, data, line.len);
+    report(o, r);
+    if (last) {
+        record_write(r, &line);
+        termination_message(o, line.at, line.len);
+    }
 }
 
-/* Ask `run`. False: it went away (and the container with it, or nothing has been drained). */
-static bool ask_run(const struct options *o, int fd) {
-    struct pollfd answer = {.fd = fd, .events = POLLIN, .revents = 0};
-    int64_t limit = o->delay_max + o->drain_timeout + SLACK_MS;
-    char word = 0;
-    return poll(&answer, 1, (int)limit) > 0 && recv(fd, &word, 1, 0) == 1 && word == WORD_DRAINED;
+/* The user's own hook, if it is its turn. False: it failed. */
+static bool run_hook(const struct options *o, enum order order, int64_t end, int gone) {
+    if (o->hook != order) {
+        return true;
+    }
+    struct hook_result result = hook_run(o, end, gone);
+    struct record r = record_of(RECORD_HOOK, o->container);
+    r.number[R_ORDER] = order == HOOK_BEFORE ? RAN_BEFORE : RAN_AFTER;
+    r.number[R_OUTCOME] = result.outcome;
+    r.number[R_CODE] = result.code;
+    r.number[R_HOOK_MS] = result.ms;
+    tell(o, &r, false);
+    return result.outcome == OUTCOME_DONE;
 }
 
-/* Another call of this hook is at it (kubelets repeat hooks when they restart): its end is ours. */
+static void record_drain(const struct options *o, const struct server *server, const char *next) {
+    const char *profile = server->profile != NULL ? server->profile->name : o->detect ? "generic" : "given";
+    struct record r = phases_record(&phases, BY_HOOK, profile, next);
+    tell(o, &r, true);
+}
+
+/* Only where force was needed, or something was left: after a clean end there may be no time. */
+static bool record_stop(const struct stop *s, unsigned in_flight) {
+    if (s->stage == SIGNALLED && in_flight == 0) {
+        return true;
+    }
+    struct record r = record_of(RECORD_STOP, s->options->container);
+    r.number[R_STOP_MS] = now_ms() - s->began;
+    r.number[R_FORCED] = (int64_t)s->stage;
+    r.number[R_LEFT] = in_flight;
+    tell(s->options, &r, true);
+    return false;
+}
+
+/* ------------------------------------------------------------------ 1 and 3: somebody else is at it */
+
 static int follow_first(const struct options *o) {
     int first = control_connect("drain", o->container);
     say("this container is being drained already: waiting for that", NULL);
@@ -71,89 +108,45 @@ static int follow_first(const struct options *o) {
     return 0;
 }
 
-static void record(const struct options *o, const struct server *server, const char *next) {
-    char data[1024];
-    struct text line = TEXT(data);
-    phases_record(&phases, &line, "hook", server->profile != NULL ? server->profile->name : o->detect ? "generic" : "given", next);
-    report(o, data, line.len);
+/* False: `run` went away (and the container with it, or nothing has been drained). */
+static bool ask_run(const struct options *o, int fd) {
+    struct pollfd answer = {.fd = fd, .events = POLLIN, .revents = 0};
+    int64_t limit = o->delay_max + o->drain_timeout + SLACK_MS;
+    char word = 0;
+    return poll(&answer, 1, (int)limit) > 0 && recv(fd, &word, 1, 0) == 1 && word == WORD_DRAINED;
 }
 
-/* Nobody listens, nothing is owed, nothing is on its way: whatever happens to the processes now, no request is lost. */
-static bool nothing_to_lose(void) {
-    const struct watch *w = &phases.watch;
-    watch_look(&phases.watch, now_ms());
-    return w->method != BY_TIME && w->listeners == 0 && w->busy == 0;
+/* Until nothing is in flight: `run` may have been told that the server finishes it by itself, but the
+ * user's hook may end the server. */
+static void wait_idle(const struct options *o) {
+    static struct options rest;
+    int64_t wait;
+    rest = *o;
+    rest.delay_min = rest.delay_max = rest.quiet = 0;
+    rest.finishes = false;
+    phases_open(&phases, &rest, o->observe, now_ms());
+    while ((wait = phases_step(&phases, now_ms())) >= 0) {
+        sleep_ms(wait);
+    }
+    phases_close(&phases);
 }
 
-/* The server is PID 1. See the head of this file. */
-static void stop_init(struct stop *s) {
-    const struct options *o = s->options;
-    char name[32];
-    int64_t now = now_ms(), began = now;
-    if (!tree_handles(1, s->signal)) {
-        say("PID 1 has no handler for ", signal_name(name, s->signal), ": the kernel does not deliver it; mode wrap would", NULL);
-        return;
+static bool drain_by_run(const struct options *o, int run, int64_t end) {
+    if (!ask_run(o, run)) {
+        return false;
     }
-    stop_begin(s, now);
-    left.n = 1;
-    left.list[0] = (struct process){.pid = 1, .started = s->server.started};
-    while ((now = now_ms()) - began < o->patience && s->stage == SIGNALLED) {
-        stop_command_reap(s);
-        if (nothing_to_lose()) {
-            return;
-        }
-        if (now >= s->next_word) {
-            stop_step(s, now);
-        }
-        sleep_ms(now - began < QUICK_FOR_MS ? QUICK_MS : POLL_MS);
+    if (o->hook == HOOK_AFTER && o->finishes) {
+        wait_idle(o);
     }
+    return run_hook(o, HOOK_AFTER, end, run);
 }
 
-/* The server is below PID 1 (a shell, an init, npm). When it ends PID 1 often ends at once, and this process with it; so the
- * end is noticed by descriptor where the kernel has those, and nothing is written after a clean one. */
-static void stop_process(struct stop *s) {
-    int handle = (int)syscall(SYS_pidfd_open, s->server.pid, 0);
-    struct pollfd gone = {.fd = handle, .events = POLLIN, .revents = 0};
-    bool all = s->server.guess; /* then more than one gets the signal */
-    if (tree_members(&left, all ? 1 : s->server.pid, !all) != 0) {
-        return;
-    }
-    stop_begin(s, now_ms());
-    while (left.n > 0) {
-        int64_t wait = stop_step(s, now_ms());
-        if (poll(&gone, 1, (int)wait) > 0) {
-            if (left.n == 1) {
-                break;
-            }
-            gone.fd = -1; /* the others are polled */
-        }
-        tree_refresh(&left);
-    }
-    for (int64_t end = now_ms() + FLUSH_MS; now_ms() < end; sleep_ms(POLL_MS)) {
-        watch_look(&phases.watch, now_ms());
-        if (phases.watch.method == BY_TIME || phases.watch.by_verdict[UNSENT] == 0) {
-            break;
-        }
-    }
-}
-
-static void report_stop(const struct stop *s) {
-    char data[512], number[32];
-    struct text line = TEXT(data);
-    text_add(&line, "{\"podgrace\":\"stop\",\"container\":");
-    text_json(&line, s->options->container);
-    text_add(&line, ",\"stop_ms\":");
-    text_add(&line, num(number, now_ms() - s->began));
-    text_add(&line, ",\"forced\":");
-    text_json(&line, stop_forced(s));
-    text_add(&line, "}\n");
-    report(s->options, data, line.len);
-}
+/* ------------------------------------------------------------------ 4: waiting */
 
 /* The container's processes hang below PID 1; a hook and its children do not. */
 static void find_server(const struct options *o, struct server *server) {
     static bool said;
-    const struct watch *w = &phases.watch;
+    const struct tally *t = phases.tally;
     *server = (struct server){.pid = 0};
     if (!o->stop) {
         return;
@@ -166,14 +159,114 @@ static void find_server(const struct options *o, struct server *server) {
         }
     } else if (o->target == TARGET_CHILD) {
         *server = (struct server){.pid = 1, .root = 1};
-    } else if (tree_server(server, o, 1, true, w->listener_inodes, w->n_inodes) != 0) {
-        say("/proc: ", strerror(errno), "; the server cannot be told from others, so PID 1 gets the kubelet's signal", NULL);
+    } else if (tree_server(server, o, 1, true, t->listener_inodes, t->n_inodes) != 0) {
+        say("/proc: ", strerror(errno),
+            "; the server cannot be told from others, so PID 1 gets the kubelet's signal", NULL);
         *server = (struct server){.pid = 0};
     }
 }
 
-/* Go on in a process of its own while the hook returns. True in the hook; false in the other, or where there is no fork. */
-static bool step_aside(int64_t delay) {
+/* What is known of the server decides what is waited for. That it finishes by itself is of use only if it
+ * gets its own signal next. */
+static void know_server(const struct options *o, const struct server *server) {
+    const struct profile *p = server->profile;
+    bool observe = o->observe && (p == NULL || p->observe);
+    bool finishes = p != NULL ? p->finishes : o->finishes;
+    phases_know(&phases, observe, finishes && server->pid > 0 && o->hook != HOOK_AFTER);
+}
+
+static void wait_drained(const struct options *o) {
+    struct server server;
+    bool known = false;
+    int64_t wait;
+    phases_open(&phases, o, o->observe, now_ms());
+    phases_know(&phases, o->observe, false);
+    while ((wait = phases_step(&phases, now_ms())) >= 0 || !known) {
+        if (!known) {
+            known = true;
+            find_server(o, &server);
+            know_server(o, &server);
+            continue;
+        }
+        sleep_ms(wait);
+    }
+}
+
+/* ------------------------------------------------------------------ 7: stopping */
+
+/* Nobody listens, nothing is owed, nothing is on its way: whatever happens to the processes now, no
+ * request is lost. `before`: listeners before the signal; some may be another container's. */
+static bool nothing_to_lose(unsigned before) {
+    const struct tally *t = phases.tally;
+    watch_look(phases.watch, now_ms());
+    bool seen = phases.watch->sure && phases.watch->method != BY_TIME;
+    return seen && t->busy == 0 && (t->listeners == 0 || (t->wide && t->listeners < before));
+}
+
+static int64_t pause_ms(const struct stop *s, int64_t now) {
+    int64_t cost = phases.watch->next - phases.watch->now; /* looks that are dear are rare */
+    return cost > POLL_MS ? cost : now - s->began < QUICK_FOR_MS ? QUICK_MS : POLL_MS;
+}
+
+/* Wait until nothing can be lost, at most for the patience. False: something was left. */
+static bool wait_finished(struct stop *s, unsigned before) {
+    int64_t now;
+    unsigned calm = 0;
+    while ((now = now_ms()) - s->began < s->patience && now < phases.hard_end) {
+        stop_command_reap(s);
+        calm = nothing_to_lose(before) ? calm + 1 : 0;
+        if (calm >= CALM_LOOKS) {
+            return true;
+        }
+        if (now >= s->next_word) {
+            stop_step(s, now);
+        }
+        sleep_ms(pause_ms(s, now));
+    }
+    return phases.tally->busy == 0;
+}
+
+/* What has to end: the server and all below it; all there is where more than one gets the signal. */
+static bool find_left(const struct stop *s) {
+    bool all = s->server.guess;
+    return tree_members(&left, all ? 1 : s->server.pid, !all) == 0;
+}
+
+/* The server is PID 1. Nothing but the kubelet can end it by force. */
+static void stop_init(struct stop *s) {
+    left.n = 1;
+    left.list[0] = (struct process){.pid = 1, .started = s->server.started};
+    unsigned before = phases.tally->listeners;
+    stop_begin(s, now_ms());
+    wait_finished(s, before);
+}
+
+/* The server is below PID 1 (a shell, an init, npm). When it ends PID 1 often ends at once, and this process
+ * with it; so the end is noticed by descriptor where the kernel has those, and nothing is written after a
+ * clean one. */
+static void wait_process(struct stop *s) {
+    int handle = (int)syscall(SYS_pidfd_open, s->server.pid, 0);
+    struct pollfd gone = {.fd = handle, .events = POLLIN, .revents = 0};
+    while (left.n > 0) {
+        int64_t wait = stop_step(s, now_ms());
+        wait = s->running > 0 && wait > QUICK_MS ? QUICK_MS : wait;
+        if (poll(&gone, 1, (int)wait) > 0) {
+            if (left.n == 1) {
+                break;
+            }
+            gone.fd = -1; /* the others are polled */
+        }
+        tree_refresh(&left);
+    }
+    int64_t wait, ended = now_ms();
+    while ((wait = phases_flush(&phases, ended, now_ms())) >= 0) {
+        sleep_ms(wait);
+    }
+}
+
+/* Go on in a process of its own while the hook returns. True in the hook; false in the other, or where there
+ * is no fork. */
+static bool step_aside(void) {
     pid_t pid = fork();
     if (pid != 0) {
         return pid > 0;
@@ -183,102 +276,146 @@ static bool step_aside(int64_t delay) {
     for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++) {
         dup2(null, fd); /* the runtime waits until nobody holds the hook's streams */
     }
-    sleep_ms(delay);
     return false;
 }
 
-static int drain_here(const struct options *o, int64_t end) {
+/* A connection that says nothing, and that the server has accepted. -1: none. Not for servers whose signal
+ * is TERM: among them are those of which a silent connection blocks a worker. */
+static int drop_anchor(const struct stop *s) {
+    const struct ports *ports = &phases.tally->ports;
+    int64_t end = now_ms() + ANCHOR_MS;
+    int fd = -1;
+    for (unsigned port = 1; s->signal != SIGTERM && port <= 65535 && fd < 0 && now_ms() < end; port++) {
+        if (ports_have(ports, (uint16_t)port) && ports_have(&phases.watch->listening, (uint16_t)port)) {
+            fd = hook_connect((uint16_t)port, end);
+        }
+    }
+    struct sockaddr_in6 here = {0};
+    socklen_t size = sizeof here;
+    if (fd >= 0 && getsockname(fd, (struct sockaddr *)&here, &size) == 0) {
+        phases.watch->own = ntohs(here.sin6_port); /* at the same place in both families */
+        do {
+            sleep_ms(QUICK_MS);
+            watch_look(phases.watch, now_ms());
+        } while (phases.tally->queue > 0 && now_ms() < end);
+    }
+    return fd;
+}
+
+/* The server finishes by itself what is in flight, and TERM to PID 1 would cut it: signal, wait, and leave
+ * before the server does. */
+static bool finish_here(struct stop *s, bool init) {
+    unsigned before = phases.tally->listeners;
+    int anchor = drop_anchor(s);
+    if (init) {
+        left.n = 1;
+        left.list[0] = (struct process){.pid = 1, .started = s->server.started};
+    } else if (!find_left(s)) {
+        left.n = 0;
+    }
+    stop_begin(s, now_ms());
+    bool finished = wait_finished(s, before);
+    bool clean = record_stop(s, finished ? 0 : phases.tally->busy);
+    if (step_aside()) {
+        return clean;
+    }
+    sleep_ms(ASIDE_MS);
+    if (anchor >= 0) {
+        close(anchor);
+    }
+    if (!init) {
+        wait_process(s);
+    }
+    return clean;
+}
+
+static bool stop_here(struct stop *s, bool init) {
+    const struct options *o = s->options;
+    bool idle = phases.at_end == 0 && phases.watch->method != BY_TIME;
+    bool deaf = !init && !tree_init_takes(SIGTERM);
+    /* PID 1 would end of the kubelet's TERM and take the server with it, which nobody would have told. */
+    bool keeps = s->signal == SIGTERM && s->command == NULL && !init && !deaf;
+    if (phases.drain_end == END_FINISHES) {
+        s->patience += o->drain_timeout; /* which has not been waited */
+        if (!deaf) {
+            return finish_here(s, init);
+        }
+    }
+    if (idle && !keeps) {
+        if (step_aside()) {
+            return true;
+        }
+        /* Where connections are permanent the signal comes first: what the kubelet sends is not what they need. */
+        sleep_ms(phases.observe ? ASIDE_MS : 0);
+        /* By now the kubelet's TERM may have done it: the server is gone, or does not listen any more. */
+        struct server now;
+        unsigned before = phases.tally->listeners;
+        find_server(o, &now);
+        watch_look(phases.watch, now_ms());
+        if (now.pid != s->server.pid || (phases.watch->sure && phases.tally->listeners < before)) {
+            return true;
+        }
+    }
+    if (init) {
+        stop_init(s);
+    } else if (find_left(s)) {
+        stop_begin(s, now_ms());
+        wait_process(s);
+    }
+    return record_stop(s, 0);
+}
+
+/* Whether the kubelet's TERM, which comes as soon as the hook returns, is all that is needed, or all that
+ * can be done. */
+static bool is_left(const struct stop *s, bool init) {
+    char name[32];
+    if (!s->options->stop || s->server.pid <= 0) {
+        return true;
+    }
+    if (s->command != NULL || s->group) {
+        return false;
+    }
+    if (init && !tree_handles(1, s->signal)) {
+        say("PID 1 has no handler for ", signal_name(name, s->signal), ": the kernel does not deliver it; mode wrap would", NULL);
+        return true;
+    }
+    return s->signal == SIGTERM && (init || tree_passes_on(&s->server));
+}
+
+static bool drain_here(const struct options *o, int64_t end) {
     struct server server;
     struct stop stop;
     char next[160];
     struct text t = TEXT(next);
-    int64_t wait;
-    bool failed = false;
 
-    phases_begin(&phases, o, o->observe, now_ms());
-    find_server(o, &server);
-    if (server.profile != NULL && !server.profile->observe) {
-        phases.observe = false;
-    }
-    while ((wait = phases_step(&phases, now_ms())) >= 0) {
-        sleep_ms(wait);
-    }
-    failed |= phases.observe && phases.at_end > 0;
-    if (o->hook == HOOK_AFTER) {
-        struct hook_result r = hook_run(o, end, -1);
-        report_hook(o, &r);
-        failed |= strcmp(r.end, "done") != 0;
-    }
+    wait_drained(o);
+    bool good = !phases.observe || phases.at_end == 0;
+    good &= run_hook(o, HOOK_AFTER, end, -1);
 
     find_server(o, &server);
     stop_plan(&stop, o, &server);
-    bool here = o->stop && server.pid > 0;
     bool init = server.pid == 1 && !stop.group;
-    bool is_term = stop.signal == SIGTERM && stop.command == NULL;
-    /* What the kubelet sends to PID 1 reaches the server; or PID 1 keeps it to itself, and ends. */
-    bool reaches = init || tree_passes_on(&server);
-    bool keeps = is_term && !reaches && tree_init_takes(SIGTERM);
-    if (init && is_term && !tree_handles(1, SIGTERM)) {
-        say("PID 1 has no handler for TERM: the kernel does not deliver it; mode wrap would", NULL);
-    }
-    if (!here || (is_term && !stop.group && reaches)) {
-        record(o, &server, "left to the kubelet");
-        return failed;
+    if (is_left(&stop, init)) {
+        record_drain(o, &server, "left to the kubelet");
+        return good;
     }
     stop_text(&stop, &t);
-    record(o, &server, next); /* now: after the signal there may be no time */
-    if (phases.at_end == 0 && phases.watch.method != BY_TIME && !keeps) {
-        /* Where connections are permanent the signal comes first: what the kubelet sends is not what they need. */
-        if (step_aside(phases.observe ? ASIDE_MS : 0)) {
-            return failed;
-        }
-        pid_t before = server.pid;
-        find_server(o, &server);
-        if (server.pid != before) {
-            return failed;
-        }
-    }
-    if (init) {
-        stop_init(&stop);
-    } else {
-        stop_process(&stop);
-    }
-    if (stop.stage != SIGNALLED) {
-        report_stop(&stop);
-        failed = true;
-    }
-    return failed;
+    record_drain(o, &server, next); /* now: after the signal there may be no time */
+    return stop_here(&stop, init) && good;
 }
 
 int drain_main(const struct options *o) {
-    bool failed = false;
     signal(SIGPIPE, SIG_IGN);
     log_to_container();
-    int64_t began = now_ms(), end = INT64_MAX;
-    if (o->deadline > 0) {
-        end = began + (o->deadline > RESERVE_MS ? o->deadline - RESERVE_MS : 0);
-    }
+    int64_t end = phases_hard_end(o, now_ms());
+    bool good;
 
     /* Held open until this process ends; a second call of the hook finds it. */
     if (control_listen("drain", o->container) < 0 && errno == EADDRINUSE) {
         return follow_first(o);
     }
-    if (o->hook == HOOK_BEFORE) {
-        struct hook_result r = hook_run(o, end, -1);
-        report_hook(o, &r);
-        failed |= strcmp(r.end, "done") != 0;
-    }
+    good = run_hook(o, HOOK_BEFORE, end, -1);
     int run = o->stop ? control_connect("run", o->container) : -1;
-    if (run >= 0) {
-        bool drained = ask_run(o, run);
-        if (drained && o->hook == HOOK_AFTER) {
-            struct hook_result r = hook_run(o, end, run);
-            report_hook(o, &r);
-            failed |= strcmp(r.end, "done") != 0;
-        }
-        failed |= !drained;
-    } else {
-        failed |= drain_here(o, end) != 0;
-    }
-    return o->strict && failed ? 1 : 0;
+    good &= run >= 0 ? drain_by_run(o, run, end) : drain_here(o, end);
+    return o->strict && !good ? 1 : 0;
 }

@@ -26,25 +26,25 @@ static bool is_gone(int fd) {
     return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR) || (got == 1 && word == WORD_GONE);
 }
 
-static const char *wait_child(pid_t pid, int64_t end, int gone, int *code) {
-    const char *how = "done";
+static enum outcome wait_child(pid_t pid, int64_t end, int gone, int *code) {
+    enum outcome how = OUTCOME_DONE;
     bool termed = false;
     for (;;) {
         int status;
         pid_t ended = waitpid(pid, &status, WNOHANG);
         if (ended == pid) {
             *code = shell_code(status);
-            return strcmp(how, "done") == 0 && *code != 0 ? "failed" : how;
+            return how == OUTCOME_DONE && *code != 0 ? OUTCOME_FAILED : how;
         }
         if (ended < 0 && errno != EINTR) {
-            return "failed";
+            return OUTCOME_FAILED;
         }
         if (is_gone(gone)) {
-            return "gone";
+            return OUTCOME_GONE;
         }
         if (now_ms() >= end) {
             kill(-pid, termed ? SIGKILL : SIGTERM);
-            how = "timeout";
+            how = OUTCOME_TIMEOUT;
             termed = true;
             end = now_ms() + KILL_MS;
         }
@@ -157,6 +157,8 @@ static int connect_to(const char *host, uint16_t port, int64_t end, int gone) {
     return fd >= 0 ? fd : connect_numeric("::1", port, end, gone);
 }
 
+int hook_connect(uint16_t port, int64_t end) { return connect_to("", port, end, -1); }
+
 /* A Pod's path may hold anything; on the wire it is printable ASCII. */
 static void add_path(struct text *t, const char *path) {
     static const char digits[] = "0123456789ABCDEF";
@@ -168,7 +170,7 @@ static void add_path(struct text *t, const char *path) {
 }
 
 /* As the kubelet does: a GET, wait for the whole answer, whatever its status is. */
-static const char *get(const struct options *o, int64_t end, int gone) {
+static enum outcome get(const struct options *o, int64_t end, int gone) {
     static char data[8192];
     char host[128];
     struct text t = TEXT(data);
@@ -177,7 +179,7 @@ static const char *get(const struct options *o, int64_t end, int gone) {
     bool own_host = false, own_agent = false;
     if (!split(o->hook_url, host, sizeof host, &port, &path)) {
         say("hook: \"", o->hook_url, "\" is not http://[host]:port/path", NULL);
-        return "failed";
+        return OUTCOME_FAILED;
     }
     for (unsigned i = 0; i < o->n_headers; i++) {
         own_host |= strncasecmp(o->hook_headers[i], "host:", 5) == 0;
@@ -208,42 +210,42 @@ static const char *get(const struct options *o, int64_t end, int gone) {
         if (fd >= 0) {
             close(fd);
         }
-        return "failed";
+        return OUTCOME_FAILED;
     }
     bool answered = false;
-    const char *how = "timeout";
+    enum outcome how = OUTCOME_TIMEOUT;
     while (ready(fd, POLLIN, end, gone)) {
         ssize_t got = read(fd, data, sizeof data);
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
             continue;
         }
         if (got <= 0) {
-            how = answered ? "done" : "failed";
+            how = answered ? OUTCOME_DONE : OUTCOME_FAILED;
             break;
         }
         answered = true;
     }
     close(fd);
-    return strcmp(how, "timeout") == 0 && is_gone(gone) ? "gone" : how;
+    return how == OUTCOME_TIMEOUT && is_gone(gone) ? OUTCOME_GONE : how;
 }
 
 struct hook_result hook_run(const struct options *o, int64_t end, int gone) {
-    struct hook_result r = {.ran = true, .end = "done"};
+    struct hook_result r = {.outcome = OUTCOME_DONE};
     int64_t began = now_ms();
     if (o->hook_timeout >= 0 && began + o->hook_timeout < end) {
         end = began + o->hook_timeout;
     }
     if (o->argv != NULL) {
         pid_t pid = spawn(o->argv, false, &r.code);
-        r.end = pid > 0 ? wait_child(pid, end, gone, &r.code) : "failed";
+        r.outcome = pid > 0 ? wait_child(pid, end, gone, &r.code) : OUTCOME_FAILED;
     } else if (o->hook_url != NULL) {
-        r.end = get(o, end, gone);
-        r.code = strcmp(r.end, "done") != 0;
+        r.outcome = get(o, end, gone);
+        r.code = r.outcome != OUTCOME_DONE;
     } else {
         int64_t until = began + o->hook_sleep;
-        while (now_ms() < until && strcmp(r.end, "done") == 0) {
+        while (now_ms() < until && r.outcome == OUTCOME_DONE) {
             sleep_ms(until - now_ms() < 100 ? until - now_ms() : 100);
-            r.end = is_gone(gone) ? "gone" : now_ms() >= end && end < until ? "timeout" : "done";
+            r.outcome = is_gone(gone) ? OUTCOME_GONE : now_ms() >= end && end < until ? OUTCOME_TIMEOUT : OUTCOME_DONE;
         }
     }
     r.ms = now_ms() - began;

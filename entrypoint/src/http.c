@@ -12,7 +12,7 @@ static const char *find_end(const char *data, size_t size) {
     return NULL;
 }
 
-/* Copy up to the stop byte; false if it does not fit or holds anything that does not belong into a URL. */
+/* Copy up to the stop byte; false if it does not fit or holds anything that does not belong in a URL. */
 static bool take(const char **at, const char *end, const char *stops, char *out, size_t size) {
     size_t n = 0;
     for (; *at < end && strchr(stops, **at) == NULL; (*at)++) {

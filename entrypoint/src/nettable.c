@@ -62,7 +62,7 @@ bool nettable_line(const char *line, size_t size, struct row *row) {
     const char *at = line, *last = line + size;
     uint32_t here[4] = {0}, there[4] = {0};
     unsigned n, m;
-    uint64_t slot, port, peer_port, state, unsent, unread, ignored;
+    uint64_t port, peer_port, state, unsent, unread, ignored;
     while (at < last && *at == ' ') {
         at++;
     }
@@ -70,7 +70,6 @@ bool nettable_line(const char *line, size_t size, struct row *row) {
     if (colon == NULL || parse_num(at, (size_t)(colon - at), INT64_MAX) < 0 || colon + 2 >= last) {
         return false;
     }
-    (void)slot;
     at = colon + 2;
     if (!address(&at, last, here, &n) || !hex(&at, last, ' ', &port) || !address(&at, last, there, &m) || m != n || !hex(&at, last, ' ', &peer_port) ||
         !hex(&at, last, ' ', &state) || !hex(&at, last, ':', &unsent) || !hex(&at, last, ' ', &unread) || port > 65535 || state > NEW_SYN_RECV) {
@@ -105,6 +104,7 @@ bool nettable_line(const char *line, size_t size, struct row *row) {
         .inode = (uint32_t)inode,
         .peer = n == 1 ? there[0] : mapped ? there[3] : there[0] ^ there[1] ^ there[2] ^ there[3],
         .port = (uint16_t)port,
+        .peer_port = (uint16_t)peer_port,
         .state = state == NEW_SYN_RECV ? SYN_RECV : (uint8_t)state,
         .loopback = is_loopback(there, n) || memcmp(here, there, n * 4) == 0,
     };

@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -44,15 +45,38 @@ static bool set_container(struct options *o, const char *value) {
     return true;
 }
 
+void ports_add(struct ports *p, uint16_t port) {
+    if (!ports_have(p, port)) {
+        p->bits[port / 64] |= (uint64_t)1 << (port % 64);
+        p->n++;
+    }
+}
+
+void ports_clear(struct ports *p) {
+    if (p->n > 0) {
+        memset(p, 0, sizeof *p);
+    }
+}
+
+void ports_join(struct ports *p, const struct ports *others) {
+    for (size_t i = 0; i < COUNT(p->bits) && others->n > 0; i++) {
+        uint64_t more = others->bits[i] & ~p->bits[i];
+        if (more != 0) {
+            p->bits[i] |= more;
+            p->n += (unsigned)__builtin_popcountll(more);
+        }
+    }
+}
+
 static bool set_ports(struct options *o, const char *value) {
-    o->n_ports = 0;
+    ports_clear(&o->ports);
     for (;;) {
         size_t n = strcspn(value, ",");
         int64_t port = parse_num(value, n, 65535);
-        if (port < 1 || o->n_ports == MAX_PORTS) {
+        if (port < 1) {
             return false;
         }
-        o->ports[o->n_ports++] = (uint16_t)port;
+        ports_add(&o->ports, (uint16_t)port);
         if (value[n] == '\0') {
             return true;
         }
@@ -60,22 +84,6 @@ static bool set_ports(struct options *o, const char *value) {
     }
 }
 
-static bool set_delay_min(struct options *o, const char *value) { return seconds(value, &o->delay_min); }
-static bool set_quiet(struct options *o, const char *value) { return seconds(value, &o->quiet); }
-static bool set_delay_max(struct options *o, const char *value) { return seconds(value, &o->delay_max); }
-static bool set_drain_timeout(struct options *o, const char *value) { return seconds(value, &o->drain_timeout); }
-static bool set_patience(struct options *o, const char *value) { return seconds(value, &o->patience); }
-static bool set_calm(struct options *o, const char *value) { return seconds(value, &o->calm); }
-static bool set_deadline(struct options *o, const char *value) { return seconds(value, &o->deadline) && o->deadline > 0; }
-static bool set_probe_period(struct options *o, const char *value) { return seconds(value, &o->probe_period); }
-static bool set_hook_sleep(struct options *o, const char *value) { return seconds(value, &o->hook_sleep); }
-static bool set_hook_timeout(struct options *o, const char *value) { return seconds(value, &o->hook_timeout); }
-static bool set_no_observe(struct options *o, const char *value) { (void)value; o->observe = false; return true; }
-static bool set_loopback(struct options *o, const char *value) { (void)value; o->loopback = true; return true; }
-static bool set_detect(struct options *o, const char *value) { (void)value; o->detect = true; return true; }
-static bool set_no_stop(struct options *o, const char *value) { (void)value; o->stop = false; return true; }
-static bool set_strict(struct options *o, const char *value) { (void)value; o->strict = true; return true; }
-static bool set_dry_run(struct options *o, const char *value) { (void)value; o->dry_run = true; return true; }
 
 static bool set_report(struct options *o, const char *value) {
     uint32_t host = 0;
@@ -96,6 +104,12 @@ static bool set_report(struct options *o, const char *value) {
     o->report_host = host;
     o->report_port = (uint16_t)port;
     return true;
+}
+
+/* An empty one means that nothing is written. */
+static bool set_termination_message(struct options *o, const char *value) {
+    o->termination_message = value;
+    return *value == '\0' || *value == '/';
 }
 
 static bool set_signal(struct options *o, const char *value) {
@@ -158,44 +172,64 @@ static bool set_port(struct options *o, const char *value) {
     return port >= 0;
 }
 
-#define SECONDS "seconds, such as 5 or 0.5, at most a week"
+static bool set_listen(struct options *o, const char *value) {
+    o->listen_pod = strcmp(value, "pod") == 0;
+    return o->listen_pod || strcmp(value, "loopback") == 0;
+}
 
+static bool set_answer(struct options *o, const char *value) {
+    if (o->n_answers == MAX_ANSWERS) {
+        return false;
+    }
+    o->answers[o->n_answers++] = value;
+    return true; /* what it says is looked at in settle() */
+}
+
+/* Names stand in the table, and times and switches are told by their place: at random addresses each
+ * pointer in a table costs 32 bytes. */
 static const struct option {
-    const char *name;
+    char name[20];
+    uint8_t on;
+    enum { A_WORD, A_TIME, YES, NO } type : 8;
+    uint16_t place;
     set_fn set;
-    bool takes; /* a value */
-    int on;
     const char *accepted;
 } table[] = {
-    {"container", set_container, true, ON_BOTH | ON_QUERY, "a name of up to 63 letters, digits and -"},
-    {"ports", set_ports, true, ON_BOTH | ON_QUERY, "up to 64 port numbers, with commas between"},
-    {"delay-min", set_delay_min, true, ON_BOTH | ON_QUERY, SECONDS},
-    {"quiet", set_quiet, true, ON_BOTH | ON_QUERY, SECONDS},
-    {"delay-max", set_delay_max, true, ON_BOTH | ON_QUERY, SECONDS},
-    {"drain-timeout", set_drain_timeout, true, ON_BOTH | ON_QUERY, SECONDS},
-    {"patience", set_patience, true, ON_BOTH, SECONDS},
-    {"calm", set_calm, true, ON_BOTH | ON_QUERY, SECONDS},
-    {"deadline", set_deadline, true, ON_BOTH | ON_QUERY, SECONDS ", not 0"},
-    {"no-observe", set_no_observe, false, ON_BOTH, ""},
-    {"loopback", set_loopback, false, ON_BOTH, ""},
-    {"probe-period", set_probe_period, true, ON_BOTH | ON_QUERY, SECONDS},
-    {"report", set_report, true, ON_BOTH, "an IPv4 address and a port, such as 127.0.0.1:15990"},
-    {"detect", set_detect, false, ON_BOTH, ""},
-    {"signal", set_signal, true, ON_BOTH, "a signal, such as TERM, SIGQUIT, RTMIN+3 or 10"},
-    {"stop-command", set_stop_command, true, ON_BOTH, "a program and its arguments"},
-    {"target", set_target, true, ON_BOTH, "server, child or group"},
-    {"match", set_match, true, ON_BOTH, "names of processes, with commas between"},
-    {"stop-on", set_stop_on, true, ON_RUN, "signals with commas between, such as INT,QUIT"},
-    {"no-stop", set_no_stop, false, ON_DRAIN, ""},
-    {"strict", set_strict, false, ON_DRAIN, ""},
-    {"hook", set_hook, true, ON_DRAIN, "before or after"},
-    {"hook-sleep", set_hook_sleep, true, ON_DRAIN, SECONDS},
-    {"hook-timeout", set_hook_timeout, true, ON_DRAIN, SECONDS},
-    {"hook-url", set_hook_url, true, ON_DRAIN, "a URL that begins with http://"},
-    {"hook-header", set_hook_header, true, ON_DRAIN, "up to 32 of Name:value"},
-    {"install", set_install, true, ON_SIDECAR, "a directory"},
-    {"port", set_port, true, ON_SIDECAR, "a port number, or 0 to serve nothing"},
-    {"dry-run", set_dry_run, false, ON_BOTH | ON_SIDECAR, ""},
+#define AT(field) .place = offsetof(struct options, field)
+#define WORD(fn, what) A_WORD, .set = fn, .accepted = what
+    {"container", ON_BOTH | ON_QUERY, WORD(set_container, "a name of up to 63 letters, digits and -")},
+    {"ports", ON_BOTH | ON_QUERY, WORD(set_ports, "port numbers, with commas between")},
+    {"delay-min", ON_BOTH | ON_QUERY, A_TIME, AT(delay_min)},
+    {"quiet", ON_BOTH | ON_QUERY, A_TIME, AT(quiet)},
+    {"delay-max", ON_BOTH | ON_QUERY, A_TIME, AT(delay_max)},
+    {"drain-timeout", ON_BOTH | ON_QUERY, A_TIME, AT(drain_timeout)},
+    {"patience", ON_BOTH, A_TIME, AT(patience)},
+    {"calm", ON_BOTH | ON_QUERY, A_TIME, AT(calm)},
+    {"deadline", ON_BOTH | ON_QUERY, A_TIME, AT(deadline)},
+    {"no-observe", ON_BOTH, NO, AT(observe)},
+    {"loopback", ON_BOTH, YES, AT(loopback)},
+    {"probe-period", ON_BOTH | ON_QUERY, A_TIME, AT(probe_period)},
+    {"report", ON_BOTH, WORD(set_report, "an IPv4 address and a port, such as 127.0.0.1:15990")},
+    {"termination-message", ON_BOTH, WORD(set_termination_message, "an absolute path, or nothing")},
+    {"finishes", ON_BOTH | ON_QUERY, YES, AT(finishes)},
+    {"detect", ON_BOTH, YES, AT(detect)},
+    {"signal", ON_BOTH, WORD(set_signal, "a signal, such as TERM, SIGQUIT, RTMIN+3 or 10")},
+    {"stop-command", ON_BOTH, WORD(set_stop_command, "a program and its arguments")},
+    {"target", ON_BOTH, WORD(set_target, "server, child or group")},
+    {"match", ON_BOTH, WORD(set_match, "names of processes, with commas between")},
+    {"stop-on", ON_RUN, WORD(set_stop_on, "signals with commas between, such as INT,QUIT")},
+    {"no-stop", ON_DRAIN, NO, AT(stop)},
+    {"strict", ON_DRAIN, YES, AT(strict)},
+    {"hook", ON_DRAIN, WORD(set_hook, "before or after")},
+    {"hook-sleep", ON_DRAIN, A_TIME, AT(hook_sleep)},
+    {"hook-timeout", ON_DRAIN, A_TIME, AT(hook_timeout)},
+    {"hook-url", ON_DRAIN, WORD(set_hook_url, "a URL that begins with http://")},
+    {"hook-header", ON_DRAIN, WORD(set_hook_header, "up to 32 of Name:value")},
+    {"install", ON_SIDECAR, WORD(set_install, "a directory")},
+    {"port", ON_SIDECAR, WORD(set_port, "a port number, or 0 to serve nothing")},
+    {"listen", ON_SIDECAR, WORD(set_listen, "loopback or pod")},
+    {"answer", ON_SIDECAR, WORD(set_answer, "up to 256 of container=NAME&ports=1,2&delay-min=S..")},
+    {"dry-run", ON_BOTH | ON_SIDECAR, YES, AT(dry_run)},
 };
 
 static bool refuse(char *why, size_t size, const char *const parts[]) {
@@ -207,6 +241,8 @@ static bool refuse(char *why, size_t size, const char *const parts[]) {
 }
 #define REFUSE(...) refuse(why, size, (const char *const[]){__VA_ARGS__, NULL})
 
+static const char seconds_text[] = "seconds, such as 5 or 0.5, at most a week";
+
 /* One "name" or "name=value", given without dashes. */
 static bool set(struct options *o, const char *word, int on, char *why, size_t size) {
     const char *equals = strchr(word, '=');
@@ -216,14 +252,21 @@ static bool set(struct options *o, const char *word, int on, char *why, size_t s
         if (strlen(option->name) != n || memcmp(option->name, word, n) != 0 || (option->on & on) == 0) {
             continue;
         }
-        if (option->takes && equals == NULL) {
-            return REFUSE("option --", option->name, " needs a value: ", option->accepted);
+        const char *value = equals != NULL ? equals + 1 : "";
+        const char *accepted = option->type == A_TIME ? seconds_text : option->accepted;
+        char *place = (char *)o + option->place;
+        if (option->type == YES || option->type == NO) {
+            if (equals != NULL) {
+                return REFUSE("option --", option->name, " takes no value");
+            }
+            *(bool *)place = option->type == YES;
+            return true;
         }
-        if (!option->takes && equals != NULL) {
-            return REFUSE("option --", option->name, " takes no value");
+        if (equals == NULL) {
+            return REFUSE("option --", option->name, " needs a value: ", accepted);
         }
-        if (!option->set(o, equals != NULL ? equals + 1 : "")) {
-            return REFUSE("option --", option->name, ": \"", equals != NULL ? equals + 1 : "", "\" is not ", option->accepted);
+        if (option->type == A_TIME ? !seconds(value, (int64_t *)(void *)place) : !option->set(o, value)) {
+            return REFUSE("option --", option->name, ": \"", value, "\" is not ", accepted);
         }
         return true;
     }
@@ -231,20 +274,18 @@ static bool set(struct options *o, const char *word, int on, char *why, size_t s
 }
 
 static void defaults(struct options *o) {
-    *o = (struct options){
-        .delay_min = 3000,
-        .quiet = 3000,
-        .delay_max = 15000,
-        .drain_timeout = 20000,
-        .patience = 10000,
-        .calm = 2000,
-        .observe = true,
-        .signal = 15,
-        .stop = true,
-        .hook_sleep = -1,
-        .hook_timeout = -1,
-        .port = 0,
-    };
+    memset(o, 0, offsetof(struct options, ports));
+    ports_clear(&o->ports);
+    o->delay_min = 5000;
+    o->quiet = 2000;
+    o->delay_max = 15000;
+    o->drain_timeout = 30000;
+    o->patience = 10000;
+    o->calm = 2000;
+    o->observe = o->stop = true;
+    o->signal = 15;
+    o->hook_sleep = o->hook_timeout = -1;
+    o->termination_message = "/dev/termination-log";
     memcpy(o->container, "-", 2);
 }
 
@@ -279,6 +320,12 @@ static bool settle(struct options *o, char *why, size_t size) {
         }
         if (o->hook == HOOK_NONE && given != 0) {
             return REFUSE("a hook was given, but not when to run it: --hook=before or --hook=after");
+        }
+    }
+    for (unsigned i = 0; i < o->n_answers; i++) {
+        static struct options answer;
+        if (!options_query(&answer, o->answers[i], why, size)) {
+            return false;
         }
     }
     return true;
@@ -322,7 +369,7 @@ bool options_parse(struct options *o, int argc, char *const argv[], char *why, s
 
 /* Values of a query are plain: names, numbers, commas and dots need no percent, and what needs one is refused by its option. */
 bool options_query(struct options *o, const char *query, char *why, size_t size) {
-    char pair[512];
+    static char pair[16384]; /* two thousand ports fit */
     defaults(o);
     o->command = COMMAND_DRAIN;
     o->loopback = true;
@@ -330,7 +377,7 @@ bool options_query(struct options *o, const char *query, char *why, size_t size)
     while (*query != '\0') {
         size_t n = strcspn(query, "&");
         if (n >= sizeof pair) {
-            return REFUSE("a parameter is longer than 511 bytes");
+            return REFUSE("option --answer: a part of it is longer than 16 KB");
         }
         memcpy(pair, query, n);
         pair[n] = '\0';
@@ -338,6 +385,9 @@ bool options_query(struct options *o, const char *query, char *why, size_t size)
             return false;
         }
         query += n + (query[n] == '&');
+    }
+    if (strcmp(o->container, "-") == 0) {
+        return REFUSE("option --answer: no container=NAME in it");
     }
     return settle(o, why, size);
 }
@@ -364,8 +414,10 @@ void options_print(const struct options *o) {
     static const char *const orders[] = {"none", "before", "after"};
     char text[32];
     print("container", o->container);
-    for (unsigned i = 0; i < o->n_ports; i++) {
-        print_num("port", o->ports[i]);
+    for (unsigned port = 1; port <= 65535; port++) {
+        if (ports_have(&o->ports, (uint16_t)port)) {
+            print_num("port", port);
+        }
     }
     print_num("delay-min-ms", o->delay_min);
     print_num("quiet-ms", o->quiet);
@@ -378,6 +430,8 @@ void options_print(const struct options *o) {
     print_num("observe", o->observe);
     print_num("loopback", o->loopback);
     print_num("report-port", o->report_port);
+    print("termination-message", o->termination_message);
+    print_num("finishes", o->finishes);
     print_num("detect", o->detect);
     print("signal", signal_name(text, o->signal));
     print("stop-command", o->stop_command != NULL ? o->stop_command : "");
@@ -399,6 +453,10 @@ void options_print(const struct options *o) {
     }
     print("dir", o->dir != NULL ? o->dir : "");
     print_num("serve-port", o->port);
+    print("listen", o->listen_pod ? "pod" : "loopback");
+    for (unsigned i = 0; i < o->n_answers; i++) {
+        print("answer", o->answers[i]);
+    }
     for (char *const *word = o->argv; word != NULL && *word != NULL; word++) {
         print("argument", *word);
     }

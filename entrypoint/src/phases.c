@@ -3,39 +3,58 @@
 #include <string.h>
 
 enum {
-    LOOK_MS = 100,   /* between two looks */
-    CROWD_MS = 250,  /* the same, where a look costs several milliseconds */
-    CROWD = 4000,    /* sockets */
+    STEP_MS = 100,
     CONFIRM_MS = 25, /* after the first look that finds nothing: a walk through the kernel's table is no snapshot */
-    RESERVE_MS = 4000,
 };
 
-void phases_begin(struct phases *p, const struct options *options, bool observe, int64_t now) {
-    memset(p, 0, sizeof *p);
-    watch_open(&p->watch, options, options->calm);
-    p->options = options;
-    p->observe = observe;
-    p->began = p->last_new = p->delay_ended = p->drain_ended = now;
-    p->hard_end = options->deadline > 0 ? now + (options->deadline > RESERVE_MS ? options->deadline - RESERVE_MS : 0) : INT64_MAX;
-    p->delay_end = p->drain_end = "none";
+int64_t phases_hard_end(const struct options *o, int64_t began) {
+    if (o->deadline == 0) {
+        return INT64_MAX;
+    }
+    return began + (o->deadline > RESERVE_MS ? o->deadline - RESERVE_MS : 0);
 }
 
-static void end_delay(struct phases *p, const char *why, int64_t now) {
+void phases_begin(struct phases *p, struct watch *w, struct tally *t, bool observe, int64_t now) {
+    *p = (struct phases){.watch = w, .tally = t, .options = t->options, .turn = w->turn};
+    p->began = p->last_new = p->delay_ended = p->drain_ended = now;
+    p->hard_end = phases_hard_end(p->options, now);
+    phases_know(p, observe, p->options->finishes);
+}
+
+void phases_open(struct phases *p, const struct options *options, bool observe, int64_t now) {
+    static struct watch watch;
+    static struct tally tally;
+    watch_open(&watch);
+    watch_join(&watch, &tally, options, options->calm);
+    phases_begin(p, &watch, &tally, observe, now);
+}
+
+void phases_close(struct phases *p) {
+    if (p->watch != NULL) {
+        watch_close(p->watch);
+    }
+}
+
+void phases_know(struct phases *p, bool observe, bool finishes) {
+    p->observe = observe;
+    p->finishes = finishes && observe;
+}
+
+static void end_delay(struct phases *p, enum end why, int64_t now) {
     p->phase = DRAINING;
     p->delay_end = why;
     p->delay_ended = p->drain_ended = now;
-    p->connections = p->watch.connections;
-    p->requests = p->watch.requests;
 }
 
-static void end_drain(struct phases *p, const char *why, int64_t now) {
+static void end_drain(struct phases *p, enum end why, int64_t now) {
     p->phase = DRAINED;
     p->drain_end = why;
     p->drain_ended = now;
-    p->at_end = p->watch.busy;
+    p->at_end = why == END_FINISHES ? 0 : p->tally->busy;
+    p->finishing = why == END_FINISHES ? p->tally->busy : 0;
 }
 
-void phases_cut(struct phases *p, const char *why, int64_t now) {
+void phases_cut(struct phases *p, enum end why, int64_t now) {
     if (p->phase == DELAYING) {
         end_delay(p, why, now);
     }
@@ -44,48 +63,99 @@ void phases_cut(struct phases *p, const char *why, int64_t now) {
     }
 }
 
-/* Keep serving until the balancers have let go: no new connection and no new request for a while. */
+/* What the last look found, once for each look. What comes in counts while nobody has let go yet.
+ *
+ * Who finishes by itself may be told to while requests still come on connections from outside: they
+ * will find another Pod. From inside they come from a neighbour that serves on, perhaps, and finds
+ * nobody else. */
+static void take_look(struct phases *p, int64_t now) {
+    const struct tally *t = p->tally;
+    if (p->turn == p->watch->turn) {
+        return;
+    }
+    p->turn = p->watch->turn;
+    if (!p->watch->sure) {
+        p->calm_looks = 0;
+        return;
+    }
+    if (!p->started) {
+        p->started = true;
+        p->at_start = t->busy;
+    }
+    unsigned waits_for = p->finishes ? t->inside : t->busy;
+    p->calm_looks = waits_for == 0 ? p->calm_looks + 1 : 0;
+    if (p->phase == DELAYING) {
+        p->connections += t->connections;
+        p->requests += t->requests;
+        if (t->connections > 0 || (p->finishes ? t->inside_requests : t->requests) > 0) {
+            p->last_new = now;
+        }
+    }
+    p->probes += t->probes;
+}
+
+/* Keep serving until the balancers have let go: nothing new for a while. */
 static void step_delay(struct phases *p, int64_t now) {
     const struct options *o = p->options;
-    const struct watch *w = &p->watch;
-    if (w->anything_new) {
-        p->last_new = now;
-    }
-    if (w->method != BY_TIME && w->listeners == 0) {
-        end_delay(p, "not-listening", now); /* nothing can come in any more; or yet */
+    const struct watch *w = p->watch;
+    bool seen = w->sure && w->method != BY_TIME;
+    if (seen && p->tally->listeners == 0) {
+        end_delay(p, END_NOT_LISTENING, now); /* nothing can come in any more; or yet */
     } else if (now >= p->hard_end) {
-        end_delay(p, "deadline", now);
+        end_delay(p, END_DEADLINE, now);
     } else if (now - p->began >= o->delay_max) {
-        end_delay(p, w->method == BY_TIME ? "time" : "max", now);
-    } else if (w->method != BY_TIME && !w->blind && now - p->began >= o->delay_min && now - p->last_new >= o->quiet) {
-        end_delay(p, "quiet", now);
+        end_delay(p, w->method == BY_TIME ? END_TIME : END_MAX, now);
+    } else if (seen && !w->blind && now - p->began >= o->delay_min && now - p->last_new >= o->quiet) {
+        end_delay(p, END_QUIET, now);
     }
 }
 
 /* Wait for the answers that are owed. */
 static void step_drain(struct phases *p, int64_t now) {
-    const struct watch *w = &p->watch;
-    p->calm_looks = w->busy == 0 ? p->calm_looks + 1 : 0;
+    const struct watch *w = p->watch;
     if (!p->observe) {
-        end_drain(p, "not-observed", now);
-    } else if (w->method != BY_TIME && p->calm_looks >= 2) {
-        end_drain(p, "idle", now);
+        end_drain(p, END_NOT_OBSERVED, now);
+    } else if (w->method != BY_TIME && p->calm_looks >= CALM_LOOKS) {
+        end_drain(p, p->finishes ? END_FINISHES : END_IDLE, now);
     } else if (now >= p->hard_end) {
-        end_drain(p, "deadline", now);
+        end_drain(p, END_DEADLINE, now);
     } else if (now - p->delay_ended >= p->options->drain_timeout) {
-        end_drain(p, w->method == BY_TIME ? "time" : w->busy == 0 ? "idle" : "timeout", now);
+        end_drain(p, w->method == BY_TIME ? END_TIME : p->tally->busy == 0 ? END_IDLE : END_TIMEOUT, now);
     }
 }
 
-int64_t phases_step(struct phases *p, int64_t now) {
+bool phases_look_due(const struct phases *p, int64_t now) {
+    if (p->phase == DRAINED) {
+        return false;
+    }
+    if (now >= p->watch->next) {
+        return true;
+    }
+    /* Looks may be dear, and so rare: whether what was in flight is over is asked for between them. */
+    return p->phase == DRAINING && p->calm_looks == 0 && !watch_still_busy(p->watch, p->tally);
+}
+
+/* The next time at which the clock alone ends something. */
+static int64_t next_limit(const struct phases *p, int64_t now) {
+    const struct options *o = p->options;
+    int64_t limits[] = {
+        p->hard_end,
+        p->phase == DELAYING ? p->began + o->delay_min : p->delay_ended + o->drain_timeout,
+        p->phase == DELAYING ? p->last_new + o->quiet : INT64_MAX,
+        p->phase == DELAYING ? p->began + o->delay_max : INT64_MAX,
+    };
+    int64_t next = INT64_MAX;
+    for (size_t i = 0; i < COUNT(limits); i++) {
+        next = limits[i] > now && limits[i] < next ? limits[i] : next;
+    }
+    return next;
+}
+
+int64_t phases_take(struct phases *p, int64_t now) {
     if (p->phase == DRAINED) {
         return -1;
     }
-    bool first = !p->watch.began;
-    watch_look(&p->watch, now);
-    if (first) {
-        p->at_start = p->watch.busy;
-    }
+    take_look(p, now);
     if (p->phase == DELAYING) {
         step_delay(p, now);
     }
@@ -95,51 +165,55 @@ int64_t phases_step(struct phases *p, int64_t now) {
     if (p->phase == DRAINED) {
         return -1;
     }
-    if (p->phase == DRAINING && p->calm_looks == 1) {
-        return CONFIRM_MS;
+    if (p->phase == DRAINING && p->calm_looks > 0 && p->watch->next > now + CONFIRM_MS) {
+        p->watch->next = now + CONFIRM_MS;
     }
-    return p->watch.open > CROWD ? CROWD_MS : LOOK_MS;
+    int64_t next = next_limit(p, now);
+    next = p->watch->next < next ? p->watch->next : next;
+    next = p->phase == DRAINING && next > now + STEP_MS ? now + STEP_MS : next;
+    return next > now ? next - now : 1;
 }
 
-void phases_close(struct phases *p) { watch_close(&p->watch); }
-
-static void field(struct text *t, const char *name, int64_t value) {
-    text_add(t, ",\"");
-    text_add(t, name);
-    text_add(t, "\":");
-    text_num(t, value);
+int64_t phases_step(struct phases *p, int64_t now) {
+    if (phases_look_due(p, now)) {
+        watch_look(p->watch, now);
+    }
+    return phases_take(p, now);
 }
 
-static void word(struct text *t, const char *name, const char *value) {
-    text_add(t, ",\"");
-    text_add(t, name);
-    text_add(t, "\":");
-    text_json(t, value);
+int64_t phases_flush(struct phases *p, int64_t began, int64_t now) {
+    if (now - began >= FLUSH_MS) {
+        return -1;
+    }
+    watch_look(p->watch, now);
+    const struct watch *w = p->watch;
+    bool sent = w->method == BY_TIME || (w->sure && p->tally->by_verdict[UNSENT] == 0);
+    return sent ? -1 : STEP_MS;
 }
 
-void phases_record(const struct phases *p, struct text *line, const char *by, const char *profile, const char *stop) {
-    const struct watch *w = &p->watch;
-    text_add(line, "{\"podgrace\":\"drain\"");
-    word(line, "container", p->options->container);
-    word(line, "by", by);
-    word(line, "method", method_name(w->method));
-    field(line, "waited_ms", p->drain_ended - p->began);
-    field(line, "delay_ms", p->delay_ended - p->began);
-    word(line, "delay_end", p->delay_end);
-    field(line, "drain_ms", p->drain_ended - p->delay_ended);
-    word(line, "drain_end", p->drain_end);
-    field(line, "in_flight_start", p->at_start);
-    field(line, "in_flight_end", p->at_end);
-    field(line, "new_connections", p->connections);
-    field(line, "new_requests", p->requests);
-    field(line, "probes", w->probes);
-    field(line, "open", w->open);
-    field(line, "owed", w->by_verdict[OWED]);
-    field(line, "unread", w->by_verdict[UNREAD]);
-    field(line, "unsent", w->by_verdict[UNSENT]);
-    field(line, "unsure", w->by_verdict[TIE] + w->by_verdict[RECENT] + w->by_verdict[YOUNG] + w->by_verdict[UNKNOWN]);
-    field(line, "queued", w->queue);
-    word(line, "profile", profile);
-    word(line, "stop", stop);
-    text_add(line, "}\n");
+struct record phases_record(const struct phases *p, enum asked_by by, const char *profile, const char *stop) {
+    const struct tally *t = p->tally;
+    struct record r = record_of(RECORD_DRAIN, p->options->container);
+    r.number[R_BY] = by;
+    r.number[R_METHOD] = p->watch->method;
+    r.number[R_WAITED_MS] = p->drain_ended - p->began;
+    r.number[R_DELAY_MS] = p->delay_ended - p->began;
+    r.number[R_DELAY_END] = p->delay_end;
+    r.number[R_DRAIN_MS] = p->drain_ended - p->delay_ended;
+    r.number[R_DRAIN_END] = p->drain_end;
+    r.number[R_IN_FLIGHT_START] = p->at_start;
+    r.number[R_IN_FLIGHT_END] = p->at_end;
+    r.number[R_FINISHING] = p->drain_end == END_FINISHES ? (int64_t)p->finishing : -1;
+    r.number[R_NEW_CONNECTIONS] = p->connections;
+    r.number[R_NEW_REQUESTS] = p->requests;
+    r.number[R_PROBES] = p->probes;
+    r.number[R_OPEN] = t->open;
+    r.number[R_OWED] = t->by_verdict[OWED];
+    r.number[R_UNREAD] = t->by_verdict[UNREAD];
+    r.number[R_UNSENT] = t->by_verdict[UNSENT];
+    r.number[R_UNSURE] = t->by_verdict[TIE] + t->by_verdict[RECENT] + t->by_verdict[YOUNG] + t->by_verdict[UNKNOWN];
+    r.number[R_QUEUED] = t->queue;
+    r.text[R_PROFILE] = profile;
+    r.text[R_STOP] = stop;
+    return r;
 }

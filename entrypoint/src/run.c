@@ -48,7 +48,6 @@ enum state {
 enum {
     MAX_HOOKS = 8,
     READY_MS = 30000, /* a verdict older than that is no verdict: no stop followed the hook */
-    FLUSH_MS = 2000,
     FAREWELL_MS = 2000,
     POLL_MS = 100,
 };
@@ -92,11 +91,12 @@ static bool hook_is_there(const struct life *l) {
 
 /* Where the server is. Without /proc, the command itself. */
 static void find_server(struct life *l) {
-    const struct watch *w = &l->phases.watch;
-    bool found =
-        l->o->target != TARGET_CHILD &&
-        tree_server(&l->server, l->o, getpid(), false, w->listener_inodes, w->n_inodes) == 0 &&
-        l->server.pid != 0;
+    const struct tally *seen = l->phases.tally; /* NULL: nobody has looked yet */
+    const uint32_t *inodes = seen != NULL ? seen->listener_inodes : NULL;
+    unsigned n = seen != NULL ? seen->n_inodes : 0;
+    bool found = l->o->target != TARGET_CHILD &&
+                 tree_server(&l->server, l->o, getpid(), false, inodes, n) == 0 &&
+                 l->server.pid != 0;
     if (!found) {
         l->server = (struct server){.pid = l->child, .root = getpid()};
         l->server.started = tree_started(l->child);
@@ -110,11 +110,11 @@ static void begin_drain(struct life *l, bool by_hook, int64_t now) {
     l->state = OBSERVING;
     l->by_hook = by_hook;
     l->asked = true;
-    phases_begin(&l->phases, l->o, l->o->observe, now);
+    phases_open(&l->phases, l->o, l->o->observe, now);
     find_server(l);
-    if (l->server.profile != NULL && !l->server.profile->observe) {
-        l->phases.observe = false;
-    }
+    const struct profile *p = l->server.profile;
+    phases_know(&l->phases, l->o->observe && (p == NULL || p->observe),
+                p != NULL ? p->finishes : l->o->finishes);
     say(by_hook ? "the hook asks to drain" : "stop signal: draining first", NULL);
 }
 
@@ -124,10 +124,15 @@ static void serve_on(struct life *l) {
     l->by_hook = l->asked = false;
 }
 
-/* One JSON line: what the drain was, and what comes next. */
+/* The last drain and what followed it, for the termination message: written when the command has
+ * ended, so that what it has to say itself comes first. */
+static char last[2 * RECORD_SIZE];
+static struct text last_lines = TEXT(last);
+
+/* What the drain was, and what comes next. */
 static void record_drain(struct life *l) {
-    char data[1024], next[160];
-    struct text line = TEXT(data), t = TEXT(next);
+    char next[160];
+    struct text t = TEXT(next);
     struct stop planned;
     find_server(l);
     stop_plan(&planned, l->o, &l->server);
@@ -135,29 +140,29 @@ static void record_drain(struct life *l) {
     const char *profile = l->server.profile != NULL ? l->server.profile->name
                           : l->o->detect            ? "generic"
                                                     : "given";
-    phases_record(&l->phases, &line, l->by_hook ? "hook" : "signal", profile, next);
-    report(l->o, data, line.len);
+    enum asked_by by = l->by_hook ? BY_HOOK : BY_SIGNAL;
+    struct record r = phases_record(&l->phases, by, profile, next);
+    report(l->o, &r);
+    last_lines.len = 0;
+    record_write(&r, &last_lines);
 }
 
 static void record_stop(const struct life *l, int64_t now) {
-    char data[512], number[32];
-    struct text line = TEXT(data);
-    text_add(&line, "{\"podgrace\":\"stop\",\"container\":");
-    text_json(&line, l->o->container);
-    text_add(&line, ",\"stop_ms\":");
-    text_add(&line, num(number, now - l->stop.began));
-    text_add(&line, ",\"forced\":");
-    text_json(&line, stop_forced(&l->stop));
-    text_add(&line, ",\"exit\":");
-    text_add(&line, num(number, l->code));
-    text_add(&line, "}\n");
-    report(l->o, data, line.len);
+    struct record r = record_of(RECORD_STOP, l->o->container);
+    r.number[R_STOP_MS] = now - l->stop.began;
+    r.number[R_FORCED] = (int64_t)l->stop.stage;
+    r.number[R_EXIT] = l->code;
+    report(l->o, &r);
+    record_write(&r, &last_lines);
 }
 
 static void begin_stop(struct life *l, int64_t now) {
     l->state = STOPPING;
     find_server(l);
     stop_plan(&l->stop, l->o, &l->server);
+    if (l->phases.drain_end == END_FINISHES) {
+        l->stop.patience += l->o->drain_timeout; /* which has not been waited */
+    }
     stop_begin(&l->stop, now);
 }
 
@@ -237,7 +242,7 @@ static void take_signal(struct life *l, const struct signalfd_siginfo *s, int64_
     } else if (l->state == OBSERVING && l->by_hook) {
         /* The kubelet signals only when its hook is over: it was cut off, and two seconds are
          * left. */
-        phases_cut(&l->phases, "signal", now);
+        phases_cut(&l->phases, END_SIGNAL, now);
         l->by_hook = false;
     } else if (l->state == READY) {
         begin_stop(l, now);
@@ -358,7 +363,7 @@ static void find_left(struct life *l) {
 
 static void close_drain(struct life *l, int64_t now) {
     if (l->state == OBSERVING) {
-        phases_cut(&l->phases, "exited", now);
+        phases_cut(&l->phases, END_EXITED, now);
         record_drain(l);
         phases_close(&l->phases);
     }
@@ -383,8 +388,8 @@ static void begin_flush(struct life *l, int64_t now) {
     l->state = FLUSHING;
     l->flush_end = now;
     tell_hooks(l, WORD_GONE);
-    if (stopped && l->o->n_ports > 0) {
-        watch_open(&l->phases.watch, l->o, 0);
+    if (stopped && l->o->ports.n > 0) {
+        phases_open(&l->phases, l->o, true, now);
         l->flush_end += FLUSH_MS;
     }
 }
@@ -392,9 +397,9 @@ static void begin_flush(struct life *l, int64_t now) {
 /* Returns how long to wait, 0: it is over. */
 static int64_t step_flush(struct life *l, int64_t now) {
     if (now < l->flush_end) {
-        watch_look(&l->phases.watch, now);
-        if (l->phases.watch.method != BY_TIME && l->phases.watch.by_verdict[UNSENT] > 0) {
-            return POLL_MS;
+        int64_t wait = phases_flush(&l->phases, l->flush_end - FLUSH_MS, now);
+        if (wait >= 0) {
+            return wait;
         }
     }
     /* The kernel kills a hook together with PID 1, and the kubelet calls that a failed hook: let it
@@ -426,6 +431,9 @@ static int64_t step(struct life *l, bool *over, int64_t now) {
     case FLUSHING:
         wait = step_flush(l, now);
         *over = wait == 0;
+        if (*over) {
+            termination_message(l->o, last_lines.at, last_lines.len);
+        }
         return wait;
     default:
         return wait;

@@ -1,12 +1,24 @@
-/* One process, one blocking wait; a timer only while somebody is connected. It observes and remembers; it never stops
- * anything, so whatever it is asked, and by whom, a healthy pod stays as it is.
+/* One process, one blocking wait; a timer only while somebody is connected. It observes and remembers; it
+ * never stops anything, so whatever it is asked, and by whom, a healthy pod stays as it is.
  *
  *   GET /drain?container=..   blocks until drained, then 200. From anywhere: the kubelet calls from the node
  *   GET /healthz              200
  *   GET /metrics              counters, Prometheus' text format
  *   GET /status               what is going on, and the last records; from inside of the Pod only
  *   POST /report              one record, from the other helpers; from inside of the Pod only
- */
+ *
+ * A caller says which container, and nothing else: what is waited for stands on our own command line. Each
+ * has a verdict of its own, which counts from when it called; the looks at sockets are shared.
+ *
+ * The life of a connection:
+ *
+ *   1. It takes a place among those that are read. It has READ_MS to say what it wants, and those who take
+ *      longest make room for those who come.
+ *   2. Anything but /drain is answered at once, and hung up on.
+ *   3. /drain takes a place among those that wait, until drained or until the caller hangs up.
+ *
+ * Some places of both kinds are for callers from inside of the Pod alone. Of the others, no address can have
+ * more than a few, and one that has most makes room: a stranger does not keep the kubelet out. */
 #include "sidecar.h"
 
 #include <arpa/inet.h>
@@ -15,6 +27,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,68 +38,91 @@
 #include "signals.h"
 
 enum {
-    MAX_CLIENTS = 24,
-    MAX_DRAINS = 8,
+    MAX_READ = 20,
+    KEPT_READ = 4,     /* of these, for callers from inside */
+    KEPT_WAITING = 32, /* the same of those that wait */
+    STRANGERS = 64,    /* and so many for others, beside one for each container */
+    MOST_OF_ONE = 16,  /* from one address, beside one for each container: the kubelet calls for all at once */
+    MAX_WAITING = KEPT_WAITING + STRANGERS + MAX_ANSWERS,
+    MAX_DOORS = 2,
     MAX_RECORDS = 16,
-    RECORD_SIZE = 1024,
-    READ_MS = 3000,   /* a client has this long to say what it wants */
-    FRESH_MS = 10000, /* a repeated call for a container that was drained just now is answered at once */
+    READ_MS = 3000,
+    FRESH_MS = 10000, /* /status says "drained" for so long */
 };
 
+/* `held` is a descriptor and 1, 0 where the place is free: so places that were never taken are never
+ * written to, and cost no memory. */
 struct client {
-    int fd; /* -1: free */
+    int held;
     bool local;
-    int drain; /* -1: still being read */
+    struct in6_addr from;
     int64_t end;
     size_t size;
     char data[HTTP_MOST];
 };
 
-struct drain {
-    bool active;
-    struct options options;
+struct waiting {
+    int held;
+    bool local;
+    struct in6_addr from;
+    unsigned answer;
     struct phases phases;
-    int64_t next, ended;
+    int64_t next;
+};
+
+/* What one --answer says, and what is counted for those who wait for it. */
+struct answer {
+    struct options options;
+    struct tally tally;
+    unsigned callers;
 };
 
 static const struct options *own;
-static struct client clients[MAX_CLIENTS];
-static struct drain drains[MAX_DRAINS];
+static struct client clients[MAX_READ];
+static struct waiting waiting[MAX_WAITING];
+static struct answer *answers; /* as many as the command line has */
+static struct watch watch;
+static unsigned n_waiting;
+static int64_t last_drained = -FRESH_MS;
 static char records[MAX_RECORDS][RECORD_SIZE];
 static unsigned n_records;
 
 static struct {
-    int64_t drains_idle, drains_timeout, drains_other, lost, stops, forced_term, forced_kill, hooks, reports, refused;
+    int64_t drains_idle, drains_timeout, drains_other, lost, stops, forced_term, forced_kill, hooks, refused;
 } counts;
 
-static bool has(const char *line, const char *what) { return strstr(line, what) != NULL; }
+static int64_t at_least_0(int64_t number) { return number > 0 ? number : 0; }
 
-static int64_t number_in(const char *line, const char *name) {
-    const char *at = strstr(line, name);
-    if (at == NULL) {
-        return 0;
-    }
-    at += strlen(name);
-    int64_t value = parse_num(at, strspn(at, "0123456789"), INT32_MAX);
-    return value > 0 ? value : 0;
-}
-
-/* Keep a line, count it, and print it: the sidecar's log outlives the container that sent it. `line` without its newline. */
-static void keep(const char *line, size_t size) {
+/* Keep a record, count it, and print it: the sidecar's log outlives the container that sent it. `line` is
+ * without its newline. */
+static void keep(const struct record *r, const char *line, size_t size) {
     char *slot = records[n_records % MAX_RECORDS];
     memcpy(slot, line, size);
     slot[size] = '\0';
     n_records++;
-    if (has(slot, "{\"podgrace\":\"drain\"")) {
-        counts.drains_idle += has(slot, "\"drain_end\":\"idle\"") || has(slot, "\"drain_end\":\"not-observed\"");
-        counts.drains_timeout += has(slot, "\"drain_end\":\"timeout\"");
-        counts.drains_other += !has(slot, "\"drain_end\":\"idle\"") && !has(slot, "\"drain_end\":\"not-observed\"") && !has(slot, "\"drain_end\":\"timeout\"");
-        counts.lost += number_in(slot, "\"in_flight_end\":");
-    } else if (has(slot, "{\"podgrace\":\"stop\"")) {
+    switch (r->kind) {
+    case RECORD_DRAIN:
+        switch (r->number[R_DRAIN_END]) {
+        case END_IDLE:
+        case END_FINISHES:
+        case END_NOT_OBSERVED:
+            counts.drains_idle++;
+            break;
+        case END_TIMEOUT:
+            counts.drains_timeout++;
+            break;
+        default:
+            counts.drains_other++;
+        }
+        counts.lost += at_least_0(r->number[R_IN_FLIGHT_END]);
+        break;
+    case RECORD_STOP:
         counts.stops++;
-        counts.forced_term += has(slot, "\"forced\":\"term\"");
-        counts.forced_kill += has(slot, "\"forced\":\"kill\"");
-    } else {
+        counts.forced_term += r->number[R_FORCED] == FORCED_TERM;
+        counts.forced_kill += r->number[R_FORCED] == FORCED_KILL;
+        counts.lost += at_least_0(r->number[R_LEFT]);
+        break;
+    default:
         counts.hooks++;
     }
     char out[RECORD_SIZE + 1];
@@ -95,28 +131,14 @@ static void keep(const char *line, size_t size) {
     log_line(out, size + 1);
 }
 
-/* A record is one line of printable JSON that begins as ours do; anything else is not kept, as it would be printed. */
-static bool is_record(const char *line, size_t size) {
-    static const char start[] = "{\"podgrace\":\"";
-    if (size < sizeof start || size >= RECORD_SIZE || memcmp(line, start, sizeof start - 1) != 0 || line[size - 1] != '}') {
-        return false;
-    }
-    for (size_t i = 0; i < size; i++) {
-        if (line[i] < ' ' || line[i] > '~') {
-            return false;
-        }
-    }
-    return true;
+static void hang_up(int *held) {
+    close(*held - 1);
+    *held = 0;
 }
 
-static void hang_up(struct client *c) {
-    close(c->fd);
-    c->fd = -1;
-}
-
-/* An answer is at most 20 KB and the only one on its connection: the empty send buffer takes it whole, or the client is
- * none that reads. */
-static void answer(struct client *c, const char *status, const char *type, const char *body, size_t size, bool head_only) {
+/* An answer is at most 20 KB and the only one on its connection: the empty send buffer takes it whole, or the
+ * client does not read. Hangs up. */
+static void answer(int *held, const char *status, const char *type, const char *body, size_t size, bool head_only) {
     char data[256];
     struct text t = TEXT(data);
     text_add(&t, "HTTP/1.1 ");
@@ -126,128 +148,182 @@ static void answer(struct client *c, const char *status, const char *type, const
     text_add(&t, "\r\nConnection: close\r\nContent-Length: ");
     text_num(&t, (int64_t)size);
     text_add(&t, "\r\n\r\n");
-    ssize_t ignored = send(c->fd, t.at, t.len, MSG_NOSIGNAL | MSG_DONTWAIT | (size > 0 ? MSG_MORE : 0));
+    ssize_t ignored = send(*held - 1, t.at, t.len, MSG_NOSIGNAL | MSG_DONTWAIT | (size > 0 ? MSG_MORE : 0));
     if (!head_only && size > 0) {
-        ignored = send(c->fd, body, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ignored = send(*held - 1, body, size, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
     (void)ignored;
-    shutdown(c->fd, SHUT_WR);
-    hang_up(c);
+    shutdown(*held - 1, SHUT_WR);
+    hang_up(held);
 }
 
-static void answer_text(struct client *c, const char *status, const char *body) { answer(c, status, "text/plain", body, strlen(body), false); }
+static void answer_text(int *held, const char *status, const char *body) {
+    answer(held, status, "text/plain", body, strlen(body), false);
+}
 
 /* ------------------------------------------------------------------ draining */
 
-static bool is_waited_for(int i) {
-    for (int c = 0; c < MAX_CLIENTS; c++) {
-        if (clients[c].fd >= 0 && clients[c].drain == i) {
-            return true;
-        }
+static void leave(struct waiting *w) {
+    struct answer *a = &answers[w->answer];
+    if (w->held > 0) {
+        hang_up(&w->held);
     }
-    return false;
+    if (--a->callers == 0) {
+        watch_leave(&watch, &a->tally);
+    }
+    if (--n_waiting == 0) {
+        watch_close(&watch);
+    }
 }
 
-static void end_drain(int i, const char *by, int64_t now) {
-    struct drain *d = &drains[i];
+static void end_drain(struct waiting *w, int64_t now) {
     char data[RECORD_SIZE];
     struct text line = TEXT(data);
-    phases_record(&d->phases, &line, by, "none", "left to the kubelet");
-    phases_close(&d->phases);
-    d->active = false;
-    d->ended = now;
-    keep(data, line.len - 1);
-    for (int c = 0; c < MAX_CLIENTS; c++) {
-        if (clients[c].fd >= 0 && clients[c].drain == i) {
-            answer(&clients[c], "200 OK", "application/json", data, line.len, false);
+    struct record r = phases_record(&w->phases, BY_SIDECAR, "none", "left to the kubelet");
+    record_write(&r, &line);
+    keep(&r, data, line.len - 1);
+    answer(&w->held, "200 OK", "application/json", data, line.len, false);
+    leave(w);
+    last_drained = now;
+}
+
+/* One look for all, if one of them needs it; then each takes from it what it wants to know. */
+static void step_drains(int64_t now) {
+    bool due = false;
+    for (int i = 0; i < MAX_WAITING && !due; i++) {
+        due = waiting[i].held > 0 && now >= waiting[i].next && phases_look_due(&waiting[i].phases, now);
+    }
+    if (due) {
+        watch_look(&watch, now);
+    }
+    for (int i = 0; i < MAX_WAITING; i++) {
+        struct waiting *w = &waiting[i];
+        if (w->held == 0 || (!due && now < w->next)) {
+            continue;
+        }
+        int64_t wait = phases_take(&w->phases, now);
+        if (wait < 0) {
+            end_drain(w, now_ms());
+        } else {
+            w->next = now + wait;
         }
     }
 }
 
-/* Step those that are due. One that nobody waits for any more is forgotten: the pod was not stopped, or the kubelet gave up. */
-static void step_drains(int64_t now) {
-    for (int i = 0; i < MAX_DRAINS; i++) {
-        struct drain *d = &drains[i];
-        if (!d->active) {
-            continue;
-        }
-        if (!is_waited_for(i)) {
-            phases_close(&d->phases);
-            d->active = false;
-            d->ended = 0;
-            d->options.container[0] = '\0';
-            continue;
-        }
-        if (now >= d->next) {
-            int64_t wait = phases_step(&d->phases, now);
-            if (wait < 0) {
-                end_drain(i, "sidecar", now_ms());
-            } else {
-                d->next = now + wait;
-            }
+static bool is_same(const struct in6_addr *a, const struct in6_addr *b) { return memcmp(a, b, sizeof *a) == 0; }
+
+static unsigned held_by(const struct in6_addr *from) {
+    unsigned n = 0;
+    for (int i = 0; i < MAX_WAITING; i++) {
+        n += waiting[i].held > 0 && is_same(&waiting[i].from, from);
+    }
+    return n;
+}
+
+/* The longest waiting one of an address. */
+static struct waiting *oldest_of(const struct in6_addr *from) {
+    struct waiting *oldest = NULL;
+    for (int i = 0; i < MAX_WAITING; i++) {
+        struct waiting *w = &waiting[i];
+        if (w->held > 0 && is_same(&w->from, from) && (oldest == NULL || w->phases.began < oldest->phases.began)) {
+            oldest = w;
         }
     }
+    return oldest;
+}
+
+/* Who makes room for one more: of the address that has most places, the one that has waited longest. */
+static struct waiting *most_greedy(bool local) {
+    struct waiting *found = NULL;
+    unsigned most = 0;
+    for (int i = 0; i < MAX_WAITING; i++) {
+        struct waiting *w = &waiting[i];
+        if (w->held == 0 || w->local != local) {
+            continue;
+        }
+        unsigned n = held_by(&w->from);
+        if (n > most || (n == most && w->phases.began < found->phases.began)) {
+            most = n;
+            found = w;
+        }
+    }
+    return found;
+}
+
+/* A place to wait in; somebody may have to leave his. */
+static struct waiting *make_place(const struct client *c) {
+    unsigned strangers = 0;
+    for (int i = 0; i < MAX_WAITING; i++) {
+        strangers += waiting[i].held > 0 && !waiting[i].local;
+    }
+    struct waiting *out = NULL;
+    if (!c->local && held_by(&c->from) >= MOST_OF_ONE + own->n_answers) {
+        out = oldest_of(&c->from);
+    } else if (n_waiting == MAX_WAITING || (!c->local && strangers == STRANGERS + own->n_answers)) {
+        out = most_greedy(c->local);
+    }
+    if (out != NULL) {
+        counts.refused++;
+        leave(out);
+    }
+    for (int i = 0; i < MAX_WAITING; i++) {
+        if (waiting[i].held == 0) {
+            return &waiting[i];
+        }
+    }
+    return NULL; /* those from inside hold no more than their own: there is always one */
 }
 
 static void serve_drain(struct client *c, const struct request *r, int64_t now) {
-    static struct options asked;
-    char why[256];
-    if (!options_query(&asked, r->query, why, sizeof why)) {
-        answer_text(c, "400 Bad Request", why);
+    static const char name[] = "container=";
+    if (strncmp(r->query, name, sizeof name - 1) != 0 || strchr(r->query, '&') != NULL) {
+        answer_text(&c->held, "400 Bad Request", "ask for /drain?container=NAME: what is waited for is not the caller's to say\n");
         return;
     }
-    int free_slot = -1;
-    for (int i = 0; i < MAX_DRAINS; i++) {
-        struct drain *d = &drains[i];
-        if (strcmp(d->options.container, asked.container) == 0) {
-            if (d->active) {
-                c->drain = i; /* the second call of a hook waits for the first one's end */
-                return;
-            }
-            if (d->ended > 0 && now - d->ended < FRESH_MS) {
-                answer_text(c, "200 OK", "drained already\n");
-                return;
-            }
-        }
-        if (!d->active && (free_slot < 0 || d->ended < drains[free_slot].ended)) {
-            free_slot = i;
-        }
+    unsigned which = 0;
+    while (which < own->n_answers && strcmp(answers[which].options.container, r->query + sizeof name - 1) != 0) {
+        which++;
     }
-    if (free_slot < 0) {
+    if (which == own->n_answers) {
+        answer_text(&c->held, "404 Not Found", "this sidecar has no --answer for such a container\n");
+        return;
+    }
+    struct waiting *w = make_place(c);
+    if (w == NULL) {
         counts.refused++;
-        answer_text(c, "503 Service Unavailable", "eight containers are being drained already\n");
+        answer_text(&c->held, "503 Service Unavailable", "too many wait already\n");
         return;
     }
-    struct drain *d = &drains[free_slot];
-    d->options = asked;
-    d->options.report_port = own->port; /* not one of the application's */
-    d->active = true;
-    d->next = now;
-    d->ended = 0;
-    phases_begin(&d->phases, &d->options, true, now);
-    c->drain = free_slot;
+    struct answer *a = &answers[which];
+    if (n_waiting++ == 0) {
+        watch_open(&watch);
+    }
+    if (a->callers++ == 0) {
+        watch_join(&watch, &a->tally, &a->options, a->options.calm);
+    }
+    w->held = c->held;
+    w->local = c->local;
+    w->from = c->from;
+    w->answer = which;
+    w->next = now;
+    phases_begin(&w->phases, &watch, &a->tally, true, now);
+    c->held = 0;
 }
 
 /* ------------------------------------------------------------------ telling */
 
-static void serve_status(struct client *c, bool head, int64_t now) {
-    static char data[MAX_RECORDS * RECORD_SIZE + 1024];
+static void serve_status(int *held, bool head, int64_t now) {
+    static char data[MAX_RECORDS * RECORD_SIZE + 4096];
     struct text t = TEXT(data);
-    unsigned active = 0;
-    bool drained = false;
-    for (int i = 0; i < MAX_DRAINS; i++) {
-        active += drains[i].active;
-        drained |= !drains[i].active && drains[i].ended > 0 && now - drains[i].ended < FRESH_MS;
-    }
     text_add(&t, "{\"version\":");
     text_json(&t, VERSION);
     text_add(&t, ",\"state\":");
-    text_json(&t, active > 0 ? "draining" : drained ? "drained" : "serving");
+    text_json(&t, n_waiting > 0 ? "draining" : now - last_drained < FRESH_MS ? "drained" : "serving");
     text_add(&t, ",\"draining\":[");
-    for (int i = 0, n = 0; i < MAX_DRAINS; i++) {
-        if (drains[i].active) {
+    for (unsigned i = 0, n = 0; i < own->n_answers; i++) {
+        if (answers[i].callers > 0) {
             text_add(&t, n++ > 0 ? "," : "");
-            text_json(&t, drains[i].options.container);
+            text_json(&t, answers[i].options.container);
         }
     }
     text_add(&t, "],\"records\":[");
@@ -256,7 +332,7 @@ static void serve_status(struct client *c, bool head, int64_t now) {
         text_add(&t, records[i % MAX_RECORDS]);
     }
     text_add(&t, "]}\n");
-    answer(c, "200 OK", "application/json", data, t.len, head);
+    answer(held, "200 OK", "application/json", data, t.len, head);
 }
 
 static void metric(struct text *t, const char *name, const char *type, const char *help) {
@@ -279,17 +355,17 @@ static void value(struct text *t, const char *name, int64_t number) {
     text_add(t, "\n");
 }
 
-static void serve_metrics(struct client *c, bool head) {
+static void serve_metrics(int *held, bool head) {
     char data[3072];
     struct text t = TEXT(data);
-    int64_t active = 0;
-    for (int i = 0; i < MAX_DRAINS; i++) {
-        active += drains[i].active;
+    unsigned draining = 0;
+    for (unsigned i = 0; i < own->n_answers; i++) {
+        draining += answers[i].callers > 0;
     }
     metric(&t, "info", "gauge", "Version of the helper.");
     value(&t, "info{version=\"" VERSION "\"}", 1);
     metric(&t, "draining", "gauge", "Containers that are being drained through this sidecar.");
-    value(&t, "draining", active);
+    value(&t, "draining", draining);
     metric(&t, "drains_total", "counter", "Drains by how the wait for requests in flight ended.");
     value(&t, "drains_total{end=\"idle\"}", counts.drains_idle);
     value(&t, "drains_total{end=\"timeout\"}", counts.drains_timeout);
@@ -304,56 +380,55 @@ static void serve_metrics(struct client *c, bool head) {
     value(&t, "hooks_total", counts.hooks);
     metric(&t, "refused_total", "counter", "Requests that were refused because too many were open.");
     value(&t, "refused_total", counts.refused);
-    answer(c, "200 OK", "text/plain; version=0.0.4", data, t.len, head);
+    answer(held, "200 OK", "text/plain; version=0.0.4", data, t.len, head);
 }
 
 static void serve(struct client *c, const struct request *r, int64_t now) {
     bool is_report = strcmp(r->path, "/report") == 0;
     if ((is_report || strcmp(r->path, "/status") == 0) && !c->local) {
-        answer_text(c, "403 Forbidden", "from inside of the Pod only\n");
+        answer_text(&c->held, "403 Forbidden", "from inside of the Pod only\n");
     } else if (is_report != r->post) {
-        answer_text(c, "405 Method Not Allowed", is_report ? "POST it\n" : "GET it\n");
+        answer_text(&c->held, "405 Method Not Allowed", is_report ? "POST it\n" : "GET it\n");
     } else if (is_report) {
+        struct record record;
         size_t size = r->body_size;
         while (size > 0 && (r->body[size - 1] == '\n' || r->body[size - 1] == '\r')) {
             size--;
         }
-        bool good = is_record(r->body, size);
+        bool good = record_read(r->body, size, &record);
         if (good) {
-            counts.reports++;
-            keep(r->body, size);
+            keep(&record, r->body, size);
         }
-        answer_text(c, good ? "200 OK" : "400 Bad Request", good ? "kept\n" : "not a record\n");
+        answer_text(&c->held, good ? "200 OK" : "400 Bad Request", good ? "kept\n" : "not a record\n");
     } else if (strcmp(r->path, "/drain") == 0) {
         serve_drain(c, r, now);
     } else if (strcmp(r->path, "/healthz") == 0) {
-        answer(c, "200 OK", "text/plain", "ok\n", 3, r->head);
+        answer(&c->held, "200 OK", "text/plain", "ok\n", 3, r->head);
     } else if (strcmp(r->path, "/metrics") == 0) {
-        serve_metrics(c, r->head);
+        serve_metrics(&c->held, r->head);
     } else if (strcmp(r->path, "/status") == 0) {
-        serve_status(c, r->head, now);
+        serve_status(&c->held, r->head, now);
     } else {
-        answer_text(c, "404 Not Found", "there are /drain, /healthz, /metrics, /status and /report\n");
+        answer_text(&c->held, "404 Not Found", "there are /drain, /healthz, /metrics, /status and /report\n");
     }
 }
 
 /* ------------------------------------------------------------------ connections */
 
+/* Whether one that waits has hung up: the kubelet does not wait any more. */
+static bool has_gone(int fd) {
+    char ignored[64];
+    ssize_t got = recv(fd, ignored, sizeof ignored, MSG_DONTWAIT);
+    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 static void read_client(struct client *c, int64_t now) {
-    if (c->drain >= 0) {
-        char ignored[64];
-        ssize_t got = recv(c->fd, ignored, sizeof ignored, MSG_DONTWAIT);
-        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
-            hang_up(c); /* the kubelet does not wait any more */
-        }
-        return;
-    }
-    ssize_t got = recv(c->fd, c->data + c->size, sizeof c->data - c->size, MSG_DONTWAIT);
+    ssize_t got = recv(c->held - 1, c->data + c->size, sizeof c->data - c->size, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
     if (got <= 0) {
-        hang_up(c);
+        hang_up(&c->held);
         return;
     }
     c->size += (size_t)got;
@@ -361,105 +436,115 @@ static void read_client(struct client *c, int64_t now) {
     switch (http_parse(c->data, c->size, &request)) {
     case HTTP_MORE:
         if (c->size == sizeof c->data) {
-            answer_text(c, "413 Content Too Large", "at most 2048 bytes\n");
+            answer_text(&c->held, "413 Content Too Large", "at most 2048 bytes\n");
         }
         break;
     case HTTP_READY:
         serve(c, &request, now);
         break;
     case HTTP_LARGE:
-        answer_text(c, "413 Content Too Large", "at most 2048 bytes\n");
+        answer_text(&c->held, "413 Content Too Large", "at most 2048 bytes\n");
         break;
     case HTTP_BAD:
-        answer_text(c, "400 Bad Request", "not understood\n");
+        answer_text(&c->held, "400 Bad Request", "not understood\n");
         break;
     }
 }
 
-static bool is_local(const struct sockaddr_in6 *a) {
-    static const unsigned char mapped[13] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127};
+/* One form for both families: IPv4 as it is seen on a socket for both. */
+static struct in6_addr address_of(const struct sockaddr_in6 *a) {
+    struct in6_addr out = a->sin6_addr;
     if (a->sin6_family == AF_INET) {
-        return (ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24) == 127;
+        memset(&out, 0, sizeof out);
+        out.s6_addr[10] = out.s6_addr[11] = 0xff;
+        memcpy(&out.s6_addr[12], &((const struct sockaddr_in *)(const void *)a)->sin_addr, 4);
     }
-    return memcmp(&a->sin6_addr, mapped, sizeof mapped) == 0 || memcmp(&a->sin6_addr, &in6addr_loopback, sizeof in6addr_loopback) == 0;
+    return out;
 }
 
-/* A new client takes a free place, or that of the one who has been silent longest: nobody can lock others out by
- * connecting and saying nothing. Those who wait for a drain keep theirs. */
+static bool is_local(const struct in6_addr *a) {
+    static const unsigned char mapped[13] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127};
+    return memcmp(a, mapped, sizeof mapped) == 0 || is_same(a, &in6addr_loopback);
+}
+
+/* A new client takes a free place, or that of the one who has been silent longest: nobody can lock others out
+ * by connecting and saying nothing. */
 static void take_client(int door, int64_t now) {
-    struct sockaddr_in6 from = {0};
-    socklen_t size = sizeof from;
-    int fd = accept4(door, (struct sockaddr *)&from, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct sockaddr_in6 name = {0};
+    socklen_t size = sizeof name;
+    int fd = accept4(door, (struct sockaddr *)&name, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
         return;
     }
+    struct in6_addr from = address_of(&name);
+    bool local = is_local(&from);
     struct client *place = NULL;
-    for (int i = 0; i < MAX_CLIENTS; i++) {
+    for (int i = local ? 0 : KEPT_READ; i < MAX_READ; i++) {
         struct client *c = &clients[i];
-        if (c->fd < 0) {
+        if (c->held == 0) {
             place = c;
             break;
         }
-        if (c->drain < 0 && (place == NULL || c->end < place->end)) {
+        /* Places that are kept come first, so somebody from inside is only ever in the way of his like. */
+        if (place == NULL || c->end < place->end) {
             place = c;
         }
     }
-    if (place == NULL || place->fd >= 0) {
+    if (place->held > 0) {
         counts.refused++;
+        hang_up(&place->held);
     }
-    if (place == NULL) {
-        close(fd);
-        return;
-    }
-    if (place->fd >= 0) {
-        hang_up(place);
-    }
-    place->fd = fd;
-    place->local = is_local(&from);
-    place->drain = -1;
+    place->held = fd + 1;
+    place->from = from;
+    place->local = local;
     place->end = now + READ_MS;
     place->size = 0;
 }
 
-/* One socket for both families where there is IPv6. */
-static int listen_on(uint16_t port) {
-    int on = 1, off = 0;
-    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
-    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0) {
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-        if (bind(fd, (struct sockaddr *)&six, sizeof six) == 0 && listen(fd, 64) == 0) {
-            return fd;
-        }
-        close(fd);
+static int listen_at(const struct sockaddr *at, socklen_t size, bool both) {
+    int on = 1, only = !both;
+    int fd = socket(at->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return -1;
     }
-    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0) {
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        if (bind(fd, (struct sockaddr *)&four, sizeof four) == 0 && listen(fd, 64) == 0) {
-            return fd;
-        }
-        int why = errno;
-        close(fd);
-        errno = why;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (at->sa_family == AF_INET6) {
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
     }
+    if (bind(fd, at, size) == 0 && listen(fd, 64) == 0) {
+        return fd;
+    }
+    int why = errno;
+    close(fd);
+    errno = why;
     return -1;
+}
+
+/* On loopback, one socket for each family there is; on every address, one for both where there is IPv6. False
+ * with errno if there is none. */
+static bool open_doors(int doors[MAX_DOORS], const struct options *o) {
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(o->port)};
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(o->port)};
+    if (!o->listen_pod) {
+        six.sin6_addr = in6addr_loopback;
+        four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    }
+    doors[1] = listen_at((struct sockaddr *)&six, sizeof six, o->listen_pod);
+    if (doors[1] < 0 || !o->listen_pod) {
+        doors[0] = listen_at((struct sockaddr *)&four, sizeof four, false);
+        return doors[0] >= 0; /* the helpers report over IPv4 */
+    }
+    return true;
 }
 
 /* How long nothing is due: for ever, if nobody is connected. */
 static int64_t time_left(int64_t now) {
     int64_t next = INT64_MAX;
-    for (int i = 0; i < MAX_CLIENTS; i++) {
-        if (clients[i].fd >= 0 && clients[i].drain < 0 && clients[i].end < next) {
-            next = clients[i].end;
-        }
+    for (int i = 0; i < MAX_READ; i++) {
+        next = clients[i].held > 0 && clients[i].end < next ? clients[i].end : next;
     }
-    for (int i = 0; i < MAX_DRAINS; i++) {
-        if (drains[i].active && drains[i].next < next) {
-            next = drains[i].next;
-        }
+    for (int i = 0; i < MAX_WAITING; i++) {
+        next = waiting[i].held > 0 && waiting[i].next < next ? waiting[i].next : next;
     }
     return next == INT64_MAX ? -1 : next > now ? next - now : 0;
 }
@@ -474,35 +559,58 @@ static bool asked_to_end(int signals) {
     return false;
 }
 
-int sidecar_main(const struct options *o) {
-    own = o;
-    for (int i = 0; i < MAX_CLIENTS; i++) {
-        clients[i].fd = -1;
+static bool read_answers(const struct options *o) {
+    char why[256];
+    size_t size = o->n_answers * sizeof *answers;
+    answers = size > 0 ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : NULL;
+    if (answers == MAP_FAILED) {
+        say("mmap: ", strerror(errno), NULL);
+        return false;
     }
+    for (unsigned i = 0; i < o->n_answers; i++) {
+        struct options *answer = &answers[i].options;
+        if (!options_query(answer, o->answers[i], why, sizeof why)) {
+            say(why, NULL); /* cannot happen: it was read when the command line was */
+            return false;
+        }
+        answer->report_port = o->port; /* not one of the application's */
+    }
+    return true;
+}
+
+int sidecar_main(const struct options *o) {
+    int doors[MAX_DOORS] = {-1, -1};
+    own = o;
     if (signals_block() != 0) {
         say("sigprocmask: ", strerror(errno), NULL);
         return EXIT_OWN;
     }
-    int signals = signals_open(), door = -1;
+    int signals = signals_open();
     if (signals < 0) {
         say("signalfd: ", strerror(errno), NULL);
         return EXIT_OWN;
     }
     /* Containers start with what is installed here: better that this one fails, visibly, than each of them. */
-    if (o->dir != NULL && install_main(o->dir) != 0) {
+    if ((o->dir != NULL && install_main(o->dir) != 0) || !read_answers(o)) {
         return EXIT_OWN;
     }
-    if (o->port != 0 && (door = listen_on(o->port)) < 0) {
+    if (o->port != 0 && !open_doors(doors, o)) {
         char port[32];
         say("cannot listen on port ", num(port, o->port), ": ", strerror(errno), NULL);
         return EXIT_OWN;
     }
     for (;;) {
-        struct pollfd fds[2 + MAX_CLIENTS];
+        enum { FIRST_READ = 1 + MAX_DOORS, FIRST_WAITING = FIRST_READ + MAX_READ };
+        struct pollfd fds[FIRST_WAITING + MAX_WAITING];
         fds[0] = (struct pollfd){.fd = signals, .events = POLLIN, .revents = 0};
-        fds[1] = (struct pollfd){.fd = door, .events = POLLIN, .revents = 0};
-        for (int i = 0; i < MAX_CLIENTS; i++) {
-            fds[2 + i] = (struct pollfd){.fd = clients[i].fd, .events = POLLIN, .revents = 0};
+        for (int i = 0; i < MAX_DOORS; i++) {
+            fds[1 + i] = (struct pollfd){.fd = doors[i], .events = POLLIN, .revents = 0};
+        }
+        for (int i = 0; i < MAX_READ; i++) {
+            fds[FIRST_READ + i] = (struct pollfd){.fd = clients[i].held - 1, .events = POLLIN, .revents = 0};
+        }
+        for (int i = 0; i < MAX_WAITING; i++) {
+            fds[FIRST_WAITING + i] = (struct pollfd){.fd = waiting[i].held - 1, .events = POLLIN, .revents = 0};
         }
         if (poll(fds, COUNT(fds), (int)time_left(now_ms())) < 0 && errno != EINTR) {
             say("poll: ", strerror(errno), NULL);
@@ -513,16 +621,23 @@ int sidecar_main(const struct options *o) {
             return 0;
         }
         int64_t now = now_ms();
-        for (int i = 0; i < MAX_CLIENTS; i++) {
-            struct client *c = &clients[i];
-            if (c->fd >= 0 && fds[2 + i].revents != 0) {
-                read_client(c, now);
-            } else if (c->fd >= 0 && c->drain < 0 && now >= c->end) {
-                hang_up(c);
+        for (int i = 0; i < MAX_WAITING; i++) {
+            if (waiting[i].held > 0 && fds[FIRST_WAITING + i].revents != 0 && has_gone(waiting[i].held - 1)) {
+                leave(&waiting[i]);
             }
         }
-        if (fds[1].revents != 0) {
-            take_client(door, now);
+        for (int i = 0; i < MAX_READ; i++) {
+            struct client *c = &clients[i];
+            if (c->held > 0 && fds[FIRST_READ + i].revents != 0) {
+                read_client(c, now);
+            } else if (c->held > 0 && now >= c->end) {
+                hang_up(&c->held);
+            }
+        }
+        for (int i = 0; i < MAX_DOORS; i++) {
+            if (doors[i] >= 0 && fds[1 + i].revents != 0) {
+                take_client(doors[i], now);
+            }
         }
         step_drains(now);
     }

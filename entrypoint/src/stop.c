@@ -19,6 +19,7 @@ static struct members programs; /* who is to be told now */
 void stop_plan(struct stop *s, const struct options *o, const struct server *server) {
     const struct profile *profile = server->profile;
     *s = (struct stop){.options = o, .server = *server, .signal = o->signal};
+    s->patience = o->patience;
     s->group = o->target == TARGET_GROUP;
     s->command = o->stop_command;
     if (profile != NULL) {
@@ -106,7 +107,7 @@ void stop_begin(struct stop *s, int64_t now) {
     struct text t = TEXT(buffer);
     s->stage = SIGNALLED;
     s->began = now;
-    s->next_stage = now + s->options->patience;
+    s->next_stage = now + s->patience;
     s->next_word = now + WORD_MS;
     told.n = 0;
     told.list[told.n++] = server_of(s);
@@ -207,9 +208,4 @@ int64_t stop_step(struct stop *s, int64_t now) {
     bool word_first = s->stage == SIGNALLED && s->next_word < s->next_stage;
     int64_t until = (word_first ? s->next_word : s->next_stage) - now;
     return s->stage == KILLED || until > POLL_MS ? POLL_MS : until > 0 ? until : 1;
-}
-
-const char *stop_forced(const struct stop *s) {
-    static const char *const words[] = {"no", "term", "kill"};
-    return words[s->stage];
 }

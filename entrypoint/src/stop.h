@@ -8,6 +8,7 @@
 #pragma once
 #include "tree.h"
 
+/* As the records have it: FORCED_NO, FORCED_TERM, FORCED_KILL. */
 enum stage { SIGNALLED, TERMED, KILLED };
 
 struct stop {
@@ -20,6 +21,7 @@ struct stop {
     bool group;
     pid_t told_group; /* which has got the signal as a whole */
     bool rest;        /* the server has ended; the others are being told */
+    int64_t patience; /* who has not waited for requests first may add to it */
     int64_t began, next_stage, next_word;
 };
 
@@ -40,5 +42,3 @@ void stop_command_ended(struct stop *s, int code);
 void stop_command_reap(struct stop *s);
 /* Go on with what is left by now; returns the milliseconds until the next step. */
 int64_t stop_step(struct stop *s, int64_t now);
-/* "no", "term" or "kill". */
-const char *stop_forced(const struct stop *s);

@@ -1,29 +1,37 @@
 #include "watch.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "diag.h"
 #include "nettable.h"
 
+/* Bytes are compared by their lower halves: 4 GB between two looks do not pass. */
 struct seen {
     uint64_t key;
-    uint64_t received, sent;
-    int64_t last_out; /* when it was last seen to send */
-    uint32_t turn;    /* of the last look that saw it */
-    bool used, owing, probe, several;
+    uint32_t received, sent;
+    uint32_t last_out; /* when it was last seen to send, in milliseconds of the same clock */
+    uint32_t turn : 27; /* of the last look that saw it */
+    uint32_t used : 1, owing : 1, probe : 1, several : 1;
 };
 
-enum { FIRST_ROOM = 1024, MOST_ROOM = 1 << 20, TRIES = 5, PAUSE_MS = 300 };
+enum { TURNS = (1 << 27) - 1, FIRST_ROOM = 256, MOST_ROOM = 1 << 20, PAUSE_MS = 300 };
+enum {
+    TRIES = 3,       /* looks in a row that may fail before another means is tried */
+    LOOK_MS = 100,   /* between two looks */
+    LONGEST_MS = 2000,
+    SHARE = 20,      /* a look takes at most a twentieth of the time */
+};
 
-const char *method_name(enum method method) {
-    static const char *const names[] = {"sock_diag", "proc", "time"};
-    return names[method];
-}
+/* ------------------------------------------------------------------ memory */
 
-/* Look-up by key: the entry, or the free one where it belongs. */
+static uint32_t age_of(const struct watch *w, const struct seen *s) { return (w->turn - s->turn) & TURNS; }
+
+/* Look-up by key: the entry, or the free one where it would be. */
 static struct seen *find(struct seen *table, size_t room, uint64_t key) {
     for (size_t i = (size_t)(key * 0x9e3779b97f4a7c15u >> 20);; i++) {
         struct seen *s = &table[i & (room - 1)];
@@ -33,26 +41,34 @@ static struct seen *find(struct seen *table, size_t room, uint64_t key) {
     }
 }
 
-/* Keep the table at most half full. Connections that were gone at the last look are left behind. */
+/* Keep the table at most half full. Connections that were gone at the last look are left behind.
+ * Memory that was refused once is not asked for again: that would be once for each connection. */
 static bool make_room(struct watch *w) {
     if (w->held * 2 < w->room) {
         return true;
     }
+    if (w->blind) {
+        return false;
+    }
     size_t kept = 0;
     for (size_t i = 0; i < w->room; i++) {
-        kept += w->table[i].used && w->turn - w->table[i].turn <= 1;
+        kept += w->table[i].used && age_of(w, &w->table[i]) <= 1;
     }
     size_t room = w->room > 0 ? w->room : FIRST_ROOM;
     while (kept * 4 >= room && room < MOST_ROOM) {
         room *= 2;
     }
-    struct seen *table = kept * 2 >= room ? MAP_FAILED : mmap(NULL, room * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct seen *table = MAP_FAILED;
+    if (kept * 2 < room) {
+        table = mmap(NULL, room * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
     if (table == MAP_FAILED) {
+        w->blind = true;
         return false;
     }
     for (size_t i = 0; i < w->room; i++) {
         struct seen *s = &w->table[i];
-        if (s->used && w->turn - s->turn <= 1) {
+        if (s->used && age_of(w, s) <= 1) {
             *find(table, room, s->key) = *s;
         }
     }
@@ -65,109 +81,203 @@ static bool make_room(struct watch *w) {
     return true;
 }
 
+static void forget_all(struct watch *w) {
+    if (w->table != NULL) {
+        munmap(w->table, w->room * sizeof *w->table);
+    }
+    w->table = NULL;
+    w->room = w->held = 0;
+    w->blind = false;
+}
+
 /* Remember a connection. NULL if there is no memory; *fresh: it was not there at the last look. */
 static struct seen *remember(struct watch *w, uint64_t key, bool *fresh) {
     *fresh = false;
     if (!make_room(w)) {
-        w->blind = true;
         return NULL;
     }
     struct seen *s = find(w->table, w->room, key);
-    *fresh = !s->used || w->turn - s->turn > 1;
+    *fresh = !s->used || age_of(w, s) > 1;
     if (*fresh) {
         w->held += !s->used;
         *s = (struct seen){.key = key, .used = true};
     }
-    s->turn = w->turn;
+    s->turn = w->turn & TURNS;
     return s;
 }
 
-void watch_open(struct watch *w, const struct options *options, int64_t calm) {
-    memset(w, 0, sizeof *w);
-    w->options = options;
-    w->calm = calm;
-    w->n_ports = options->n_ports;
-    w->wide = options->n_ports == 0;
-    memcpy(w->ports, options->ports, sizeof w->ports);
+/* ------------------------------------------------------------------ tallies */
+
+/* What the kernel leaves out: all that nobody asks about. Where it only counts what comes and goes,
+ * on any port, every port has to be seen. */
+static void narrow(struct watch *w) {
+    static struct ports all;
+    ports_clear(&all);
+    w->filter.size = 0;
+    if (w->ends < 0) {
+        return;
+    }
+    for (unsigned i = 0; i < w->n_tallies; i++) {
+        ports_join(&all, &w->tallies[i]->ports);
+    }
+    diag_filter_ports(&w->filter, &all);
+}
+
+void watch_open(struct watch *w) {
+    memset(w, 0, offsetof(struct watch, listening));
+    ports_clear(&w->listening);
     w->opens = -1;
+    w->ends = diag_open_ends(); /* first: what ends while the first look is taken is heard of */
     w->fd = diag_open();
     w->method = w->fd >= 0 ? BY_DIAG : BY_TABLE;
 }
 
-void watch_close(struct watch *w) {
-    if (w->fd >= 0) {
-        close(w->fd);
-        w->fd = -1;
+void watch_join(struct watch *w, struct tally *t, const struct options *options, int64_t calm) {
+    memset(t, 0, offsetof(struct tally, ports));
+    ports_clear(&t->ports);
+    ports_join(&t->ports, &options->ports);
+    t->options = options;
+    t->calm = calm;
+    t->wide = options->ports.n == 0;
+    if (w->n_tallies < MAX_TALLIES) {
+        w->tallies[w->n_tallies++] = t;
     }
-    if (w->table != NULL) {
-        munmap(w->table, w->room * sizeof *w->table);
-        w->table = NULL;
-        w->room = w->held = 0;
-    }
+    w->next = 0;
 }
 
-static int port_index(const struct watch *w, uint16_t port) {
-    for (unsigned i = 0; i < w->n_ports; i++) {
-        if (w->ports[i] == port) {
-            return (int)i;
+void watch_leave(struct watch *w, const struct tally *t) {
+    unsigned kept = 0;
+    for (unsigned i = 0; i < w->n_tallies; i++) {
+        if (w->tallies[i] != t) {
+            w->tallies[kept++] = w->tallies[i];
         }
     }
-    return -1;
+    w->n_tallies = kept;
+    narrow(w);
 }
 
-/* The kubelet goes on probing readiness while a Pod terminates: one short connection a period, from one address. The first
- * connection of an address may be one; a second within the period is none, and another address has to wait until the first
- * has missed its turn. So at most one connection a port and period is taken for a probe, and traffic can hide behind it
- * only where it is as rare as the probe. */
-static bool is_probe(struct watch *w, unsigned slot_index, uint32_t peer) {
-    struct slot *slot = &w->slots[slot_index];
-    int64_t period = w->options->probe_period, since = w->now - slot->last;
-    if (period == 0) {
+static void close_one(int *fd) {
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+void watch_close(struct watch *w) {
+    close_one(&w->fd);
+    close_one(&w->ends);
+    forget_all(w);
+    w->n_tallies = 0;
+}
+
+/* ------------------------------------------------------------------ what comes in */
+
+static struct slot *slot_of(struct tally *t, uint16_t port) {
+    for (unsigned i = 0; i < t->n_slots; i++) {
+        if (t->slots[i].port == port) {
+            return &t->slots[i];
+        }
+    }
+    if (t->n_slots == MAX_SLOTS) {
+        return NULL;
+    }
+    t->slots[t->n_slots] = (struct slot){.port = port};
+    return &t->slots[t->n_slots++];
+}
+
+/* The kubelet goes on probing readiness while a Pod terminates: one short connection a period, from
+ * one address. The first connection of an address may be one; a second within the period is not, and
+ * another address has to wait until the first has missed its turn. So at most one connection a port
+ * and period is taken for a probe, and traffic can hide behind it only where it is as rare. */
+static bool is_probe(struct watch *w, struct tally *t, uint16_t port, uint32_t peer) {
+    int64_t period = t->options->probe_period;
+    struct slot *slot = period > 0 ? slot_of(t, port) : NULL;
+    if (slot == NULL) {
         return false;
     }
-    if (slot->taken && since * 10 < period * (slot->peer == peer ? 8 : 12)) {
+    if (slot->taken && (w->now - slot->last) * 10 < period * (slot->peer == peer ? 8 : 12)) {
         return false;
     }
-    *slot = (struct slot){.peer = peer, .taken = true, .last = w->now};
-    w->probes++;
+    slot->peer = peer;
+    slot->taken = true;
+    slot->last = w->now;
+    t->probes++;
     return true;
 }
 
-static void came_in(struct watch *w) {
-    w->anything_new = true;
-    w->connections++;
-}
-
-/* What two looks at one connection tell. Asked again while an answer was owed, or sending after a pause though nobody asked:
- * it streams, or carries several requests at once as HTTP/2 does. Then one answer says nothing about the others, and it has
- * to be calm for longer. (Two requests and an answer between two looks are not noticed: README.md, limits.) */
-static void compare(struct watch *w, struct seen *s, const struct row *row) {
-    bool in = row->received > s->received, out = row->sent > s->sent;
-    if (in && !s->owing && !s->probe) {
-        /* More bytes on one that owed nothing: the next request. On one that owes, it may be the rest of an upload. */
-        w->requests++;
-        w->anything_new = true;
-    }
-    s->several |= in ? !out && s->owing : out && !s->owing && w->now - s->last_out > PAUSE_MS;
+/* What two looks at one connection tell. True: another request has come in.
+ *
+ * Asked again while an answer was owed, or sending after a pause though nobody asked: it streams, or
+ * carries several requests at once as HTTP/2 does. Then one answer says nothing about the others, and
+ * it has to be calm for longer. (Two requests and an answer between two looks are not noticed:
+ * README.md, limits.) */
+static bool compare(struct watch *w, struct seen *s, const struct row *row) {
+    bool in = (uint32_t)row->received != s->received, out = (uint32_t)row->sent != s->sent;
+    uint32_t now = (uint32_t)w->now;
+    s->several |= in ? !out && s->owing : out && !s->owing && now - s->last_out > PAUSE_MS;
     if (out) {
-        s->last_out = w->now;
+        s->last_out = now;
     }
+    /* On one that owed nothing. On one that owes, it may be the rest of an upload. */
+    return in && !s->owing && !s->probe;
 }
 
 static void look_at_listener(struct watch *w, const struct row *row) {
-    w->listening[row->port / 64] |= (uint64_t)1 << (row->port % 64);
-    /* Whatever listened when the drain began, but for our own sidecar. */
-    if (w->wide && !w->began && port_index(w, row->port) < 0 && w->n_ports < MAX_PORTS && row->port != w->options->report_port) {
-        w->ports[w->n_ports++] = row->port;
+    ports_add(&w->listening, row->port);
+    for (unsigned i = 0; i < w->n_tallies; i++) {
+        struct tally *t = w->tallies[i];
+        if (!ports_have(&t->ports, row->port)) {
+            continue;
+        }
+        t->listeners++;
+        t->queue += row->unread;
+        if (t->n_inodes < MAX_LISTENERS) {
+            t->listener_inodes[t->n_inodes++] = row->inode;
+        }
     }
-    if (port_index(w, row->port) < 0) {
-        return;
+}
+
+static bool counts(const struct watch *w, const struct tally *t, const struct row *row) {
+    if (!ports_have(&t->ports, row->port)) {
+        return false;
     }
-    w->listeners++;
-    w->queue += row->unread;
-    if (w->n_inodes < MAX_LISTENERS) {
-        w->listener_inodes[w->n_inodes++] = row->inode;
+    return !row->loopback || (t->options->loopback && (w->own == 0 || row->peer_port != w->own));
+}
+
+static void add_pending(struct watch *w, const struct row *row) {
+    if (row->id != NULL && w->n_pending < MAX_PENDING) {
+        struct pending *p = &w->pending[w->n_pending];
+        p->key = row->key;
+        p->family = row->family;
+        memcpy(&p->id, row->id, sizeof p->id);
     }
+    w->n_pending++;
+}
+
+static int64_t calm_of(const struct tally *t, const struct seen *s) {
+    return s != NULL && s->several && t->calm > 0 ? TIE_MS : t->calm;
+}
+
+/* One connection, for one of those who ask. Returns what it means to him. */
+static enum verdict count_row(struct watch *w, struct tally *t, const struct row *row, struct seen *s, bool fresh, bool asked) {
+    enum verdict v = judge(row, calm_of(t, s));
+    t->by_verdict[v]++;
+    t->open += v != OVER;
+    t->waiting += v == WAITING;
+    t->busy += is_busy(v) && v != WAITING;
+    t->inside += is_busy(v) && row->loopback;
+    if (!t->began || s == NULL) {
+        return v;
+    }
+    if (fresh) {
+        bool probe = is_probe(w, t, row->port, row->peer);
+        s->probe |= probe;
+        t->connections += !probe;
+    } else if (asked) {
+        t->requests++;
+        t->inside_requests += row->loopback;
+    }
+    return v;
 }
 
 static void look_at(void *context, const struct row *row) {
@@ -176,54 +286,76 @@ static void look_at(void *context, const struct row *row) {
         look_at_listener(w, row);
         return;
     }
-    int port = port_index(w, row->port);
-    bool passive = (w->listening[row->port / 64] >> (row->port % 64) & 1) != 0;
-    if (port < 0 && !passive) {
+    bool passive = ports_have(&w->listening, row->port), wanted = false, asked = false, fresh = false;
+    for (unsigned i = 0; i < w->n_tallies; i++) {
+        wanted |= counts(w, w->tallies[i], row);
+    }
+    if (!wanted && (w->ends >= 0 || !passive)) {
         return;
     }
-    bool fresh = false;
     struct seen *s = remember(w, row->key, &fresh);
-    fresh = fresh && w->began;
-    /* A connection counts in the kernel's tally once its handshake is over. */
     w->visible += fresh && passive;
-    if (port < 0 || (row->loopback && !w->options->loopback)) {
+    if (!wanted) {
         return;
     }
     if (s != NULL && row->known) {
-        if (!fresh && w->began) {
-            compare(w, s, row);
+        if (fresh) {
+            s->last_out = (uint32_t)(w->now - row->sent_age);
         } else {
-            s->last_out = w->now - row->sent_age;
+            asked = compare(w, s, row);
         }
-        s->received = row->received;
-        s->sent = row->sent;
+        s->received = (uint32_t)row->received;
+        s->sent = (uint32_t)row->sent;
     }
-    enum verdict v = judge(row, s != NULL && s->several && w->calm > 0 ? TIE_MS : w->calm);
-    w->by_verdict[v]++;
-    w->open += v != OVER;
-    w->waiting += v == WAITING;
-    w->busy += is_busy(v) && v != WAITING;
-    if (s == NULL) {
-        return;
-    }
-    if (fresh) {
-        s->probe = is_probe(w, (unsigned)port, row->peer);
-        if (!s->probe) {
-            came_in(w);
+    enum verdict v = OVER;
+    bool busy = false;
+    for (unsigned i = 0; i < w->n_tallies; i++) {
+        if (counts(w, w->tallies[i], row)) {
+            v = count_row(w, w->tallies[i], row, s, fresh, asked);
+            busy |= is_busy(v);
         }
     }
-    s->owing = v == OWED || v == UNREAD;
+    if (s != NULL) {
+        s->owing = v == OWED || v == UNREAD;
+    }
+    if (busy) {
+        add_pending(w, row);
+    }
 }
 
-/* Connections that came and went between two looks leave no row when the client closed first. The kernel has counted them:
- * what it counted and nobody saw was one of those. The count is read before the rows, so a connection that is being made
- * just now is at worst seen before it is counted; the balance then evens out at the next look. */
+/* A connection that has ended. One that came and went between two looks was in none of them. */
+static void take_end(void *context, const struct row *row) {
+    struct watch *w = context;
+    const struct seen *s = w->table != NULL ? find(w->table, w->room, row->key) : NULL;
+    if (row->state == LISTEN || row->peer_port == 0 || (s != NULL && s->used)) {
+        return;
+    }
+    for (unsigned i = 0; i < w->n_tallies; i++) {
+        struct tally *t = w->tallies[i];
+        if (t->began && counts(w, t, row) && !is_probe(w, t, row->port, row->peer)) {
+            t->connections++;
+        }
+    }
+}
+
+static void hear_ends(struct watch *w) {
+    if (w->ends >= 0 && diag_ends(w->ends, take_end, w) != 0) {
+        for (unsigned i = 0; i < w->n_tallies; i++) {
+            w->tallies[i]->connections++; /* more than could be told: surely some of them */
+        }
+    }
+}
+
+/* The same by the kernel's count of connections, on any port: what it counted and nobody saw came and
+ * went. The count is read before the rows, so a connection that is being made just now is at worst
+ * seen before it is counted; the balance then evens out at the next look. */
 static void count_unseen(struct watch *w, int64_t opens) {
-    if (opens >= 0 && w->opens >= 0 && w->began) {
+    if (opens >= 0 && w->opens >= 0) {
         w->balance += opens - w->opens - (int64_t)w->visible;
         for (; w->balance > 0; w->balance--) {
-            if (!is_probe(w, MAX_PORTS, 0)) {
-                came_in(w);
+            for (unsigned i = 0; i < w->n_tallies; i++) {
+                struct tally *t = w->tallies[i];
+                t->connections += t->began && !is_probe(w, t, 0, 0);
             }
         }
         if (w->balance < -(int64_t)w->visible) {
@@ -233,47 +365,175 @@ static void count_unseen(struct watch *w, int64_t opens) {
     w->opens = opens;
 }
 
-static void forget_last(struct watch *w) {
-    w->busy = w->waiting = w->queue = w->open = w->listeners = w->n_inodes = w->visible = 0;
-    w->anything_new = false;
-    memset(w->by_verdict, 0, sizeof w->by_verdict);
+/* ------------------------------------------------------------------ looking */
+
+static int dump(struct watch *w, enum diag_what what, const struct diag_filter *f, row_fn each) {
+    return w->method == BY_DIAG ? diag_dump(w->fd, what, f, each, w) : w->method == BY_TABLE ? nettable_dump(each, w) : 0;
 }
 
-/* One look, by the best means that works. One that has worked is tried again a few times before it is given up; one that
- * has not is given up at once. */
-void watch_look(struct watch *w, int64_t now) {
-    int64_t opens = passive_opens();
-    w->now = now;
-    w->turn++;
-    for (;;) {
-        forget_last(w);
-        int failed = w->method == BY_DIAG ? diag_dump(w->fd, look_at, w) : w->method == BY_TABLE ? nettable_dump(look_at, w) : 0;
-        if (failed == 0 && w->listeners == 0 && !w->began && !w->wide && w->method != BY_TIME) {
-            /* A Pod may declare any port; what it listens on is what counts, and to look at too much costs only time. */
-            w->wide = true;
+static void find_ports(void *context, const struct row *row) {
+    const struct watch *w = context;
+    for (unsigned i = 0; i < w->n_tallies && row->state == LISTEN; i++) {
+        struct tally *t = w->tallies[i];
+        if (t->began) {
             continue;
         }
-        if (failed == 0) {
-            w->failures = 0;
-            break;
+        if (ports_have(&t->options->ports, row->port)) {
+            t->listeners++;
         }
-        if (w->began && ++w->failures < TRIES) {
-            w->busy = 1; /* not seen is not idle */
-            return;
+        /* Whatever listens when the drain begins, but for our own sidecar. */
+        if (t->wide && row->port != t->options->report_port) {
+            ports_add(&t->ports, row->port);
         }
-        say(method_name(w->method), " does not tell about sockets: ", strerror(errno), NULL);
-        w->method++;
-        w->failures = 0;
-        w->began = false;
-        w->held = 0;
-        if (w->table != NULL) {
-            memset(w->table, 0, w->room * sizeof *w->table);
+    }
+}
+
+/* Who begins needs to know what listens. A Pod may declare any port: where nobody listens on those
+ * that were named, all that do are looked at; to look at too much costs only time. */
+static int begin(struct watch *w) {
+    bool again = false, any = false;
+    for (unsigned i = 0; i < w->n_tallies; i++) {
+        struct tally *t = w->tallies[i];
+        any |= !t->began;
+        t->listeners = t->began ? t->listeners : 0;
+    }
+    if (!any) {
+        return 0;
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        if (dump(w, DIAG_LISTENERS, NULL, find_ports) != 0) {
+            return -1;
         }
-        if (w->method == BY_TIME) {
+        for (unsigned i = 0; i < w->n_tallies; i++) {
+            struct tally *t = w->tallies[i];
+            if (!t->began && !t->wide && t->listeners == 0) {
+                t->wide = again = true;
+            }
+        }
+        if (!again) {
             break;
         }
     }
-    count_unseen(w, opens);
-    w->busy += w->queue > w->waiting ? w->queue : w->waiting;
-    w->began = true;
+    narrow(w);
+    return 0;
+}
+
+static void forget_last(struct watch *w) {
+    w->visible = w->n_pending = 0;
+    for (unsigned i = 0; i < w->n_tallies; i++) {
+        struct tally *t = w->tallies[i];
+        t->busy = t->waiting = t->queue = t->open = t->listeners = t->inside = t->n_inodes = 0;
+        memset(t->by_verdict, 0, sizeof t->by_verdict);
+    }
+}
+
+static void start_again(struct watch *w) {
+    for (unsigned i = 0; i < w->n_tallies; i++) {
+        w->tallies[i]->began = false;
+    }
+    forget_all(w);
+    w->opens = -1;
+    w->failures = 0;
+    w->worked = false;
+}
+
+/* A descriptor on which a dump has failed may still be in the middle of it. */
+static void open_again(struct watch *w) {
+    close_one(&w->fd);
+    w->fd = diag_open();
+}
+
+/* By the best means that works. A look that fails is tried again, at once while there is nothing to go
+ * by, else at the next turn: until then the numbers of the last one stand. */
+static void look(struct watch *w) {
+    w->sure = false;
+    while (!w->sure) {
+        int64_t opens = w->ends < 0 ? passive_opens() : -1;
+        hear_ends(w);
+        if (begin(w) == 0) {
+            forget_last(w);
+            w->sure = dump(w, DIAG_CONNECTIONS, &w->filter, look_at) == 0;
+        }
+        if (w->sure) {
+            count_unseen(w, opens);
+            w->failures = 0;
+            w->worked = true;
+            return;
+        }
+        int why = errno;
+        if (w->method == BY_DIAG) {
+            open_again(w);
+        }
+        if (++w->failures < TRIES && (w->worked || why != ETIMEDOUT)) {
+            if (w->worked) {
+                return;
+            }
+            continue;
+        }
+        say(w->method == BY_DIAG ? "sock_diag" : "/proc/net/tcp", " does not tell about sockets: ", strerror(why), NULL);
+        w->method++;
+        close_one(&w->ends);
+        start_again(w);
+    }
+}
+
+static int64_t microseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* The interval follows what looks cost. The cheapest of the last three counts: one that was
+ * interrupted is no dear one, but below a limit on the CPU all of them are. */
+static void plan_next(struct watch *w, int64_t took) {
+    w->costs[w->turn % COUNT(w->costs)] = took;
+    int64_t least = took;
+    for (size_t i = 0; i < COUNT(w->costs); i++) {
+        least = w->costs[i] < least ? w->costs[i] : least;
+    }
+    int64_t wait = least * SHARE / 1000;
+    w->next = w->now + (wait < LOOK_MS ? LOOK_MS : wait > LONGEST_MS ? LONGEST_MS : wait);
+}
+
+void watch_look(struct watch *w, int64_t now) {
+    int64_t began = microseconds();
+    w->now = now;
+    w->turn++;
+    for (unsigned i = 0; i < w->n_tallies; i++) {
+        struct tally *t = w->tallies[i];
+        t->connections = t->requests = t->inside_requests = t->probes = 0;
+    }
+    look(w);
+    for (unsigned i = 0; i < w->n_tallies && w->sure; i++) {
+        struct tally *t = w->tallies[i];
+        t->busy += t->queue > t->waiting ? t->queue : t->waiting;
+        t->began = true;
+    }
+    plan_next(w, microseconds() - began);
+}
+
+struct asking {
+    struct watch *w;
+    const struct tally *t;
+    bool busy;
+};
+
+static void take_one(void *context, const struct row *row) {
+    struct asking *a = context;
+    const struct seen *s = a->w->table != NULL ? find(a->w->table, a->w->room, row->key) : NULL;
+    a->busy |= is_busy(judge(row, calm_of(a->t, s != NULL && s->used ? s : NULL)));
+}
+
+bool watch_still_busy(struct watch *w, const struct tally *t) {
+    struct asking a = {.w = w, .t = t, .busy = false};
+    if (w->method != BY_DIAG || !w->sure || w->n_pending > MAX_PENDING || t->queue > 0) {
+        return true;
+    }
+    for (unsigned i = 0; i < w->n_pending && !a.busy; i++) {
+        const struct pending *p = &w->pending[i];
+        if (ports_have(&t->ports, ntohs(p->id.idiag_sport)) && diag_one(w->fd, &p->id, p->family, take_one, &a) < 0) {
+            return true;
+        }
+    }
+    return a.busy;
 }

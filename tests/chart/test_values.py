@@ -72,6 +72,7 @@ CHANGES: dict[str, tuple[str, dict[str, str]]] = {
     "global.imageRegistry": ('"g.example"', SELF),
     "config.helper.delivery": ('"image"', SELF),
     "config.helper.port": ("15991", SELF),
+    "config.helper.metrics": ("true", SELF),
     "config.helper.resources.requests": ('{"cpu":"2m"}', SELF),
     "config.helper.resources.limits": ('{"cpu":"50m"}', SELF),
     "config.helper.imagePullSecrets": ('[{"name":"p"}]', SELF),

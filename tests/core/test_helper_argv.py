@@ -71,7 +71,9 @@ def agrees(words: list[str]) -> None:
         ):
             assert seen[f"{name}-ms"] == [str(int(value) * 1000)]
         elif name == "ports":
-            assert seen["port"] == value.split(",")
+            assert seen["port"] == sorted(value.split(","), key=int)
+        elif name == "answer":
+            assert value in seen["answer"]
         elif name in ("container", "target", "match", "hook", "hook-url"):
             assert seen[name] == [value]
 

@@ -190,7 +190,7 @@ def test_the_other_architecture_runs() -> None:
 
 def options() -> list[str]:
     source = (ROOT / "entrypoint/src/options.c").read_text()
-    found = re.findall(r'^    \{"([a-z-]+)", set_', source, re.MULTILINE)
+    found = re.findall(r'^    \{"([a-z-]+)", ON_', source, re.MULTILINE)
     assert len(found) > 25
     return found
 
@@ -210,8 +210,10 @@ def test_the_manual_names_every_option(released: str) -> None:
 
 def test_the_manual_names_every_field_of_the_log() -> None:
     readme = (ROOT / "entrypoint/README.md").read_text()
-    source = (ROOT / "entrypoint/src/phases.c").read_text()
-    names = re.findall(r'(?:field|word)\(line, "([a-z_]+)"', source)
+    source = (ROOT / "entrypoint/src/record.c").read_text()
+    listed = re.search(r"static const char names\[\] =([^;]*);", source)
+    assert listed is not None
+    names = "".join(re.findall(r'"([^"]*)"', listed[1])).split(",")
     assert len(names) > 15
     for name in names:
         assert f"`{name}`" in readme, name

@@ -150,7 +150,16 @@ def sidecar_of(config: Config) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "p", "labels": {"podgrace.io/inject": "enabled"}},
-        "spec": {"containers": [{"name": "web", "image": "x", "ports": [{"containerPort": 8080}]}]},
+        "spec": {
+            "containers": [
+                {
+                    "name": "web",
+                    "image": "x",
+                    "command": ["/server"],
+                    "ports": [{"containerPort": 8080}],
+                }
+            ]
+        },
     }
     patched, _, _ = once(pod, config)
     return next(c for c in patched["spec"]["initContainers"] if c["name"] == SIDECAR)
@@ -168,21 +177,32 @@ def test_the_sidecar(released: str) -> None:
 
 
 def test_the_path_for_the_sidecar(released: str, container: Any) -> None:
-    """Every path that the webhook writes for a container without a mount is answered with a drain."""
-    paths = []
+    """Every path that the webhook writes for a container without a mount has its answer in the sidecar's command."""
+    asked = 0
     for path in FILES:
         case = load(path)
         patched, _, _ = once(case["pod"], configured(case), case.get("namespace", ""))
-        for one in patched["spec"]["containers"]:
-            get = ((one.get("lifecycle") or {}).get("preStop") or {}).get("httpGet") or {}
-            if str(get.get("path", "")).startswith("/drain?") and one["name"] != "forged":
-                paths.append(get["path"])
-    assert paths
-    box: Container = container(released, "sidecar", "--port=15990")
-    box.listening(15990)
-    for path in set(paths):
-        with box.connect(15990) as connection:
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: pod\r\n\r\n".encode())
-            answer = connection.recv(4096)
-        assert answer.startswith(b"HTTP/1.1 200"), (path, answer)
-    assert until(lambda: box.records("drain"), "a record")[0]["by"] == "sidecar"
+        gets = [
+            ((one.get("lifecycle") or {}).get("preStop") or {}).get("httpGet") or {}
+            for one in patched["spec"]["containers"]
+        ]
+        paths = {get["path"] for get in gets if get.get("httpHeaders") == MARK}
+        if not paths:
+            continue
+        command = next(c for c in patched["spec"]["initContainers"] if c["name"] == "podgrace")[
+            "command"
+        ]
+        words = [word for word in command[2:] if not word.startswith("--install=")]
+        box: Container = container(released, "sidecar", *words)
+        box.listening(15990)
+        for one in paths:
+            with box.connect(15990) as connection:
+                connection.sendall(f"GET {one} HTTP/1.1\r\nHost: pod\r\n\r\n".encode())
+                answer = connection.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 200"), (one, answer)
+            asked += 1
+        assert until(lambda box=box: box.records("drain"), "a record")[0]["by"] == "sidecar"
+    assert asked
+
+
+MARK = [{"name": "X-Podgrace", "value": "drain"}]

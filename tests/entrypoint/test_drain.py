@@ -138,6 +138,7 @@ def test_the_master_is_chosen_and_not_a_worker(
     script = named(tmp_path, "gunicorn")
     box = container("sh", "-c", f"{script} --port=8000 --on=TERM=print --children=3; :")
     box.listening(8000)
+    box.logged("ready")
     master = int(box.log.split("ready ")[1].split()[0])
     until(lambda: box.log.count("ready") == 4, "all are up")
     box.exec(helper, "drain", *waits("--ports=8000", "--detect", patience="2"))

@@ -152,6 +152,8 @@ class Desired(msgspec.Struct, frozen=True, gc=False):
     mount: bool = False
     watched: Sequence[int] | None = None
     """Ports whose requests are waited for; () for whatever listens, None for none."""
+    answer: str = ""
+    """What the sidecar waits for when the kubelet asks it about this container; "": it does not."""
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):

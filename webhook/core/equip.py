@@ -25,6 +25,7 @@ class _Parts(msgspec.Struct, frozen=True, gc=False):
     mount: bool = False
     user_hook: Raw = ABSENT
     native_sleep: int | None = None
+    answer: str = ""
 
 
 _NOTHING = _Parts()
@@ -44,6 +45,7 @@ def equip(choice: Choice, operator: Operator, report: int) -> tuple[Desired, Con
         view.readiness if choice.readiness is None else choice.readiness,
         parts.mount,
         choice.ports if choice.rung.name not in ("", "sleep") and choice.observe else None,
+        parts.answer,
     )
     made = choice.readiness
     return desired, ContainerStatus(
@@ -69,8 +71,8 @@ def _parts(choice: Choice, operator: Operator, report: int) -> _Parts:
         return _Parts({"sleep": {"seconds": waits.delay_max}}, native_sleep=waits.delay_max)
     if rung.delivery == "http":
         # The kubelet waits for the answer, whatever its status.
-        path = helper.drain_path(name, choice.ports, waits)
-        return _Parts({"httpGet": {"path": path, "port": operator.port, "scheme": "HTTP"}})
+        answer = helper.answer(name, choice.ports, waits, choice.probe_period)
+        return _Parts({"httpGet": helper.asked(name, operator.port)}, answer=answer)
     options = helper.common(
         name,
         choice.ports,

@@ -14,10 +14,9 @@ from webhook.core.names import HELPER
 from webhook.core.pod import Handler, HttpGet
 from webhook.core.profile import Profile
 
-MAX_PORTS: Final = 64
 MAX_HEADERS: Final = 32
 LONGEST: Final = 7 * 24 * 3600
-"""What the helper takes: ports, headers of a hook, seconds."""
+"""What the helper takes: headers of a hook, seconds."""
 
 
 class Waits(msgspec.Struct, frozen=True, gc=False):
@@ -43,8 +42,8 @@ def common(
 ) -> list[str]:
     """Build the options that `drain` and `run` share. `generic`: the helper finds the profile itself; `observe`: it waits for requests."""
     argv = [f"--container={container}"]
-    # Without ports it looks at all that listen, which is as good where there are very many.
-    if ports and len(ports) <= MAX_PORTS:
+    # Without ports it looks at all that listen.
+    if ports:
         argv.append("--ports=" + ",".join(map(str, ports)))
     argv += (
         f"--delay-min={waits.delay_min}",
@@ -105,13 +104,26 @@ def hook(user: Handler) -> list[str]:
     return ["--", *((user.exec and user.exec.command) or ())]
 
 
-def drain_path(container: str, ports: Sequence[int], waits: Waits) -> str:
-    """Build the same for the sidecar's HTTP port, as an httpGet path."""
-    listed = ",".join(map(str, ports)) if len(ports) <= MAX_PORTS else ""
-    return (
-        f"/drain?container={container}&ports={listed}&delay-min={waits.delay_min}&quiet={waits.quiet}"
-        f"&delay-max={waits.delay_max}&drain-timeout={waits.drain}"
+def asked(container: str, port: int) -> dict[str, object]:
+    """Build an httpGet preStop: the sidecar waits for what `answer` says. The header tells it from a user's."""
+    headers = [{"name": name, "value": value} for name, value in _MARK]
+    return {"path": _PATH + container, "port": port, "scheme": "HTTP", "httpHeaders": headers}
+
+
+def answer(container: str, ports: Sequence[int], waits: Waits, probe_period: int) -> str:
+    """Build what the sidecar waits for when it is asked about one container."""
+    parts = [f"container={container}"]
+    if ports:
+        parts.append("ports=" + ",".join(map(str, ports)))
+    parts += (
+        f"delay-min={waits.delay_min}",
+        f"quiet={waits.quiet}",
+        f"delay-max={waits.delay_max}",
+        f"drain-timeout={waits.drain}",
     )
+    if probe_period:
+        parts.append(f"probe-period={probe_period}")
+    return "&".join(parts)
 
 
 def unwrap(words: list[str] | None) -> list[str] | None:
@@ -127,8 +139,10 @@ def is_drain(own: Handler, container: str) -> bool:
     """Whether a preStop is one of ours."""
     if own.exec is not None and own.exec.command:
         return own.exec.command[:2] == [HELPER, "drain"]
-    found = _DRAIN_PATH.fullmatch(own.http_get.path or "") if own.http_get is not None else None
-    return found is not None and found[1] == container
+    get = own.http_get
+    if get is None or get.path != _PATH + container:
+        return False
+    return tuple((header.name, header.value) for header in get.http_headers or ()) == _MARK
 
 
 def hook_of(own: Handler) -> list[str]:
@@ -159,13 +173,12 @@ def unhook(words: Sequence[str]) -> dict[str, object] | None:
     return {"httpGet": get}
 
 
+_PATH: Final = "/drain?container="
+_MARK: Final = (("X-Podgrace", "drain"),)
 _HOOK: Final = "--hook="
 _SLEEP: Final = "--hook-sleep="
 _HEADER: Final = "--hook-header="
 _URL: Final = re.compile(r"--hook-url=http://:([0-9]{1,5})(/.*)")
-_DRAIN_PATH: Final = re.compile(
-    r"/drain\?container=([^&]+)&ports=[0-9,]*&delay-min=\d+&quiet=\d+&delay-max=\d+&drain-timeout=\d+"
-)
 
 
 def _url(get: HttpGet) -> list[str]:

@@ -193,7 +193,13 @@ def _plan(
         ],
         idle=idle,
         containers=[desired for desired, _ in equipped],
-        sidecar=sidecar.for_pod(pod, operator, port, wraps="wrap" in [c.rung.name for c in choices])
+        sidecar=sidecar.for_pod(
+            pod,
+            operator,
+            port,
+            [desired.answer for desired, _ in equipped if desired.answer],
+            wraps="wrap" in [c.rung.name for c in choices],
+        )
         if copied
         else None,
         volume=operator.volume if helped else None,

@@ -84,6 +84,8 @@ class Operator(msgspec.Struct, frozen=True):
     """Names of the Secrets that the helper's image is pulled with."""
     sidecar_resources: dict[str, dict[str, str]]
     """Its requests, and its limits for where it needs any; see `resources`."""
+    sidecar_metrics: bool
+    """Whether its metrics are reached from outside of the Pod."""
     port: int
     volume: dict[str, object]
     """The volume that holds the helper."""

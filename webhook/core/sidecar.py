@@ -12,7 +12,7 @@ command lines to `helper`.
 |          |                                     |                            | a runtime that mounts them |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from webhook.core.names import (
@@ -74,9 +74,16 @@ def image_volume(image: str, policy: str) -> dict[str, Any]:
     return {"name": VOLUME, "image": {"reference": image, "pullPolicy": policy}}
 
 
-def command(port: int) -> list[str]:
-    """Build the sidecar's command line; it opens no port for 0."""
-    return [IMAGE_HELPER, "sidecar", f"--install={MOUNT_PATH}", f"--port={port}"]
+def command(operator: Operator, port: int, answers: Sequence[str]) -> list[str]:
+    """Build the sidecar's command line; it opens no port for 0.
+
+    It listens on loopback, unless the kubelet asks it (`answers`: what it waits for then, one for
+    each container that it is asked about) or the operator wants its metrics.
+    """
+    argv = [IMAGE_HELPER, "sidecar", f"--install={MOUNT_PATH}", f"--port={port}"]
+    if port and (answers or operator.sidecar_metrics):
+        argv.append("--listen=pod")
+    return [*argv, *(f"--answer={answer}" for answer in answers)]
 
 
 def lifecycle(*, wraps: bool) -> dict[str, Any] | None:
@@ -90,9 +97,14 @@ def lifecycle(*, wraps: bool) -> dict[str, Any] | None:
     return {"postStart": {"exec": {"command": [IMAGE_HELPER, "install", MOUNT_PATH]}}}
 
 
-def for_pod(pod: Pod, operator: Operator, port: int, *, wraps: bool) -> dict[str, Any]:
-    """Complete the container for one Pod. `port`, `wraps`: see `command` and `lifecycle`."""
-    made = operator.sidecar | {"command": command(port), "resources": resources(pod, operator)}
+def for_pod(
+    pod: Pod, operator: Operator, port: int, answers: Sequence[str], *, wraps: bool
+) -> dict[str, Any]:
+    """Complete the container for one Pod. `port`, `answers`, `wraps`: see `command`, `lifecycle`."""
+    made = operator.sidecar | {
+        "command": command(operator, port, answers),
+        "resources": resources(pod, operator),
+    }
     hooks = lifecycle(wraps=wraps)
     if hooks is not None:
         made["lifecycle"] = hooks
