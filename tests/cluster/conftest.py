@@ -32,6 +32,7 @@ from tests.cluster import install, kube, mission
 from tests.cluster.install import Release
 from tests.cluster.kube import Api
 from tests.cluster.mission import Place, Prove, Row
+from webhook.cli.check import mounts_images
 
 HERE = Path(__file__).parent
 IMAGE = os.environ.get("PODGRACE_IMAGE", "podgrace.test/podgrace:dev")
@@ -188,6 +189,22 @@ def podgrace(api: Api) -> Iterator[Release]:
     """Install podgrace by its chart, as it comes; ready when a Pod has been mutated."""
     with (
         install.installed(api, install.images(IMAGE, HELPER_IMAGE)) as release,
+        made_namespace(api, release.labels) as namespace,
+    ):
+        install.wait_serving(release, namespace)
+        yield release
+
+
+@pytest.fixture(scope="session")
+def by_image(api: Api) -> Iterator[Release]:
+    """Install a second release, which mounts the helper's image; skips where a runtime cannot."""
+    infos = [node["status"]["nodeInfo"] for node in api.list("Node")]
+    versions = {(info["containerRuntimeVersion"], info["kubeletVersion"]) for info in infos}
+    if old := [version for version in versions if not mounts_images(*version)]:
+        pytest.skip(f"no image volumes on nodes with {old}")
+    values = install.images(IMAGE, HELPER_IMAGE) | {"config": {"helper": {"delivery": "image"}}}
+    with (
+        install.installed(api, values) as release,
         made_namespace(api, release.labels) as namespace,
     ):
         install.wait_serving(release, namespace)

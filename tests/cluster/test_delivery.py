@@ -1,39 +1,21 @@
 """The helper as an image volume, and nodes that are emptied: in both deliveries, under load, with no request lost.
 
-A release of this module's own says `helper.delivery: image`. Where a node's runtime mounts no image
-volumes those tests are skipped, with its name and version. The drain needs two nodes.
+The fixture `by_image` is a release that says `helper.delivery: image`. The drain needs two nodes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.cluster import install, kube, mission
-from tests.cluster.conftest import HELPER_IMAGE, IMAGE, made_namespace
+from tests.cluster.conftest import HELPER_IMAGE
 from tests.cluster.install import Release, is_injected, try_pod
 from tests.cluster.kube import Api, Tree
 from tests.cluster.mission import Place, Prove, Row
-from webhook.cli.check import mounts_images
 
 ON = {"podgrace.io/inject": "enabled"}
 SERVERS = ["exits", "nginx", "php-fpm"]
-
-
-@pytest.fixture(scope="module")
-def by_image(api: Api) -> Iterator[Release]:
-    """Install a release that mounts the helper's image."""
-    infos = [node["status"]["nodeInfo"] for node in api.list("Node")]
-    versions = {(info["containerRuntimeVersion"], info["kubeletVersion"]) for info in infos}
-    if old := [version for version in versions if not mounts_images(*version)]:
-        pytest.skip(f"no image volumes on nodes with {old}")
-    values = install.images(IMAGE, HELPER_IMAGE) | {"config": {"helper": {"delivery": "image"}}}
-    with (
-        install.installed(api, values) as release,
-        made_namespace(api, release.labels) as namespace,
-    ):
-        install.wait_serving(release, namespace)
-        yield release
 
 
 @pytest.fixture
