@@ -378,16 +378,13 @@ static enum kind kind_of(const struct process *p, const struct options *o, struc
     return size > 0 ? tree_kind(data, (size_t)size, o, found) : ANOTHER;
 }
 
-static bool catches(const struct process *p, int signal) {
-    char data[4096];
-    uint64_t caught;
-    return read_of(p->pid, "status", data, sizeof data) > 0 && tree_set(data, "SigCgt", &caught) &&
-           (caught & signal_bit(signal)) != 0;
-}
-
 /* Shells in front of a server. One that has a trap for TERM does by it what its author wanted. */
 static bool is_trap(const struct process *p, const struct server *candidate) {
-    return in_list(SHELLS, candidate->name, strlen(candidate->name)) && catches(p, SIGTERM);
+    char data[4096];
+    uint64_t caught;
+    return in_list(SHELLS, candidate->name, strlen(candidate->name)) &&
+           read_of(p->pid, "status", data, sizeof data) > 0 && tree_set(data, "SigCgt", &caught) &&
+           (caught & signal_bit(SIGTERM)) != 0;
 }
 
 static void mark_kinds(const struct options *o, pid_t root, bool include_root) {
@@ -457,23 +454,8 @@ static bool serves_elsewhere(void) {
     return elsewhere;
 }
 
-static bool is_same_program(pid_t a, pid_t b) {
-    char one[1024], other[1024];
-    ssize_t n = read_of(a, "cmdline", one, sizeof one);
-    return n > 0 && n == read_of(b, "cmdline", other, sizeof other) &&
-           memcmp(one, other, (size_t)n) == 0;
-}
-
-/* Whether TERM is for `top` rather than for what is below it: a shell with a trap; or another
- * program that handles TERM, as one does that starts servers and stops them. To PID 1 the kubelet
- * sends it, so there, where `include_root`, only a trap counts. */
-static bool stops_below(const struct process *top, const struct process *p, bool include_root) {
-    return top->kind == A_TRAP || (!include_root && top != p && top->kind == ANOTHER &&
-                                   top->door == 0 && catches(top, SIGTERM));
-}
-
 /* By rank, see above. What is below a shell that has a trap for TERM is the trap's to stop: then
- * the shell itself is the server. A master whose workers have the sockets is known by them. */
+ * the shell itself is the server. */
 int tree_server(struct server *found, const struct options *o, pid_t root, bool include_root,
                 const uint32_t *inodes, unsigned n_inodes) {
     struct rank best = {0};
@@ -495,13 +477,13 @@ int tree_server(struct server *found, const struct options *o, pid_t root, bool 
         kind_of(p, o, &candidate);
         struct rank rank = rank_of(p, &candidate, root);
         const struct process *top = top_of(p, root, include_root);
-        if (top != NULL && stops_below(top, p, include_root)) {
+        if (top != NULL && top->kind == A_TRAP) {
             const struct profile *profile = candidate.profile;
-            candidate.trap = top->kind == A_TRAP || !is_same_program(top->pid, p->pid);
             kind_of(top, o, &candidate);
             candidate.pid = top->pid;
             candidate.started = top->started;
             candidate.profile = profile;
+            candidate.trap = true;
             rank.depth = depth_of(top, root);
             rank.pid = top->pid;
         } else {
@@ -629,6 +611,13 @@ static bool is_named(pid_t pid, const char *list) {
     const char *name = data;
     size_t n = name_of(&name);
     return in_list(list, name, n);
+}
+
+static bool is_same_program(pid_t a, pid_t b) {
+    char one[1024], other[1024];
+    ssize_t n = read_of(a, "cmdline", one, sizeof one);
+    return n > 0 && n == read_of(b, "cmdline", other, sizeof other) &&
+           memcmp(one, other, (size_t)n) == 0;
 }
 
 /* Some inits take a signal out of a set by sigtimedwait, which shows in no mask while they wait. */

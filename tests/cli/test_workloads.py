@@ -368,6 +368,8 @@ def test_explain_as_a_table_and_as_json() -> None:
         "injected",
     )
     assert len(workload["decisions"]) == table.index("") - 2
+    assert table[table.index("") + 1].split()[:2] == ["CONTAINER", "WAITS"]
+    assert {c["name"]: c["watched"] for c in workload["containers"]}.keys() == {"nginx", "gunicorn"}
     wrap = next(d for d in workload["decisions"] if d["code"] == "wrap")
     assert wrap["container"] == "gunicorn"
     assert wrap["changedBy"] == "podgrace.io/mode.gunicorn"

@@ -85,59 +85,6 @@ def test_a_trap_decides_what_its_server_gets(
     assert box.records("drain")[0]["profile"] == "nginx"
 
 
-MANAGER = """
-import signal, subprocess, sys, time
-child, asked = subprocess.Popen(sys.argv[2:]), []
-signal.signal(15, lambda *_: asked.append(1))
-while not asked and child.poll() is None:
-    time.sleep(0.1)
-if not asked:
-    print("nobody told the manager", flush=True)
-elif sys.argv[1] == "passes it on":
-    child.terminate()
-    child.wait()
-    time.sleep(3)
-    print("manager tidied", flush=True)
-sys.exit(7)
-"""
-
-
-@pytest.mark.parametrize("kind", ["passes it on", "keeps it"])
-def test_a_program_that_stops_what_it_has_started(
-    helper: str, container: Callable[..., Container], kind: str
-) -> None:
-    """A trap in another language than a shell's. If it forgets its server, the server is told then."""
-    server = victim("--port=8000", "--on=TERM=exit")
-    box = container(helper, "run", *waits(), "--", PYTHON, "-c", MANAGER, kind, *server)
-    box.listening(8000)
-    assert stopped(box) == 7
-    assert "nobody told the manager" not in box.log
-    assert ("manager tidied" in box.log) is (kind == "passes it on")
-    assert box.log.count("got 15") == 1
-    assert box.records("stop")[0]["forced"] == "no"
-
-
-def test_a_master_without_the_socket_gets_the_signal_that_was_given(
-    released: str, container: Callable[..., Container]
-) -> None:
-    """Workers of SO_REUSEPORT listen each for itself; the program is the same."""
-    text = (
-        "import os, signal, socket, sys, time\n"
-        "if os.fork():\n"
-        "    for n in (2, 15): signal.signal(n, lambda n, _: (print('master', n), sys.exit(8)))\n"
-        "else:\n"
-        "    server = socket.create_server(('', 8000))\n"
-        "while True: time.sleep(1)\n"
-    )
-    options = waits("--signal=INT")
-    box = container(
-        released, "run", *options, "--", "sh", "-c", 'exec "$@"', "-", PYTHON, "-uc", text
-    )
-    box.listening(8000)
-    assert stopped(box) == 8
-    assert "master 2" in box.log
-
-
 def test_what_runs_beside_the_server_is_told_when_it_has_ended(
     helper: str, container: Callable[..., Container]
 ) -> None:

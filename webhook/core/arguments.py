@@ -95,6 +95,11 @@ _ANYWHERE: Final = frozenset({"", "*", "+", "0.0.0.0", "0", "[::]", "[]", "[0:0:
 _CUT: Final = re.compile(r"[\s'\"`;&|(){}<>,]+")
 _PARTS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _ATTACHED: Final = re.compile(r"-([A-Za-z])((?:[0-9:\[*]|localhost).*)")
+_WORTH: Final = re.compile(
+    r":?\d\d|127\.|::1|localhost|elect|lease|leader|lock|\bn(et)?c(at)?\b|socat|tcp|inetd|websocketd",
+    re.IGNORECASE,
+)
+"""What a line must hold for any row of the table to fit."""
 _NAMED: Final = re.compile(r"(?:--?|-D)?([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
 
 
@@ -103,6 +108,8 @@ def read(words: Sequence[str], environment: Mapping[str, str] = EMPTY) -> Told:
     if not words and not environment:
         return NOTHING
     tokens = list(_tokens(words))
+    if not environment and _WORTH.search(" ".join(tokens)) is None:
+        return NOTHING
     reading = _Reading()
     for name, value in _options(tokens):
         reading.take(name, value)

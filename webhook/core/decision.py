@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from webhook.core.arguments import NOTHING, Told
 from webhook.core.balancer import Balancer
 from webhook.core.helper import Waits
 from webhook.core.pod import Container, Handler
@@ -64,8 +63,8 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     `role`: "off" (left alone by annotation), "proxy" (carries the others' traffic), "idle" (serves
     nothing), "side" (serves nobody's users), "server". `ports`: those whose requests are waited for,
     () for a server means whatever listens. `serving`: those of which something says that they serve
-    users. `command`: what it runs before its args, () if that is not known. `told`: what the words
-    of its command line say. `detect`: the helper finds the server in the process tree itself.
+    users. `command`: what it runs before its args, () if that is not known. `detect`: the helper
+    finds the server in the process tree itself.
     """
 
     index: int
@@ -76,7 +75,6 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     probes: Sequence[tuple[str, Handler]] = ()
     ports: Sequence[int] = ()
     serving: Sequence[int] = ()
-    told: Told = NOTHING
     command: Sequence[str] = ()
     profile: Profile = GENERIC
     profile_from: str = ""

@@ -78,12 +78,8 @@ def container_look(
     found = ports.find(container, probes, settings.ports)
     command = _command(container, view, settings, operator)
     profile, source = _profile(container, view, command, settings, operator)
-    told = arguments.NOTHING
-    unnamed = found.source in ("", "side")
-    if unnamed or (view.readiness is None and not probes):
-        words = [*command, *(view.args or ())]
-        told = arguments.read(words, variables(container))
-    if unnamed:
+    if found.source in ("", "side"):
+        told = arguments.read([*command, *(view.args or ())], variables(container))
         asked = any([kind == "readiness" for kind, _ in probes])  # noqa: C419 - a list is quicker
         ready = view.readiness is not None and not asked
         found = ports.of_unnamed(found, told, profile, ready=ready)
@@ -98,7 +94,6 @@ def container_look(
         probes,
         found.watched,
         found.serving,
-        told,
         command,
         profile,
         source,

@@ -27,6 +27,7 @@ Which are watched. The first row that gives any decides:
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -226,18 +227,25 @@ def _words_of(container: Container, number: int) -> list[str]:
 
 
 def _is_named_serving(port: Port) -> bool:
-    return bool(port.name) and _kind(port) == "serving" and _says(port.name or "") == "serving"
+    return bool(port.name) and _says(port.name or "") == "serving"
 
 
 def _kind(port: Port) -> str:
+    return _kind_of(port.name or "", port.container_port)
+
+
+@lru_cache(maxsize=4096)
+def _kind_of(name: str, number: int) -> str:
     """Read the first table: "side", "serving" or ""."""
-    if port.name and (said := _says(port.name)) != "nothing":
-        return said or ("serving" if port.container_port in SERVING_NUMBERS else "")
-    if port.container_port in SIDE_NUMBERS:
+    said = _says(name) if name else "nothing"
+    if said == "nothing" and number in SIDE_NUMBERS:
         return "side"
-    return "serving" if port.container_port in SERVING_NUMBERS else ""
+    if said in ("side", "serving"):
+        return said
+    return "serving" if number in SERVING_NUMBERS else ""
 
 
+@lru_cache(maxsize=4096)
 def _says(name: str) -> str:
     """Tell what a name says: "side", "serving", "nothing", or "" for something that we do not know."""
     words = name_words(name)

@@ -14,9 +14,9 @@ first row that fits:
 | its own startup or liveness probe                   | a copy, never stricter than its source; of liveness not    |
 |                                                     | where members start one after another (next row)           |
 | a StatefulSet, or a controller that we do not know  | none: members may wait for each other before they open     |
+| another container that serves                       | none: one must not take the other out of its Service       |
 | arguments that speak of a leader's election         | none: only the leader may open the port                    |
 | a listener that starts the work for each connection | none: each probe would start it                            |
-| another container that serves                       | none: one must not take the other out of its Service       |
 | a known stand-alone server; or a port whose name or | TCP, where one such port is left, it is not bound to       |
 | number says that it serves users                    | loopback, not UDP, and not told otherwise by arguments     |
 | nothing of all that                                 | none: a declared port proves nothing                       |
@@ -30,9 +30,9 @@ from typing import Final
 
 import msgspec
 
-from webhook.core import probe
+from webhook.core import arguments, probe
 from webhook.core.decision import Facts, Look
-from webhook.core.pod import port_number
+from webhook.core.pod import port_number, variables
 from webhook.core.ports import is_shy, is_tls, is_udp, plausible
 from webhook.core.probe import Probe
 
@@ -94,17 +94,17 @@ def _candidates(look: Look) -> list[int]:
 
 
 def _guessed(look: Look, facts: Facts, *, neighbours: bool) -> Answer:
-    told = look.told
     if not look.ports:
         return _refused("readiness-no-port")
     if facts.ordered:
         return _refused("readiness-stateful", facts.owner)
+    if neighbours:
+        return _refused("readiness-neighbour")
+    told = arguments.read([*look.command, *(look.view.args or ())], variables(look.container))
     if told.elects:
         return _refused("readiness-elected")
     if told.per_connection:
         return _refused("readiness-per-connection")
-    if neighbours:
-        return _refused("readiness-neighbour")
     found = _candidates(look)
     if not found:
         return _refused("readiness-unproven")
