@@ -64,6 +64,11 @@ def test_a_total_of_the_pod_decides_its_class_by_itself() -> None:
     assert chosen(FIXED, resources=total) == {"requests": REQUESTS, "limits": LIMITS}
 
 
+@pytest.mark.parametrize("total", [{}, {"limits": {}}, None])
+def test_a_total_that_holds_nothing_is_none(total: Any) -> None:
+    assert chosen(FIXED, resources=total) == {"requests": LIMITS, "limits": LIMITS}
+
+
 def test_our_own_sidecar_does_not_count() -> None:
     tree = {
         "spec": {

@@ -67,7 +67,9 @@ def sidecar_resources(
     }
     if not limited:
         return {"requests": requests}
-    if present(pod.spec.resources) is None and all(map(_is_guaranteed, others)):
+    total = _read(pod.spec.resources)
+    # An empty total is none (component-helpers, IsPodLevelResourcesSet).
+    if not (total.requests or total.limits) and all(map(_is_guaranteed, others)):
         requests = requests | limited
     return {"requests": requests, "limits": limited}
 
