@@ -96,7 +96,10 @@ static void read_message(const unsigned char *body, size_t size, row_fn each, vo
         .peer_port = ntohs(m.id.idiag_dport),
         .state = m.idiag_state == NEW_SYN_RECV ? SYN_RECV : m.idiag_state,
         /* A pod that calls its own address does not leave it either. */
-        .loopback = is_loopback(there, m.idiag_family) || memcmp(there, here, words * 4) == 0,
+        /* A listener has no other end: there it says who can reach it. */
+        .loopback = m.idiag_state == LISTEN ? is_loopback(here, m.idiag_family)
+                                            : is_loopback(there, m.idiag_family) ||
+                                                  memcmp(there, here, words * 4) == 0,
         .id = body + offsetof(struct inet_diag_msg, id),
         .family = m.idiag_family,
     };

@@ -106,7 +106,8 @@ bool nettable_line(const char *line, size_t size, struct row *row) {
         .port = (uint16_t)port,
         .peer_port = (uint16_t)peer_port,
         .state = state == NEW_SYN_RECV ? SYN_RECV : (uint8_t)state,
-        .loopback = is_loopback(there, n) || memcmp(here, there, n * 4) == 0,
+        .loopback = state == LISTEN ? is_loopback(here, n)
+                                    : is_loopback(there, n) || memcmp(here, there, n * 4) == 0,
     };
     if (row->state == CLOSE_WAIT || row->state == LAST_ACK || row->state == CLOSING) {
         row->unread -= row->unread > 0;

@@ -222,6 +222,24 @@ static bool compare(struct watch *w, struct seen *s, const struct row *row) {
     return in && !s->owing && !s->probe;
 }
 
+/* Whoever owns the first of the listeners is the front: what others can reach before what listens on
+ * loopback, and then the lower port: 80 before 8000. */
+static void prefer(struct tally *t, const struct row *row) {
+    uint32_t key = (uint32_t)row->loopback << 16 | row->port;
+    unsigned i = t->n_inodes;
+    if (i < MAX_LISTENERS) {
+        t->n_inodes++;
+    } else if (t->preferred[--i] <= key) {
+        return; /* too many to keep them all: the last are left out */
+    }
+    for (; i > 0 && t->preferred[i - 1] > key; i--) {
+        t->preferred[i] = t->preferred[i - 1];
+        t->listener_inodes[i] = t->listener_inodes[i - 1];
+    }
+    t->preferred[i] = key;
+    t->listener_inodes[i] = row->inode;
+}
+
 static void look_at_listener(struct watch *w, const struct row *row) {
     ports_add(&w->listening, row->port);
     for (unsigned i = 0; i < w->n_tallies; i++) {
@@ -231,9 +249,7 @@ static void look_at_listener(struct watch *w, const struct row *row) {
         }
         t->listeners++;
         t->queue += row->unread;
-        if (t->n_inodes < MAX_LISTENERS) {
-            t->listener_inodes[t->n_inodes++] = row->inode;
-        }
+        prefer(t, row);
     }
 }
 

@@ -32,7 +32,8 @@ struct tally {
     unsigned busy, waiting, queue, open, listeners;
     unsigned inside; /* of the busy ones: asked for from inside of the Pod */
     unsigned by_verdict[OVER + 1];
-    uint32_t listener_inodes[MAX_LISTENERS];
+    uint32_t listener_inodes[MAX_LISTENERS]; /* the front first: see prefer() */
+    uint32_t preferred[MAX_LISTENERS];
     unsigned n_inodes;
     /* What came in between the last two looks; of the requests, how many from inside. */
     unsigned connections, requests, inside_requests, probes;

@@ -208,6 +208,21 @@ def test_a_pid_1_that_keeps_term_to_itself(
     assert box.log.count("got 15") == 1
 
 
+@pytest.mark.parametrize("init", [[], ["tini", "--"]], ids=["as PID 1", "below tini"])
+def test_a_hook_leaves_the_trap_its_signal(
+    helper: str, container: Callable[..., Container], init: list[str]
+) -> None:
+    """It comes from the kubelet, straight or through tini, and finds everything as it was."""
+    text = f"trap 'kill $!; {TIDY}; exit 5' TERM; {SERVER} & wait; wait"
+    box = container(*init, "sh", "-c", text)
+    box.listening(8000)
+    assert ended(box.exec(helper, "drain", *waits("--ports=8000", "--detect")))[0] == 0
+    assert box.records("drain")[0]["stop"] == "left to the kubelet"
+    assert stopped(box) == 5
+    assert "tidied" in box.log
+    assert box.log.count("got 15") == 1
+
+
 def test_below_an_init_and_a_shell_the_server_hears_of_it(
     helper: str, container: Callable[..., Container]
 ) -> None:
@@ -298,6 +313,22 @@ def test_without_proc_the_command_is_stopped_all_the_same(
     until(lambda: box.log.count("ready") == 2, "both are up")
     stopped(box)
     assert box.records("stop")[0]["forced"] == "kill"
+
+
+def test_the_front_is_stopped_before_what_is_behind_it(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
+    """Both listen, no ports are named, and the back end was started first: it serves on loopback."""
+    back = script(tmp_path, "gunicorn", "--port=9000", "--host=127.0.0.1", "--on=TERM=exit")
+    front = script(tmp_path, "nginx", "--port=8000", "--on=QUIT=exit")
+    box = container(
+        helper, "run", *waits("--detect"), "--", "sh", "-c", f"{back} & {front} & wait; wait"
+    )
+    box.listening(8000)
+    box.listening(9000)
+    stopped(box)
+    assert box.records("drain")[0]["stop"].startswith("QUIT to nginx")
+    assert [x for x in box.log.splitlines() if x.startswith("got")] == ["got 3", "got 15"]
 
 
 def test_names_cannot_write_to_a_terminal(
