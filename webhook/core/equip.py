@@ -11,7 +11,7 @@ import msgspec
 
 from webhook.core import helper, probe
 from webhook.core.decision import Choice, Desired
-from webhook.core.pod import ABSENT, Raw, stop_signal
+from webhook.core.pod import ABSENT, MESSAGE_PATH, Container, Raw, stop_signal
 from webhook.core.profile import SIGNALS
 from webhook.core.settings import Operator
 from webhook.core.status import ContainerStatus
@@ -82,6 +82,7 @@ def _parts(choice: Choice, operator: Operator, report: int) -> _Parts:
         observe=choice.observe,
         probe_period=choice.probe_period,
         report=report,
+        message=_message(look.container),
     )
     command = _wrapped(choice, options) if rung.name == "wrap" else None
     if rung.delivery != "exec":
@@ -94,6 +95,18 @@ def _parts(choice: Choice, operator: Operator, report: int) -> _Parts:
         timeout=0 if choice.capped else choice.hook.timeout,
     )
     return _Parts({"exec": {"command": argv}}, command, True, look.view.pre_stop or ABSENT)
+
+
+def _message(container: Container) -> str | None:
+    """Say where the record of a drain goes: "" for nowhere, None for the default.
+
+    The file is the container's termination message. Where an empty one stands for the last lines of
+    the log (terminationMessagePolicy), they are worth more to its author than our record.
+    """
+    if container.termination_message_policy == "FallbackToLogsOnError":
+        return ""
+    path = container.termination_message_path
+    return None if path in (None, "", MESSAGE_PATH) else path
 
 
 def _wrapped(choice: Choice, options: Sequence[str]) -> list[str]:

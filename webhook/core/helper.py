@@ -39,8 +39,13 @@ def common(
     observe: bool,
     probe_period: int,
     report: int,
+    message: str | None,
 ) -> list[str]:
-    """Build the options that `drain` and `run` share. `generic`: the helper finds the profile itself; `observe`: it waits for requests."""
+    """Build the options that `drain` and `run` share.
+
+    `generic`: the helper finds the profile itself. `observe`: it waits for requests. `message`:
+    the file that its record goes to, "" for none, None for where Kubernetes has it by default.
+    """
     argv = [f"--container={container}"]
     # Without ports it looks at all that listen.
     if ports:
@@ -62,6 +67,8 @@ def common(
             argv.append(f"--target={profile.target}")
         if profile.match:
             argv.append("--match=" + ",".join(profile.match))
+        if profile.finishes and observe:
+            argv.append("--finishes")
     if not observe:
         argv.append("--no-observe")
     # What a front proxy or a mesh sends to the container over loopback is traffic like any other.
@@ -70,6 +77,8 @@ def common(
         argv.append(f"--probe-period={probe_period}")
     if report:
         argv.append(f"--report=127.0.0.1:{report}")
+    if message is not None:
+        argv.append(f"--termination-message={message}")
     return argv
 
 

@@ -11,6 +11,10 @@ import msgspec
 
 Raw = msgspec.Raw
 ABSENT: Final = Raw()
+
+MESSAGE_PATH: Final = "/dev/termination-log"
+"""What the API server fills in for `terminationMessagePath` (core/v1 defaulting)."""
+
 _NULL: Final = Raw(b"null")
 
 
@@ -103,6 +107,8 @@ class Container(msgspec.Struct, rename="camel", gc=False, frozen=True):
     volume_mounts: list[Mount] | None = None
     resources: Raw = ABSENT
     restart_policy: str | None = None
+    termination_message_path: str | None = None
+    termination_message_policy: str | None = None
     env: Raw = ABSENT
     security_context: Raw = ABSENT
 
