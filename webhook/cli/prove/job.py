@@ -1,12 +1,14 @@
 """A Job that runs prove where the clients are: in the cluster, with the least rights. Manifests out.
 
     podgrace prove http://shop/ --pods app=shop -n shop --job | kubectl apply -f -
+    until kubectl -n shop logs job/podgrace-prove | grep loading; do sleep 1; done
     kubectl -n shop rollout restart deployment/shop
     kubectl -n shop logs -f job/podgrace-prove > run.json
     podgrace prove compare run.json --html run.html
 
 The Job can watch Pods and EndpointSlices of its namespace, and nothing else: so it can't roll anything
-out. It loads until the Pods that were there at its beginning are gone.
+out. It loads until the Pods that were there at its beginning are gone: a rollout has to begin after
+it has said "loading", or it would wait for the new Pods to go.
 """
 
 import io
