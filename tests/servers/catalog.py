@@ -385,6 +385,52 @@ SERVERS: Final = {
 
 """One program, or two that belong together, each stopped alone."""
 
+FINISHING: Final = {
+    server.name: server
+    for server in (
+        *(s for s in SERVERS.values() if not s.name.startswith(("runserver", "java"))),
+        Server(
+            "lighttpd",
+            _one(
+                "/usr/sbin/lighttpd",
+                "-D",
+                "-f",
+                "@DIR@/lighttpd.conf",
+                files=(("lighttpd.conf", "lighttpd.conf"),),
+            ),
+            "lighttpd",
+            ("/usr/sbin/lighttpd", "-v"),
+            {"INT": KEPT},
+            upstream=True,
+        ),
+        Server(
+            "caddy",
+            _one(
+                "/usr/bin/caddy",
+                "run",
+                "--adapter=caddyfile",
+                "--config=@DIR@/Caddyfile",
+                files=(("Caddyfile", "Caddyfile"),),
+                env=(("HOME", "/tmp"),),
+            ),
+            "caddy",
+            ("/usr/bin/caddy", "version"),
+            {"TERM": KEPT},
+            upstream=True,
+        ),
+        Server(
+            "go-http",
+            _one("@BUILD@/main"),
+            "go-http",
+            ("go", "version"),
+            {"TERM": KEPT},
+            build=("go", "build", "-o", "@BUILD@/main", str(APPS / "main.go")),
+            needs=("go",),
+        ),
+    )
+}
+"""Those whose clients are not let go of: what becomes of requests on connections that never pause."""
+
 _DEMO: Final = {
     "slow": "/sleep",
     "fast_body": b"OK",
@@ -464,7 +510,7 @@ def missing(server: Server) -> list[str]:
         *server.build[:1],
         *server.needs,
     ]
-    return sorted({word for word in words if not os.access(word, os.X_OK)})
+    return sorted({word for word in words if "@" not in word and not shutil.which(word)})
 
 
 def version(server: Server) -> str:
@@ -482,7 +528,7 @@ def images(
 ) -> dict[str, Image]:
     """Lay the row's files into the Pod's directory, and describe its images."""
     made = {}
-    build = ROOT / "build" / "servers" / "java"
+    build = ROOT / "build" / "servers" / server.profile
     (directory / "tmp").mkdir(parents=True, exist_ok=True)
     (directory / "tmp").chmod(0o777)
 
@@ -493,11 +539,12 @@ def images(
             .replace("@BUILD@", str(build))
         )
 
-    if server.build and not (build / "Main.class").exists():
+    if server.build and not build.exists():
         # Beside, then renamed: several tests start at the same time.
-        beside = build.with_name(f"java.{os.getpid()}")
+        beside = build.with_name(f"{build.name}.{os.getpid()}")
+        beside.mkdir(parents=True, exist_ok=True)
         subprocess.run(
-            [str(beside) if word == "@BUILD@" else word for word in server.build],
+            [word.replace("@BUILD@", str(beside)) for word in server.build],
             check=True,
             timeout=120,
         )

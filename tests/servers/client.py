@@ -54,15 +54,15 @@ class Connection:
         """The server has closed it, as far as is known here."""
         return self._reader is None or self._reader.at_eof() or self._reader.exception() is not None
 
-    async def get(self, path: str, body: bytes) -> Answer:
-        """Send one request and wait for its answer."""
+    async def get(self, path: str, body: bytes, content: bytes | None = None) -> Answer:
+        """Send one request and wait for its answer: a POST where there is content, else a GET."""
         sent = time.monotonic()
         close = True
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._reader is None:
                     await self.open()
-                status, got, close = await self._exchange(path)
+                status, got, close = await self._exchange(path, content)
             outcome = f"status {status}" if status != 200 else "answered" if got == body else "cut"
         except ConnectionRefusedError:
             outcome = "refused"
@@ -76,19 +76,20 @@ class Connection:
             await self.end()
         return Answer(outcome, sent, time.monotonic(), close)
 
-    async def _exchange(self, path: str) -> tuple[int, bytes, bool]:
+    async def _exchange(self, path: str, content: bytes | None) -> tuple[int, bytes, bool]:
         assert self._reader is not None and self._writer is not None
-        self._writer.write(
-            f"GET {path} HTTP/1.1\r\nHost: {self.address}:{self.port}\r\n\r\n".encode()
-        )
+        method = "GET" if content is None else "POST"
+        length = "" if content is None else f"Content-Length: {len(content)}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self.address}:{self.port}\r\n{length}\r\n"
+        self._writer.write(head.encode() + (content or b""))
         await self._writer.drain()
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         fields = {
             name.strip().lower(): value.strip().lower()
-            for name, _, value in (line.partition(":") for line in head[1:] if line)
+            for name, _, value in (line.partition(":") for line in lines[1:] if line)
         }
         close = fields.get("connection") == "close" or (
-            head[0].startswith("HTTP/1.0") and fields.get("connection") != "keep-alive"
+            lines[0].startswith("HTTP/1.0") and fields.get("connection") != "keep-alive"
         )
         if fields.get("transfer-encoding") == "chunked":
             body = b""
@@ -99,7 +100,7 @@ class Connection:
             body = await self._reader.readexactly(int(fields["content-length"]))
         else:
             body, close = await self._reader.read(), True
-        return int(head[0].split()[1]), body, close
+        return int(lines[0].split()[1]), body, close
 
     async def closed(self) -> float:
         """Wait until the server closes it; returns when that was."""
@@ -190,3 +191,23 @@ class Traffic:
                 await asyncio.sleep(interval)
         finally:
             await connection.end()
+
+
+async def restless(
+    port: int, path: str, body: bytes, content: bytes | None, outcomes: list[Answer]
+) -> None:
+    """Send request after request on one connection, without a pause, until the server ends it.
+
+    As a pool does, it looks whether the connection has been closed before it sends.
+    """
+    connection = Connection(port)
+    try:
+        await connection.open()
+        while not connection.gone:
+            answer = await connection.get(path, body, content)
+            outcomes.append(answer)
+            if answer.close or not answer.kept:
+                return
+            await asyncio.sleep(0)
+    finally:
+        await connection.end()

@@ -1,25 +1,34 @@
 """Writes the tables of docs/profiles.md from what the tests have measured.
 
-python tests/servers/report.py --run     runs the tests first, then writes
-python tests/servers/report.py           writes from build/servers/results, and refuses if a measurement is missing
+python tests/servers/report.py             writes from build/servers/results, and refuses if a
+                                           measurement is missing
+python tests/servers/report.py --run       runs the tests first, then writes
+python tests/servers/report.py --finishes  measures and writes the table of clients that never pause
 """
 
 import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.servers.catalog import DEMOS, LOST, ROOT, SERVERS, Server, version
-from tests.servers.scenario import RESULTS
+from tests.servers.catalog import DEMOS, FINISHING, LOST, ROOT, SERVERS, Server, missing, version
+from tests.servers.scenario import RESULTS, Finish, finish
+from webhook.profiles import BUILT_IN
 
 PAGE = ROOT / "docs" / "profiles.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+NEVER_PAUSE = ("<!-- finishes: begin -->", "<!-- finishes: end -->")
+CROSSING_STOPS = 8
+"""Stops whose clients ask for answers of 20 ms: one closes a dozen connections."""
 
 
 def read(server: str, way: str) -> dict[str, Any] | None:
@@ -164,12 +173,55 @@ def measured() -> list[str]:
     ]
 
 
+def never_pausing() -> list[str]:
+    """Stop each server under clients that never pause; those that keep all, under quick ones too."""
+    rows = []
+    for server in FINISHING.values():
+        if missing(server):
+            raise SystemExit(f"{server.name}: {', '.join(missing(server))}: not here")
+        slow = _finish(server, server.slow)
+        name = f"{server.name} {version(server).removeprefix('go')}"
+        verdict = "yes" if BUILT_IN[server.profile].finishes else "no"
+        kept = slow.told == slow.clients and not slow.lost and not slow.killed
+        crossing = "-"
+        if kept:
+            quick = [_finish(server, "/") for _ in range(CROSSING_STOPS)]
+            lost = sum((Counter(one.lost) for one in quick), Counter())
+            crossing = f"{lost.total()} of {sum(one.clients for one in quick)}"
+        end = f"{slow.exit_at - slow.last_at:.1f} s" if kept else "killed" if slow.killed else "-"
+        told, lost_slow = f"{slow.told} of {slow.clients}", sum(slow.lost.values())
+        rows.append([name, slow.signal, told, str(lost_slow), end, crossing, verdict])
+        sys.stdout.write(" | ".join(rows[-1]) + "\n")
+        sys.stdout.flush()
+    head = ["server", "signal", "sent away", "lost", "ends after the last answer"]
+    return table([*head, "crossed the close (20 ms)", "`finishes`"], rows)
+
+
+def _finish(server: Server, path: str) -> Finish:
+    directory = Path(tempfile.mkdtemp(prefix="podgrace-servers-"))
+    try:
+        return finish(server, directory, path)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def write(marks: tuple[str, str], lines: list[str]) -> None:
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(marks[0])
+    after = rest.partition(marks[1])[2]
+    PAGE.write_text("\n".join((before + marks[0], "", *lines, "", marks[1] + after)), "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", action="store_true", help="run the tests first")
-    if parser.parse_args().run:
+    parser.add_argument("--finishes", action="store_true", help="measure clients that never pause")
+    asked = parser.parse_args()
+    if asked.finishes:
+        write(NEVER_PAUSE, never_pausing())
+        return
+    if asked.run:
         for old in RESULTS.glob("*.json"):
             old.unlink()
         subprocess.run(
@@ -177,9 +229,7 @@ def main() -> None:
             check=True,
             cwd=ROOT,
         )
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text("\n".join((before + BEGIN, "", *measured(), "", END + after)), encoding="utf-8")
+    write((BEGIN, END), measured())
 
 
 if __name__ == "__main__":

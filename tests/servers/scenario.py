@@ -13,12 +13,14 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -26,7 +28,7 @@ import jsonpatch
 
 from tests.servers import catalog
 from tests.servers.catalog import ROOT, Server
-from tests.servers.client import Answer, Connection, Traffic, get, serving
+from tests.servers.client import Answer, Connection, Traffic, get, restless, serving
 from tests.servers.kubelet import START, Pod
 from tests.servers.network import Network
 from webhook.admission import answer
@@ -395,6 +397,71 @@ def stop_loaded(
         return result
 
 
+@dataclass
+class Finish:
+    """How a server took its own signal while clients kept sending on kept connections."""
+
+    server: str
+    path: str
+    signal: str
+    clients: int = 0
+    answered: int = 0
+    """Requests sent after the signal and answered in full."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """The others of them, by outcome: at most one a client."""
+    last_at: float = 0.0
+    slow: str = ""
+    exit_at: float = 0.0
+    killed: bool = False
+    told: int = 0
+    """Clients that were sent away by an answer with `Connection: close`."""
+
+
+def finish(server: Server, directory: Path, path: str) -> Finish:
+    """Send the profile's signal to a server whose twelve clients never pause, half of them with POST.
+
+    `path`: what they ask for. Those of `/slow` begin a third of a second after each other, so that
+    their answers are due at different times. Whoever finishes by itself answers each request that it
+    has been sent, sends its clients away, and exits without being asked a second time.
+    """
+    clients, slowly = 12, path == server.slow
+    long = replace(server, grace=20)
+    with running(long, IMAGE, directory) as run:
+        seen: list[list[Answer]] = [[] for _ in range(clients)]
+        content = [None, b"x" * 2000]
+        body = server.slow_body if slowly else server.fast_body
+        futures = []
+        for i, answers in enumerate(seen):
+            futures.append(
+                run.network.start(restless(server.port, path, body, content[i % 2], answers))
+            )
+            time.sleep(server.slow_seconds / clients if slowly else 0)
+        slow = run.get(server.slow, server.slow_body)
+        # Between two answers of those that ask slowly: a request that crosses the close of its
+        # connection is another question.
+        time.sleep(1.0 + server.slow_seconds / clients / 2)
+        run.pod.begin_stop()
+        run.pod.await_stop()
+        ended = run.finish()
+        for future in futures:
+            future.result(30)
+        after = [a for answers in seen for a in answers if a.ended > run.pod.began]
+        lost = Counter(a.outcome for a in after if not a.kept)
+        return Finish(
+            server.name,
+            path,
+            server.image_signal,
+            clients,
+            sum(a.kept for a in after),
+            dict(lost),
+            max((run.since(a.ended) for a in after if a.kept), default=0.0),
+            slow.result(30).outcome,
+            ended.exit_at,
+            ended.killed,
+            sum(answers[-1].kept and answers[-1].close for answers in seen if answers),
+        )
+
+
 async def _after(run: Run, seconds: float, what: Coroutine[Any, Any, T]) -> T:
     await asyncio.sleep(max(0.0, run.pod.began + seconds - time.monotonic()))
     return await what
@@ -423,6 +490,8 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
         head = await reader.readuntil(b"\r\n\r\n")
         slow = b" /slow " in head.split(b"\r\n")[0]
+        if length := re.search(rb"(?i)\r\ncontent-length: *([0-9]+)", head):
+            await reader.readexactly(int(length[1]))
         await asyncio.sleep(4 if slow else 0.02)
         body = b"slow\n" if slow else b"fast\n"
         writer.write(

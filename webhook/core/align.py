@@ -14,6 +14,7 @@ What the waits cost belongs to `budget`.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -22,11 +23,14 @@ from webhook.core.decision import NONE, Choice, Need
 from webhook.core.helper import Waits
 from webhook.core.settings import BEHIND, KILL_MARGIN
 
+_BEHIND: Final = ("proxy", "idle", "side")
+"""Roles of those that the others may need. Nobody waits for a worker, and it waits for nobody."""
+
 
 def align(choices: Sequence[Choice], grace: int) -> list[Choice]:
     """Let the containers wait for each other. `grace`: seconds that the Pod has now."""
     apps = _share([c for c in choices if c.rung.name and c.look.role == "server"])
-    held = [_held(c, apps, grace) for c in choices if c.rung.name and c.look.role != "server"]
+    held = [_held(c, apps, grace) for c in choices if c.rung.name and c.look.role in _BEHIND]
     settled = {c.look.index: c for c in (*apps, *held)}
     return [settled.get(c.look.index, c) for c in choices]
 

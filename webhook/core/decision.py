@@ -61,7 +61,8 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     """A container as it is: what was found in it, and what its author asked for.
 
     `role`: "off" (left alone by annotation), "proxy" (carries the others' traffic), "idle" (serves
-    nothing), "side" (serves nobody's users), "server". `ports`: those whose requests are waited for,
+    nothing), "side" (serves nobody's users), "worker" (takes tasks from a queue), "signalled" (a
+    worker that needs nothing of ours), "server". `ports`: those whose requests are waited for,
     () for a server means whatever listens. `serving`: those of which something says that they serve
     users. `command`: what it runs before its args, () if that is not known. `detect`: the helper
     finds the server in the process tree itself.

@@ -50,7 +50,7 @@ def equip(choice: Choice, operator: Operator, report: int) -> tuple[Desired, Con
     made = choice.readiness
     return desired, ContainerStatus(
         mode=choice.rung.name,
-        profile=look.profile.name if look.role == "server" else "",
+        profile=look.profile.name if look.role in ("server", "worker") else "",
         codes=[code for code, _ in choice.notes],
         pre_stop=parts.user_hook,
         native_sleep=parts.native_sleep,

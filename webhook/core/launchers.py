@@ -46,6 +46,7 @@ class Launcher(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_field
     builtin: bool = False
     init: Literal["", "any", "only"] = ""
     forwards: bool = False
+    keeps: bool = False
 
     def __post_init__(self) -> None:
         """Check what the generated C relies on. Raises `ValueError`."""

@@ -78,8 +78,9 @@ def container_look(
     found = ports.find(container, probes, settings.ports)
     command = _command(container, view, settings, operator)
     profile, source = _profile(container, view, command, settings, operator)
+    words = [*command, *(view.args or ())]
     if found.source in ("", "side"):
-        told = arguments.read([*command, *(view.args or ())], variables(container))
+        told = arguments.read(words, variables(container))
         asked = any([kind == "readiness" for kind, _ in probes])  # noqa: C419 - a list is quicker
         ready = view.readiness is not None and not asked
         found = ports.of_unnamed(found, told, profile, ready=ready)
@@ -90,7 +91,9 @@ def container_look(
         container,
         view,
         settings,
-        _role(container, view, settings, facts, found),
+        _workers_role(words, settings, profile, source, operator)
+        if profile.worker and not settings.ports
+        else _role(container, view, settings, facts, found),
         probes,
         found.watched,
         found.serving,
@@ -120,6 +123,19 @@ def _role(
     # On the host's network every port of the container is one of the node's: that says nothing.
     exposed = not facts.host_network and any(port.host_port for port in container.ports or ())
     return "server" if exposed else "side"
+
+
+def _workers_role(
+    words: Sequence[str], settings: Settings, profile: Profile, source: str, operator: Operator
+) -> str:
+    """Tell whether a worker needs us. Its author may say so, by the profile or by a mode.
+
+    Else it does only where its stop signal would not reach it: a shell in front of it keeps TERM to
+    itself, or TERM is not the signal on which it finishes its task.
+    """
+    if source == "profile-annotated" or settings.mode != "auto" or profile.signal != "TERM":
+        return "worker"
+    return "worker" if operator.profiles.keeper(words) else "signalled"
 
 
 def floored(look: Look, facts: Facts, bound: int) -> tuple[Look, str]:

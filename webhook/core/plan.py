@@ -36,7 +36,12 @@ from webhook.core.status import (
 _WITHOUT_USERS: Final[Mapping[str, tuple[Note, ...]]] = {
     "idle": (("serves-nothing", ""),),
     "side": (("no-users", ""),),
+    "signalled": (("worker-signalled", ""),),
 }
+
+
+_STOPPED: Final = ("server", "worker")
+"""Roles that get their signal from us."""
 
 
 def decide(
@@ -63,6 +68,7 @@ def decide(
         if look.role == "server"
     }
     drained = any([c.rung.name for c in choices.values()])  # noqa: C419 - a list is quicker
+    choices |= {look.index: _work(look, facts, operator) for look in looks if look.role == "worker"}
     settled = budget.settle(
         align(
             [
@@ -135,12 +141,27 @@ def _serve(look: Look, ready: Answer, facts: Facts, operator: Operator, *, safe:
     )
 
 
+def _work(look: Look, facts: Facts, operator: Operator) -> Choice:
+    """Settle a worker: nobody sends to it, so it gets its signal at once, and the time that it had."""
+    notes: tuple[Note, ...] = (("worker", ""), (look.profile_from, look.profile.name))
+    if facts.grace == 0:
+        return Choice(look, notes=notes)
+    rung = ladder.climb(look, facts, operator)
+    notes = (*notes, *rung.falls)
+    if rung.name in ("", "sleep"):
+        # To sleep before the signal is no help to it.
+        return Choice(look, notes=notes)
+    hooks = prestop.compose(look, rung, facts.grace, operator.drain_bound)
+    notes = (*notes, *hooks.notes)
+    return Choice(look, hooks.rung, hooks.hook, hooks.need, observe=False, notes=notes)
+
+
 def _behind(look: Look, facts: Facts, operator: Operator, *, drained: bool) -> Choice:
     """Settle a container that has no users of its own. `drained`: another one of the Pod drains."""
     if look.role == "off":
         return Choice(look, notes=(("turned-off", ""),))
     notes = _WITHOUT_USERS.get(look.role, ())
-    if facts.grace == 0 or not (drained or look.role == "proxy"):
+    if facts.grace == 0 or look.role == "signalled" or not (drained or look.role == "proxy"):
         return Choice(look, notes=notes)
     rung = ladder.hold(look, facts, operator)
     notes = (*notes, *rung.falls)
@@ -234,7 +255,7 @@ def _decisions(
         if container.restart_policy == "Always" and container.name != SIDECAR:
             mesh = container.name in MESH_PROXIES
             yield Decision("mesh-native" if mesh else "native-sidecar", container.name)
-    if facts.grace == 0 and any([c.look.role == "server" for c in settled.choices]):  # noqa: C419
+    if facts.grace == 0 and any([c.look.role in _STOPPED for c in settled.choices]):  # noqa: C419
         yield Decision("grace-zero")
     for code, detail in settled.notes:
         yield Decision(code, "", detail)
@@ -251,7 +272,7 @@ def _decisions(
             yield Decision("pull-secrets-alone")
     if idle and facts.asked:
         for choice in settled.choices:
-            if choice.look.role in _WITHOUT_USERS:
+            if choice.look.role in ("idle", "side"):
                 yield Decision("asked-in-vain", choice.look.container.name)
     if idle:
         yield Decision("nothing-to-do")

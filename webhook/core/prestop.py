@@ -148,6 +148,10 @@ def _waits(look: Look, rung: Rung, hook: Hook, before: int, drain_bound: int) ->
     by_kubelet = before - KILL_MARGIN if before > KILL_MARGIN else 0
     if rung.name == "sleep":
         return Waits(settings.delay_max, 0, settings.delay_max, 0, by_kubelet)
+    if profile.worker:
+        # No load balancer to wait for, no request: only the task at hand.
+        own = min(settings.patience or before, helper.LONGEST)
+        return Waits(0, 0, 0, 0, own if rung.sends_signal else by_kubelet)
     drain = (
         settings.drain_timeout or min(profile.drain_timeout, drain_bound) or settings.default_drain
     )

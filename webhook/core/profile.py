@@ -107,6 +107,21 @@ class Index:
                 return found
         return None
 
+    def keeper(self, argv: Sequence[str]) -> str:
+        """Return what keeps TERM from the server that a command names, or "".
+
+        That is a shell that stays in front of it; `exec` takes the shell away.
+        """
+        keeper = ""
+        for program in self.launchers.programs(argv):
+            if self._profile(program):
+                return keeper
+            if program.launcher is not None and program.launcher.keeps:
+                keeper = program.name
+            elif program.name == "exec":
+                keeper = ""
+        return ""
+
     def by_image(self, image: str, args: Sequence[str] = ()) -> Profile | None:
         """Look a container up whose command is not known: by its arguments, then by its image.
 

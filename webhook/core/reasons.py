@@ -72,6 +72,14 @@ REASONS: Final[dict[str, Reason]] = {
         "only ports for metrics, administration or peers: no user waits for its answers",
         "podgrace.io/ports.<container>",
     ),
+    "worker": Reason(
+        "takes tasks from a queue: no delay, its own signal, and the time that it had",
+        "podgrace.io/profile.<container>",
+    ),
+    "worker-signalled": Reason(
+        "a worker that the kubelet's TERM reaches: nothing to add",
+        "podgrace.io/profile.<container>",
+    ),
     "asked-in-vain": Reason(
         "asked for, and left alone: name the ports that it serves in podgrace.io/ports",
         "podgrace.io/ports.<container> or podgrace.io/mode.<container>",

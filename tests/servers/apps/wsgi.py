@@ -5,6 +5,7 @@ from typing import Any
 
 
 def application(environ: Any, start_response: Any) -> list[bytes]:
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     body = b"fast\n"
     slow = environ["PATH_INFO"] == "/slow"
     time.sleep(4 if slow else 0.02)
