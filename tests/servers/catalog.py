@@ -519,7 +519,7 @@ def version(server: Server) -> str:
     words = (
         (done.stdout + done.stderr).replace("/", " ").replace(",", " ").replace('"', " ").split()
     )
-    found = next(word.lstrip("v") for word in words if word.lstrip("v")[:1].isdigit())
+    found = next(word.lstrip("vgo") for word in words if word.lstrip("vgo")[:1].isdigit())
     return found.partition("-")[0]
 
 

@@ -180,7 +180,7 @@ def never_pausing() -> list[str]:
         if missing(server):
             raise SystemExit(f"{server.name}: {', '.join(missing(server))}: not here")
         slow = _finish(server, server.slow)
-        name = f"{server.name} {version(server).removeprefix('go')}"
+        name = f"{server.name} {version(server)}"
         verdict = "yes" if BUILT_IN[server.profile].finishes else "no"
         kept = slow.told == slow.clients and not slow.lost and not slow.killed
         crossing = "-"
