@@ -135,7 +135,7 @@ static bool drain_by_run(const struct options *o, int run, int64_t end) {
     if (!ask_run(o, run)) {
         return false;
     }
-    if (o->hook == HOOK_AFTER && o->finishes) {
+    if (o->hook == HOOK_AFTER && (o->finishes || o->detect)) {
         wait_idle(o);
     }
     return run_hook(o, HOOK_AFTER, end, run);

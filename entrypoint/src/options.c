@@ -106,10 +106,10 @@ static bool set_report(struct options *o, const char *value) {
     return true;
 }
 
-/* An empty one means that nothing is written. */
+/* An empty one means that nothing is written. A Pod may name anything here: what is no file is not written. */
 static bool set_termination_message(struct options *o, const char *value) {
     o->termination_message = value;
-    return *value == '\0' || *value == '/';
+    return true;
 }
 
 static bool set_signal(struct options *o, const char *value) {
@@ -210,7 +210,7 @@ static const struct option {
     {"loopback", ON_BOTH, YES, AT(loopback)},
     {"probe-period", ON_BOTH | ON_QUERY, A_TIME, AT(probe_period)},
     {"report", ON_BOTH, WORD(set_report, "an IPv4 address and a port, such as 127.0.0.1:15990")},
-    {"termination-message", ON_BOTH, WORD(set_termination_message, "an absolute path, or nothing")},
+    {"termination-message", ON_BOTH, WORD(set_termination_message, "a path")},
     {"finishes", ON_BOTH | ON_QUERY, YES, AT(finishes)},
     {"detect", ON_BOTH, YES, AT(detect)},
     {"signal", ON_BOTH, WORD(set_signal, "a signal, such as TERM, SIGQUIT, RTMIN+3 or 10")},
