@@ -8,11 +8,11 @@ import difflib
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, ClassVar, Final, get_args
 
 import msgspec
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+import yaml
+from yaml.composer import Composer, ComposerError
 
 from webhook import __version__
 from webhook.core import names, sidecar
@@ -35,6 +35,60 @@ class ConfigError(ValueError):
     def __init__(self, where: str, problems: list[str]) -> None:
         self.problems = problems
         super().__init__(f"{where}: " + "; ".join(problems))
+
+
+_NODES: Final = 100_000
+"""Of the file, aliases unfolded: far more than a ConfigMap of 1 MiB spells out in any real use."""
+
+
+class _Loader(Composer, yaml.CSafeLoader):  # type: ignore[misc]  # PyYAML has no types
+    """PyYAML's safe loader on libyaml's events, and stricter.
+
+    A key that stands twice is an error, since one of the two is a slip. So is an alias inside what it
+    names, and a file that aliases make too large. Composing in Python makes nesting a `RecursionError`.
+    `off`, `no` and `yes` are text, as in YAML 1.2: `off` is a mode.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, form) for tag, form in forms if not tag.endswith(":bool") or first in "tTfF"]
+        for first, forms in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def __init__(self, text: str) -> None:
+        yaml.CSafeLoader.__init__(self, text)
+        Composer.__init__(self)
+        self._count = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        """Compose a node, and count it with all that is in it."""
+        event, before = self.peek_event(), self._count
+        node = Composer.compose_node(self, parent, index)
+        if isinstance(event, yaml.AliasEvent):
+            if id(node) not in self._sizes:
+                raise ComposerError(
+                    None, None, f"the alias *{event.anchor} is in itself", event.start_mark
+                )
+            self._count += self._sizes[id(node)]
+        else:
+            self._count += 1
+            self._sizes[id(node)] = self._count - before
+        if self._count > _NODES:
+            raise ComposerError(None, None, f"more than {_NODES} values", event.start_mark)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a map, and look for a key that it has already."""
+        node = Composer.compose_mapping_node(self, anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise ComposerError(
+                        None, None, f"the key {key.value!r:.40} stands twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return node
 
 
 class _Part(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -93,7 +147,10 @@ class Defaults(_Part, frozen=True):
 
 
 class Bounds(_Part, frozen=True):
-    """What no annotation passes. Times in whole seconds; 600 is where the Cluster Autoscaler stops waiting by default."""
+    """What no annotation passes. Times in whole seconds.
+
+    600 is where the Cluster Autoscaler stops waiting by default.
+    """
 
     modes: list[str] = msgspec.field(default_factory=lambda: ["sleep", "hook", "wrap"])
     delay_max: int = 120
@@ -180,9 +237,10 @@ def load(path: Path | str | None) -> Config:
 def parse(text: str, where: str = "configuration") -> Config:
     """Validate the text of a file. Raises `ConfigError`."""
     try:
-        tree = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(where, [f"not YAML: {' '.join(str(error).split())}"]) from error
+        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        words = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
+        raise ConfigError(where, [f"not YAML: {words}"]) from error
     problems: list[str] = []
     file = _convert(tree if tree is not None else {}, File, "", problems)
     if not problems:

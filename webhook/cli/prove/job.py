@@ -11,10 +11,9 @@ out. It loads until the Pods that were there at its beginning are gone: a rollou
 it has said "loading", or it would wait for the new Pods to go.
 """
 
-import io
 from typing import Any, Final
 
-from ruamel.yaml import YAML
+import yaml
 
 NAME: Final = "podgrace-prove"
 _GRACE: Final = 120
@@ -24,18 +23,22 @@ _KEPT: Final = 3600
 Tree = dict[str, Any]
 
 
+class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # PyYAML has no types
+    """PyYAML's safe dumper without anchors: what is used twice is written twice."""
+
+    def ignore_aliases(self, _: Any) -> bool:
+        """Say that nothing gets an anchor."""
+        return True
+
+
 def job(words: list[str], *, image: str, namespace: str, watches: bool, seconds: float) -> str:
     """Write the manifests. words: those of `prove`; seconds: the longest load."""
     trees = [
         *(_rights(namespace) if watches else ()),
         _job(words, image, namespace, watches, seconds),
     ]
-    yaml = YAML()
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    out = io.StringIO()
-    yaml.dump_all(trees, out)
-    return out.getvalue()
+    text: str = yaml.dump_all(trees, Dumper=_Dumper, sort_keys=False, width=4096)
+    return text
 
 
 def _meta(namespace: str) -> Tree:
