@@ -200,6 +200,15 @@ class ImageConfig(_Part, frozen=True):
     cmd: list[str] = []
 
 
+class WorkloadConfig(_Part, frozen=True):
+    """One kind with Pod templates in it, for manifests on the command line."""
+
+    api_version: str
+    kind: str
+    paths: list[str] = msgspec.field(default_factory=lambda: ["spec.template"])
+    owner: str = ""
+
+
 class File(_Part, frozen=True):
     """The whole file."""
 
@@ -214,6 +223,7 @@ class File(_Part, frozen=True):
     profiles: dict[str, ProfileConfig] = {}
     balancers: dict[str, BalancerConfig] = {}
     images: list[ImageConfig] = []
+    workloads: list[WorkloadConfig] = []
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -355,6 +365,7 @@ def _check(file: File, problems: list[str]) -> None:
             for entry in profile.match
             if not MATCH.fullmatch(entry)
         ]
+    _check_workloads(file.workloads, problems)
     if not problems:
         for name, profile in file.profiles.items():
             try:
@@ -381,6 +392,42 @@ _CONTEXT: Final = frozenset(
     }
 )
 """Fields of a container's securityContext (core/v1) on Linux."""
+
+
+_DNS: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_API_VERSION: Final = re.compile(rf"(?:{_DNS}(?:\.{_DNS})*(?:/{_DNS})?)")
+_KIND: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
+_PATH: Final = re.compile(r"[A-Za-z_][\w-]*(?:\.(?:\*|[A-Za-z_][\w-]*))*", re.ASCII)
+
+
+def _check_workloads(workloads: list[WorkloadConfig], problems: list[str]) -> None:
+    """Check what says where Pod templates are: a typo would leave manifests unread."""
+    places: dict[tuple[str, str], str] = {}
+    for number, entry in enumerate(workloads):
+        at = f"workloads[{number}]"
+        if not _API_VERSION.fullmatch(entry.api_version):
+            problems.append(
+                f"{at}.apiVersion: {entry.api_version!r}: accepted: a group such as example.com,"
+                " which means all its versions, or an apiVersion such as example.com/v1 or v1"
+            )
+        problems += [
+            f"{at}.{name}: {value!r}: accepted: a kind such as Deployment"
+            for name, value in (("kind", entry.kind), ("owner", entry.owner))
+            if not _KIND.fullmatch(value) and (value or name == "kind")
+        ]
+        problems += [
+            f"{at}.paths: {path!r}: accepted: keys joined by dots, such as spec.template,"
+            " with * for each item of a list"
+            for path in entry.paths
+            if not _PATH.fullmatch(path)
+        ]
+        if not entry.paths:
+            problems.append(f"{at}.paths: []: accepted: at least one path such as spec.template")
+        first = places.setdefault((entry.api_version, entry.kind), at)
+        if first != at:
+            problems.append(
+                f"{at}: {entry.api_version} {entry.kind}: {first} says it already: join their paths"
+            )
 
 
 def _check_resources(helper: HelperConfig, problems: list[str]) -> None:

@@ -1,13 +1,15 @@
 """Which objects are workloads to the command line, and that no other one passes in silence."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.command import podgrace
 from webhook.cli import manifests
-from webhook.cli.kinds import KINDS, Kind
+from webhook.cli.kinds import KINDS, Kind, known
+from webhook.config import parse
 
 POD = {
     "metadata": {"labels": {"app": "a"}},
@@ -123,3 +125,73 @@ def test_a_patch_does_not_keep_the_rest_of_its_file_from_being_injected() -> Non
 def test_items_of_a_list_of_pods_name_no_kind() -> None:
     text = json.dumps({"apiVersion": "v1", "kind": "PodList", "items": [POD, POD]})
     assert podgrace("inject", "-f", "-", stdin=text).out.count("podgrace.io/status") == 2
+
+
+FARMS = """
+workloads:
+- {apiVersion: example.com, kind: Farm, paths: [spec.pools.*.template, spec.head], owner: ReplicaSet}
+- {apiVersion: example.com/v2, kind: Farm}
+- {apiVersion: v1, kind: Herd}
+"""
+
+
+def farm(version: str, kind: str, path: str) -> str:
+    return json.dumps({"apiVersion": version, "kind": kind, **nested(path)}, indent=1)
+
+
+@pytest.fixture
+def farms(tmp_path: Path) -> str:
+    path = tmp_path / "config.yaml"
+    path.write_text(FARMS, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "path"),
+    [
+        ("example.com/v1", "Farm", "spec.pools.*.template"),
+        ("example.com/v1", "Farm", "spec.head"),
+        ("example.com/v2", "Farm", "spec.template"),
+        ("v1", "Herd", "spec.template"),
+    ],
+)
+def test_the_configuration_adds_kinds(farms: str, version: str, kind: str, path: str) -> None:
+    text = farm(version, kind, path)
+    option = ("--config", farms, "-f", "-")
+    ran = podgrace("inject", *option, stdin=text)
+    assert f"{kind.lower()} '' injected" in ran.err
+    assert ran.out.count("podgrace.io/status") == 1
+    assert f"{kind} \n" in podgrace("explain", *option, stdin=text).out
+    assert podgrace("uninject", *option, stdin=ran.out) == (0, text, "")
+    without = podgrace("inject", "-f", "-", stdin=text)
+    assert without.out == text
+    assert "podgrace does not know this kind" in without.err
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "path"),
+    [
+        ("example.com/v2", "Farm", "spec.head"),
+        ("example.org/v1", "Farm", "spec.head"),
+        ("v2", "Herd", "spec.template"),
+        ("example.com/v1", "Herd", "spec.template"),
+    ],
+)
+def test_an_added_kind_is_no_other(farms: str, version: str, kind: str, path: str) -> None:
+    text = farm(version, kind, path)
+    assert podgrace("inject", "--config", farms, "-f", "-", stdin=text).out == text
+
+
+def test_an_added_kind_names_the_owner_of_its_pods() -> None:
+    kinds = known(parse(FARMS))
+    (workload,) = manifests.read(farm("example.com/v1", "Farm", "spec.head"), "", kinds).workloads
+    assert workload.owner_kind == "ReplicaSet"
+    (workload,) = manifests.read(farm("v1", "Herd", "spec.template"), "", kinds).workloads
+    assert workload.owner_kind == "Herd"
+
+
+def test_an_added_kind_wins_over_a_built_in_one() -> None:
+    kinds = known(parse("workloads: [{apiVersion: apps, kind: Deployment, paths: [spec.other]}]"))
+    (workload,) = manifests.read(farm("apps/v1", "Deployment", "spec.other"), "", kinds).workloads
+    assert workload.path == ("spec", "other")
+    assert not manifests.read(farm("apps/v1", "Deployment", "spec.template"), "", kinds).workloads

@@ -28,6 +28,8 @@ profiles:
   shopd: {match: [shopd], signal: HUP, stopOn: [INT], observe: false, target: group, caveat: Ours.}
 images:
   - {match: "registry.example/shop:*", entrypoint: [/app], cmd: [serve]}
+workloads:
+  - {apiVersion: example.com/v1, kind: Farm, paths: [spec.pools.*.template], owner: ReplicaSet}
 """
 
 
@@ -112,6 +114,13 @@ def test_all_problems_at_once() -> None:
     assert str(caught.value).startswith("x.yaml: ")
 
 
+def bomb(first: str, other: str) -> str:
+    """Let each of ten lines name the one before it nine times."""
+    names = [", ".join([f"*k{n}"] * 9) for n in range(9)]
+    lines = [f"k{n + 1}: &k{n + 1} {other.format(name)}" for n, name in enumerate(names)]
+    return "\n".join([f"k0: &k0 {first}", *lines])
+
+
 VALUES = [
     ("{defaults: {mode: turbo}}", "defaults.mode: 'turbo': accepted: auto, hook, off, sleep, wrap"),
     (
@@ -144,9 +153,35 @@ VALUES = [
     ("{profiles: {a: {target: all}}}", "profiles.a.target: 'all'"),
     ("{profiles: {a: {match: ['a,b']}}}", "profiles.a.match"),
     ("{profiles: {a: {drainTimeout: 601}}}", "profiles.a.drainTimeout: 601"),
+    ("{workloads: [{}]}", "workloads[0]: apiVersion is required"),
+    ("{workloads: [{apiVersion: a/v1}]}", "workloads[0]: kind is required"),
+    (
+        "{workloads: [{apiVersion: a/b/v1, kind: A}]}",
+        "workloads[0].apiVersion: 'a/b/v1': accepted: a group such as example.com",
+    ),
+    ("{workloads: [{apiVersion: '', kind: A}]}", "workloads[0].apiVersion: ''"),
+    ("{workloads: [{apiVersion: a, kind: A B}]}", "workloads[0].kind: 'A B': accepted: a kind"),
+    ("{workloads: [{apiVersion: a, kind: A, owner: b/c}]}", "workloads[0].owner: 'b/c'"),
+    ("{workloads: [{apiVersion: a, kind: A, paths: []}]}", "workloads[0].paths: []: accepted: at"),
+    ("{workloads: [{apiVersion: a, kind: A, paths: [a..b]}]}", "workloads[0].paths: 'a..b'"),
+    ("{workloads: [{apiVersion: a, kind: A, paths: ['*']}]}", "workloads[0].paths: '*': accepted"),
+    ("{workloads: [{apiVersion: a, kind: A, path: b}]}", "workloads[0].path: unknown key"),
+    (
+        "{workloads: [{apiVersion: a, kind: A}, {apiVersion: a, kind: A, paths: [b]}]}",
+        "workloads[1]: a A: workloads[0] says it already",
+    ),
     ("[]", "the file: expected a mapping"),
     ("{a", "not YAML"),
-    ("{a: 1, a: 2}", "not YAML"),
+    ("{a: 1, a: 2}", "not YAML: the key 'a' stands twice at line 1, column 8"),
+    ("{a: &a [*a]}", "not YAML: the alias *a is in itself"),
+    ("{helper: &h {<<: *h}}", "not YAML: the alias *h is in itself"),
+    ("{a: *b}", "not YAML: found undefined alias"),
+    ("{a: !!python/name:os.system ''}", "not YAML: could not determine a constructor"),
+    ("a: \0", "not YAML"),
+    ("[" * 100_000, "not YAML"),
+    ("- " * 50_000, "not YAML"),
+    (bomb("[x]", "[{}]"), "not YAML: more than 100000 values"),
+    (bomb("{x: y}", "{{<<: [{}]}}"), "not YAML: more than 100000 values"),
     ("{kubernetes: {version: 2024-13-45}}", "not YAML: month must be in 1..12"),
     ("--- {}\n--- {}", "not YAML"),
     ("{1: 2}", "1: unknown key"),
@@ -172,6 +207,22 @@ def test_each_problem_names_place_value_and_what_is_accepted(text: str, problem:
 def test_any_text_is_a_configuration_or_a_list_of_problems(text: str) -> None:
     with contextlib.suppress(ConfigError):
         parse(text)
+
+
+def test_what_yaml_offers_is_read() -> None:
+    """Words as in YAML 1.2; aliases and merge keys, where a key of the map's own wins."""
+    file = parse("""
+defaults: {mode: off}
+patches: &p {preStop: false, sidecar: True}
+excludedNamespaces: [no, yes, &ours on]
+profiles:
+  one: &one {signal: HUP, match: [one]}
+  two: {<<: *one, match: [*ours]}
+""").file
+    assert (file.defaults.mode, file.patches.pre_stop, file.patches.sidecar) == ("off", False, True)
+    assert file.excluded_namespaces == ["no", "yes", "on"]
+    assert file.profiles["two"].signal == "HUP"
+    assert file.profiles["two"].match == ["on"]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

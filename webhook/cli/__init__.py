@@ -164,7 +164,7 @@ def parser(first: str = "") -> argparse.ArgumentParser:
         "Take everything of podgrace's out of manifests again.",
     )
     file_option(made)
-    made.set_defaults(config=None)
+    config_option(made)
     made.add_argument("--diff", action="store_true", help="show what would change instead")
 
     made = command(

@@ -1,24 +1,27 @@
-"""Which objects are workloads, and where their Pods are: a table.
+"""Which objects are workloads, and where their Pod templates are: a table.
 
-In: documents as `documents` reads them, and the kinds that the configuration adds. Out: `Found`, a place for each Pod or Pod
-template, in Lists too; and `Passed` for what has containers and is not read, so that nobody believes it was. What is done to
-a Pod belongs to `webhook.admission`.
+In: the data of a document, and the kinds that the configuration adds (`workloads`). Out: `Found`, one
+for each Pod or Pod template, in Lists too; and `Passed` for an object that has containers and is not
+read, so that nobody believes it was. What is done to a Pod belongs to `webhook.admission`.
 
-A patch of kustomize's names a kind and lacks what makes a workload of it: a template, containers, or an image in any of them.
-It passes unread, as an object of another kind does.
+A kustomize patch names a kind but is no whole workload: it has no template, no containers, or no image
+in any of them. It is not read, just as an object of another kind is not.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from webhook.cli.edits import Path
+from webhook.config import Config
 
 
 class Kind(NamedTuple):
     """A kind of workload.
 
-    `group`: of its API, "" for core. `paths`: where its Pod templates are, `*` for each item of a list. `owner`: the kind that
-    its Pods will have as their owner; a Pod is its own. `refuses`: why its Pods are not touched, though they are found.
+    `group`: of its API, "" for core. `paths`: where its Pod templates are, `*` for each item of a list;
+    "" is the object itself. `owner`: the kind that will own its Pods; a Pod is its own. `refuses`: why
+    its Pods are left alone although they are found. `version`: of its API, "" for any.
     """
 
     group: str
@@ -26,6 +29,7 @@ class Kind(NamedTuple):
     paths: tuple[str, ...] = ("spec.template",)
     owner: str = ""
     refuses: str = ""
+    version: str = ""
 
 
 KINDS: Final = (
@@ -75,20 +79,36 @@ KINDS: Final = (
         "StatefulSet",
     ),
     Kind("jobset.x-k8s.io", "JobSet", ("spec.replicatedJobs.*.template.spec.template",), "Job"),
-    # Its webhook refuses `lifecycle` and `terminationGracePeriodSeconds` in a revision, and its queue-proxy, the only
-    # container that is asked over the network, drains by itself (it sets a preStop of its own in the user's container).
+    # Its webhook refuses `lifecycle` and `terminationGracePeriodSeconds` in a revision. Its queue-proxy,
+    # which takes all requests, drains by itself and sets a preStop of its own in the user's container.
     *(
         Kind(
             "serving.knative.dev",
             kind,
             ("spec.template",) if kind != "Revision" else ("",),
             "ReplicaSet",
-            "Knative's own proxy drains its requests, and Knative refuses a preStop and a grace period",
+            "Knative drains requests in its own proxy,"
+            " and refuses Pods that set a preStop or a grace period",
         )
         for kind in ("Service", "Configuration", "Revision")
     ),
 )
-"""By group and kind; the version is not looked at."""
+"""The kinds that are built in, each for all versions of its API."""
+
+_CORE: Final = re.compile(r"v[0-9]+(?:(?:alpha|beta)[0-9]+)?")
+
+
+def known(config: Config) -> tuple[Kind, ...]:
+    """Give the kinds to look for: first the operator's, of these those with a version first."""
+    own = []
+    for entry in config.file.workloads:
+        group, _, version = entry.api_version.partition("/")
+        if _CORE.fullmatch(group):
+            group, version = "", group
+        owner = entry.owner or entry.kind
+        own.append(Kind(group, entry.kind, tuple(entry.paths), owner, version=version))
+    return (*sorted(own, key=lambda kind: not kind.version), *KINDS)
+
 
 _LISTS: Final = ("containers", "initContainers")
 
@@ -106,7 +126,7 @@ class Found(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """What is not read though it has containers: `kind name`, where they are, and why not."""
+    """An object that has containers and is not read: `kind name`, where they are, and why not."""
 
     what: str
     path: Path
@@ -128,34 +148,39 @@ def find(
             whole = {**head, **one} if isinstance(one, dict) and named != "List" else one
             yield from find(whole, kinds, (*path, "items", n), f", item {n + 1}")
         return
-    group = str(data.get("apiVersion") or "").rpartition("/")[0]
+    group, _, version = str(data.get("apiVersion") or "").rpartition("/")
     metadata = data.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     name, namespace = (str(metadata.get(key) or "") for key in ("name", "namespace"))
-    full = f"{named}.{group}" if group else named
-    kind = next((one for one in kinds if one.kind == named and one.group == group), None)
+    what = f"{named}.{group}" if group else named
+    what += f" {name or '(no name)'}{item}"
+    kind = next(
+        (
+            one
+            for one in kinds
+            if one.kind == named and one.group == group and one.version in ("", version)
+        ),
+        None,
+    )
     if kind is None:
-        if named:
-            for where in _containers(data, path):
-                yield Passed(
-                    f"{full} {name or '(no name)'}{item}", where, "podgrace does not know this kind"
-                )
-                return
+        where = next(_containers(data, path), None) if named else None
+        if where is not None:
+            yield Passed(what, where, "podgrace does not know this kind")
         return
     for template in kind.paths:
         for at, pod in _follow(data, template.split(".") if template else [], path):
             if kind.refuses:
-                yield Passed(f"{full} {name or '(no name)'}{item}", at, kind.refuses)
+                yield Passed(what, at, kind.refuses)
             elif (why := _why_patch(pod)) is None:
                 own = pod.get("metadata") if isinstance(pod, dict) else None
                 made = own.get("generateName") if isinstance(own, dict) else None
                 yield Found(kind, at, pod, name or str(made or ""), namespace, item)
             elif why:
-                yield Passed(f"{full} {name or '(no name)'}{item}", at, why)
+                yield Passed(what, at, why)
 
 
 def _why_patch(pod: Any) -> str | None:
-    """Say why a template is part of a patch and not a workload: None if it is one, "" where there is nothing to tell."""
+    """Say why a template is part of a patch: None if it is a workload, "" if there is nothing to tell."""
     if pod is None:
         return ""
     if not isinstance(pod, dict):
@@ -174,7 +199,7 @@ def _why_patch(pod: Any) -> str | None:
 
 
 def _follow(data: Any, keys: Sequence[str], path: Path) -> Iterator[tuple[Path, Any]]:
-    """Walk down a path; what is missing on the way is nothing to read."""
+    """Walk down a path; give nothing where a key on the way is missing."""
     if not keys:
         yield path, data
     elif keys[0] == "*":
@@ -185,7 +210,7 @@ def _follow(data: Any, keys: Sequence[str], path: Path) -> Iterator[tuple[Path, 
 
 
 def _containers(data: Any, path: Path) -> Iterator[Path]:
-    """Find lists of containers with an image, however deep, outside of what Kubernetes keeps as text or schema."""
+    """Find lists of containers with an image, however deep. A schema has no such list."""
     if isinstance(data, dict):
         for key, item in data.items():
             if key in _LISTS and isinstance(item, list):

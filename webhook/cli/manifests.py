@@ -9,7 +9,7 @@ if something was lost, it is read by `uninject` only, and a text comes back only
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import jsonpatch
@@ -60,7 +60,7 @@ class Workload(NamedTuple):
 class Manifests:
     """The documents of a file. `passed`: a sentence for each object that has containers and is not read."""
 
-    def __init__(self, text: str, where: str) -> None:
+    def __init__(self, text: str, where: str, known: Sequence[kinds.Kind]) -> None:
         self._head = documents.BOM if text.startswith(documents.BOM) else ""
         self.chunks = documents.read(text, where)
         self.workloads: list[Workload] = []
@@ -68,7 +68,7 @@ class Manifests:
         self._changes: dict[tuple[int, int], list[tuple[Workload, dict[str, Any]]]] = {}
         for number, chunk in enumerate(self.chunks):
             for n, root in enumerate(chunk.roots):
-                for found in kinds.find(root.data, kinds.KINDS):
+                for found in kinds.find(root.data, known):
                     place = chunk.at(_node(root, found.path))
                     if isinstance(found, kinds.Passed):
                         self.passed.append(f"{place}: not read: {found.what}: {found.why}")
@@ -105,9 +105,9 @@ class Manifests:
         return self._head + "".join(parts), notes
 
 
-def read(text: str, where: str) -> Manifests:
-    """Read a file. Raises `ManifestError` for what is not YAML, and for a workload that is malformed."""
-    return Manifests(text, where)
+def read(text: str, where: str, known: Sequence[kinds.Kind] = kinds.KINDS) -> Manifests:
+    """Read a file. Raises `ManifestError` if it is not YAML, or a workload in it is malformed."""
+    return Manifests(text, where, known)
 
 
 def decided(workload: Workload, config: Config) -> Outcome:

@@ -1,9 +1,10 @@
 """`podgrace inject`, `uninject` and `explain`: the webhook's decision about manifests, offline.
 
-In: manifests as text. Out: the manifests as they would be admitted, what changes, or why. Every workload that is handed in
-is acted on, with or without a label, since handing it in says so; one whose Pod template says `podgrace.io/inject: disabled`
-is left alone. An object that has containers and is not read is named on standard error. Reading and writing belong to
-`manifests`, the decision to `webhook.admission`.
+In: manifests as text. Out: the manifests as they would be admitted, what changes, or why. Every workload
+is acted on, with or without the label, since handing it in says so. One whose Pod template says
+`podgrace.io/inject: disabled` is left alone. An object that has containers and is not read is named on
+standard error. Reading and writing belong to `manifests`, which kinds are workloads to `kinds`, and the
+decision to `webhook.admission`.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from webhook.admission import Outcome
-from webhook.cli import manifests, show
+from webhook.cli import kinds, manifests, show
 from webhook.config import Config
 
 OK, DIFFERS = 0, 3
@@ -21,7 +22,7 @@ OK, DIFFERS = 0, 3
 
 def inject(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Write manifests as the webhook would admit them."""
-    read = _read(text, where)
+    read = _read(text, where, config)
     changed = False
     for workload in read.workloads:
         outcome = manifests.decided(workload, config)
@@ -38,9 +39,9 @@ def inject(args: argparse.Namespace, text: str, where: str, config: Config) -> i
     return OK
 
 
-def uninject(args: argparse.Namespace, text: str, where: str, _: Config) -> int:
+def uninject(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Take everything of ours out again."""
-    read = manifests.read(text, where)
+    read = manifests.read(text, where, kinds.known(config))
     for workload in read.workloads:
         read.patch(workload, manifests.restored(workload))
     _put(text, read.written(back=True), where, diff=args.diff)
@@ -49,7 +50,7 @@ def uninject(args: argparse.Namespace, text: str, where: str, _: Config) -> int:
 
 def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Say what would be done to each container, why, and what would change it."""
-    found = [(w, manifests.decided(w, config)) for w in _read(text, where).workloads]
+    found = [(w, manifests.decided(w, config)) for w in _read(text, where, config).workloads]
     if args.output == "json":
         rows = [
             {
@@ -75,9 +76,9 @@ def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> 
     return OK
 
 
-def _read(text: str, where: str) -> manifests.Manifests:
+def _read(text: str, where: str, config: Config) -> manifests.Manifests:
     """Read a file, and name what is not read of it."""
-    read = manifests.read(text, where)
+    read = manifests.read(text, where, kinds.known(config))
     _tell(read.passed)
     return read
 
