@@ -178,7 +178,7 @@ if __name__ == "__main__":
     start()
     idle()
     # In namespaces of its own: no other hook is in the way, and the log that the hook opens is not this machine's.
-    inside = f"ip link set lo up; {sys.executable} {__file__} {BUILD} inside | grep '^|'"
+    inside = f"exec 2>/dev/null; ip link set lo up; {sys.executable} {__file__} {BUILD} inside | grep '^|'"
     subprocess.run(
         ["unshare", "-n", "-p", "-f", "--mount-proc", "--", "sh", "-c", inside], check=True
     )
