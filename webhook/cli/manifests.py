@@ -112,7 +112,7 @@ def read(text: str, where: str, known: Sequence[kinds.Kind] = kinds.KINDS) -> Ma
 
 def decided(workload: Workload, config: Config) -> Outcome:
     """Decide about a workload. Raises `ManifestError` for a Pod that no API server would take."""
-    owner = workload.owner_kind
+    owner = workload.owner_kind or workload.kind
     return _checked(workload, lambda: mutate(workload.pod, config, workload.namespace, owner))
 
 

@@ -10,6 +10,7 @@ port closed to others is taken for that.
 | --listen=127.0.0.1:8080, localhost:8080, [::1]:8080  | it listens on 8080, for its own Pod only            |
 | --http.host=127.0.0.1 --http.port=8080               | the same                                            |
 | --bind-address 127.0.0.1                             | whatever it listens on is for its own Pod only      |
+| --bind=unix:/run/app.sock, and no port               | the same                                            |
 | --udp=:8090                                          | 8090 is UDP                                         |
 | --upstream=127.0.0.1:8080, --db-host=127.0.0.1       | nothing: that is where it sends to                  |
 | --metrics-addr=:9100                                 | nothing: users do not come there                    |
@@ -29,7 +30,7 @@ MOST_LETTERS: Final = 8192
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
-    """What the words tell. `loopback_only`: an address of the Pod's own, without a port."""
+    """What the words tell. `loopback_only`: an address of the Pod's own, without a port, or a socket."""
 
     listens: frozenset[int] = frozenset()
     loopback: frozenset[int] = frozenset()
@@ -96,7 +97,7 @@ _CUT: Final = re.compile(r"[\s'\"`;&|(){}<>,]+")
 _PARTS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _ATTACHED: Final = re.compile(r"-([A-Za-z])((?:[0-9:\[*]|localhost).*)")
 _WORTH: Final = re.compile(
-    r":?\d\d|127\.|::1|localhost|elect|lease|leader|lock|\bn(et)?c(at)?\b|socat|tcp|inetd|websocketd",
+    r":?\d\d|unix:|\.sock|127\.|::1|localhost|elect|lease|leader|lock|\bn(et)?c(at)?\b|socat|tcp|inetd|websocketd",
     re.IGNORECASE,
 )
 """What a line must hold for any row of the table to fit."""
@@ -139,6 +140,7 @@ class _Reading:
         self._hosts: set[str] = set()
         """Heads of options that name a loopback address without a port."""
         self._elects = False
+        self._socket = False
 
     def take(self, name: str, value: str) -> None:
         """Take an option and its value, or a bare word with the name ""."""
@@ -157,7 +159,7 @@ class _Reading:
     def told(self, *, per_connection: bool, locked: bool) -> Told:
         """Put hosts and ports of the same options together."""
         open_to_all = set(self._listens)
-        only = False
+        only = self._socket and not self._listens
         for head in self._hosts:
             ports = self._ports.get(head) or self._ports.get("")
             self._loopback |= ports or _EMPTY
@@ -179,6 +181,9 @@ class _Reading:
             return
         if last and is_loopback(text):
             self._hosts.add(head)
+            return
+        if last and text.startswith(("unix:", "/")):
+            self._socket |= text.startswith("unix:") or text.endswith((".sock", ".socket"))
             return
         found = _ADDRESS.fullmatch(text)
         if found is None:

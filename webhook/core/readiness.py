@@ -14,7 +14,8 @@ first row that fits:
 | its own startup or liveness probe                   | a copy, never stricter than its source; of liveness not    |
 |                                                     | where members start one after another (next row)           |
 | a StatefulSet, or a controller that we do not know  | none: members may wait for each other before they open     |
-| another container that serves                       | none: one must not take the other out of its Service       |
+| another container that serves                       | none: one must not take the other out of its Service; nor  |
+|                                                     | a copy, where this one shows no sign of serving users      |
 | arguments that speak of a leader's election         | none: only the leader may open the port                    |
 | a listener that starts the work for each connection | none: each probe would start it                            |
 | a known stand-alone server; or a port whose name or | TCP, where one such port is left, it is not bound to       |
@@ -69,7 +70,11 @@ def choose(look: Look, facts: Facts, *, neighbours: bool) -> Answer:
         return _annotated(look)
     if facts.mesh:
         return Answer("readiness-mesh")
-    for source, own in look.probes:
+    probes = look.probes
+    if neighbours and not _is_seen_to_serve(look):
+        # An exporter's health must not take the server beside it out of its Service.
+        probes = ()
+    for source, own in probes:
         where = own.http_get or own.tcp_socket
         if where is not None and where.host:
             # The server listens where only that name leads; a probe of the Pod's own address would
