@@ -78,6 +78,9 @@ test-cluster: $(VENV)/.dev ## install into a cluster and lose no request there (
 	  test -z "$$PODGRACE_IMAGE_LOAD" || $$PODGRACE_IMAGE_LOAD $$2; done
 	$(BIN)/pytest tests/chart/test_cluster.py tests/cluster -n 0 --durations=15 $(if $(AGAIN),$(FAILED))
 
+build/peer: tests/bench/peer/main.go ## a webhook on controller-runtime, for `make bench` to compare with (needs Go)
+	cd tests/bench/peer && go build -o ../../../build/peer .
+
 .PHONY: bench
 bench: $(VENV)/.runtime helper ## how fast the webhook is, beside the obvious way to write it; and the helper, beside tini and dumb-init
 	$(BIN)/python tests/bench/speed.py

@@ -40,9 +40,7 @@ class Caller(asyncio.Protocol):
         head = self.buffer.find(b"\r\n\r\n")
         if head < 0:
             return
-        at = self.buffer.find(b"content-length: ", 0, head)
-        length = int(self.buffer[at + 16 : self.buffer.find(b"\r\n", at)])
-        if len(self.buffer) < head + 4 + length:
+        if not whole(self.buffer, head):
             return
         if not self.buffer.startswith(b"HTTP/1.1 200 "):
             self.done.set_exception(RuntimeError(self.buffer[:200].decode("latin-1")))
@@ -57,6 +55,16 @@ class Caller(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
             self.done.set_exception(exc or RuntimeError("closed by the server"))
+
+
+def whole(buffer: bytes, head: int) -> bool:
+    """Tell whether an answer is complete, as servers of any make write it."""
+    at = buffer.find(b"ontent-", 0, head)
+    while at > 0 and buffer[at : at + 15].lower() != b"ontent-length: ":
+        at = buffer.find(b"ontent-", at + 1, head)
+    if at < 0:
+        return buffer.endswith(b"\r\n0\r\n\r\n")  # chunked
+    return len(buffer) >= head + 4 + int(buffer[at + 15 : buffer.find(b"\r\n", at)])
 
 
 def requests(port: int, body: bytes, *, different: bool) -> Callable[[], bytes]:

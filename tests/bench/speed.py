@@ -1,8 +1,9 @@
 """How fast the webhook is: `make bench` prints it.
 
 In: the recorded review of a Deployment's Pod with two containers. Out: where the time of a decision goes; calls a second over HTTPS,
-the whole server with every feature on, pinned to one core, its clients to another; and the same for the obvious way to write it.
-Ratios of one run say more than figures: both sides had the same machine, at the same time.
+the whole server with every feature on, pinned to one core, its clients to another; and the same for the obvious way to
+write it, and for a webhook on controller-runtime (`make build/peer`, which needs Go). They take turns: ratios of one run
+say more than figures, since both sides had the same machine at the same time.
 """
 
 import copy
@@ -35,8 +36,10 @@ from webhook.server.replicas import Replicas
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "samples" / "deployment-nginx-and-django-create.json"
-SECONDS = float(os.environ.get("SECONDS", "5"))
+SECONDS = float(os.environ.get("SECONDS", "4"))
+ROUNDS = int(os.environ.get("ROUNDS", "2"))
 CONNECTIONS = 16
+PEER = HERE.parents[1] / "build" / "peer"
 
 
 def micros(function: Callable[[], Any], rounds: int = 60, calls: int = 200) -> float:
@@ -196,22 +199,42 @@ def main() -> None:
                 "0",
             ], port
 
-        command, port = serve()
-        replicas = https("podgrace, replicas of one workload", command, directory, port)
-        command, port = serve()
-        different = https("podgrace, every Pod another", command, directory, port, "--different")
-        port = free_port()
-        naive = https(
-            "the obvious way (naive.py)",
-            [sys.executable, str(HERE / "naive.py"), str(port), name],
-            directory,
-            port,
-        )
-    for kind, found in (("replicas", replicas), ("every Pod another", different)):
-        faster, cheaper = found["perSecond"] / naive["perSecond"], naive["cpu"] / found["cpu"]
-        print(
-            f"  {kind}: {faster:.1f} x the calls of the obvious way, at {1 / cheaper:.2f} of its CPU time a call"
-        )
+        rounds = []
+        for _ in range(ROUNDS):
+            found = {}
+            for kind, options in (("replicas", []), ("every Pod another", ["--different"])):
+                command, port = serve()
+                found[kind] = https(f"podgrace, {kind}", command, directory, port, *options)
+            for other, command in others(name).items():
+                port = free_port()
+                command = [part.format(port=port) for part in command]  # noqa: PLW2901
+                found[other] = https(other, command, directory, port)
+            rounds.append(found)
+    summary(rounds)
+
+
+def others(directory: str) -> dict[str, list[str]]:
+    """Give the servers to compare with, by name."""
+    found = {
+        "the obvious way (naive.py)": [sys.executable, str(HERE / "naive.py"), "{port}", directory]
+    }
+    if PEER.exists():
+        certificate = [f"{directory}/tls.crt", f"{directory}/tls.key"]
+        found["controller-runtime"] = ["env", "GOMAXPROCS=1", str(PEER), "{port}", *certificate]
+    return found
+
+
+def summary(rounds: list[dict[str, dict[str, float]]]) -> None:
+    """Print the ratios of each round."""
+    print()
+    for ours in ("replicas", "every Pod another"):
+        for other in list(rounds[0])[2:]:
+            calls = [f"{r[ours]['perSecond'] / r[other]['perSecond']:.1f}" for r in rounds]
+            spent = [f"{r[other]['cpu'] / r[ours]['cpu']:.1f}" for r in rounds]
+            print(
+                f"  {ours}: {', '.join(calls)} x the calls of {other}; "
+                f"it spends {', '.join(spent)} x our CPU time on a call"
+            )
 
 
 if __name__ == "__main__":
