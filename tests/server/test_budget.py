@@ -13,39 +13,64 @@ class Guest:
     """A connection that only knows whether it was cut."""
 
     def __init__(self, *, trusted: bool = False) -> None:
-        self.held, self.trusted, self.inside, self.gone = 0, trusted, False, False
+        self.held, self.trusted, self.place, self.gone = 0, trusted, None, False
 
     def cut(self) -> None:
         self.gone = True
 
 
-def test_the_oldest_that_owes_something_goes_before_the_one_that_rests():
-    budget = Budget(LIMITS)
-    resting, old, young = Guest(), Guest(), Guest()
-    for guest in (resting, old, young):
-        assert budget.enter(guest, 300)
-    budget.asks(resting)
-    budget.answers(resting)
-    budget.rests(resting)
-    order = []
-    for _ in range(3):
-        new = Guest()
-        assert budget.enter(new, 300)
-        order.append([guest.gone for guest in (resting, old, young)])
-        budget.answers(new)  # busy: it never goes
-    assert order == [[False, True, False], [False, True, True], [True, True, True]]
+def entered(budget: Budget, count: int, cost: int = 50) -> list[Guest]:
+    guests = [Guest() for _ in range(count)]
+    assert all(budget.enter(guest, cost) for guest in guests)
+    return guests
 
 
-def test_a_request_that_begins_on_a_kept_connection_is_young():
-    budget = Budget(LIMITS)
-    kept, silent = Guest(), Guest()
-    for guest in (kept, silent):
-        budget.enter(guest, 400)
-    budget.answers(kept)
-    budget.rests(kept)
-    budget.asks(kept)
-    assert budget.enter(Guest(), 400)
-    assert (silent.gone, kept.gone) == (True, False)
+def rest(budget: Budget, *guests: Guest) -> None:
+    for guest in guests:
+        budget.asks(guest)
+        budget.answers(guest)
+        budget.rests(guest)
+
+
+def gone(guests: list[Guest]) -> list[bool]:
+    return [guest.gone for guest in guests]
+
+
+def test_silent_floods_cost_the_silent_only_the_oldest_first():
+    budget = Budget(Limits(memory=1000))
+    resting, handshake = entered(budget, 2), []
+    rest(budget, *resting)
+    silent = entered(budget, 60)
+    handshake = entered(budget, 1)
+    assert gone([*resting, *handshake]) == [False] * 3
+    assert gone(silent) == [True] * 43 + [False] * 17
+
+
+def test_stalled_bodies_cost_those_who_send_them():
+    budget = Budget(Limits(memory=1000))
+    resting, handshake, stalled = entered(budget, 2), entered(budget, 2), entered(budget, 4)
+    rest(budget, *resting)
+    assert all(budget.charge(guest, 150, body=True) for guest in stalled)
+    assert gone([*resting, *handshake]) == [False] * 4
+    assert gone(stalled) == [True, True, False, False]
+
+
+def test_a_flood_that_asks_and_rests_costs_who_has_rested_longest():
+    budget = Budget(Limits(memory=1000))
+    resting = entered(budget, 20)
+    rest(budget, *resting)
+    rest(budget, resting[0])
+    entered(budget, 2)
+    assert gone(resting) == [False, True, True] + [False] * 17
+
+
+def test_whoever_is_first_in_line_gets_no_more():
+    budget = Budget(Limits(memory=1000))
+    first, second = entered(budget, 2)
+    assert budget.charge(first, 300, body=True)
+    assert budget.charge(second, 300, body=True)
+    assert not budget.charge(first, 300, body=True)
+    assert (first.gone, second.gone, budget.refused) == (False, False, 1)
 
 
 def test_none_goes_that_is_trusted_or_waits_for_its_answer():

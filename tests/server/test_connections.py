@@ -268,6 +268,7 @@ def test_a_client_ca_that_is_none_is_named(tmp_path: Path):
         ([], {"PODGRACE_PORT": "http"}, "'http': accepted: 0 to 65535"),
         ([], {"PODGRACE_TLS_MIN_VERSION": "1.1"}, "'1.1': accepted: 1.2, 1.3"),
         (["--max-connections", "1"], {}, "'1': accepted: 8 to 65536"),
+        (["--api-servers", "10.0.0.1/8"], {}, "accepted: addresses or networks such as"),
         (["--client-names", "a"], {}, "--client-names: needs --client-ca"),
         (
             ["--config", "/nonexistent/config.yaml"],

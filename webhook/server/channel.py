@@ -14,6 +14,8 @@ import contextlib
 import ssl
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from webhook.server.limits import Place
+
 if TYPE_CHECKING:
     from webhook.server.listener import Listener
 
@@ -46,17 +48,22 @@ class Upper(Protocol):
     def expire(self) -> None:
         """Act on a deadline."""
 
+    def forget(self) -> None:
+        """Let go of all that was kept of a request."""
+
 
 class Channel(asyncio.BufferedProtocol, asyncio.Transport):
     """A connection in plain text: a protocol to TCP, a transport to HTTP."""
 
     def __init__(self, listener: "Listener") -> None:
         self.held = 0
-        self.trusted = self.inside = False
+        self.trusted = False
+        self.place: Place | None = None
         self.unread = 0
         self.deadline = listener.now + listener.limits.seconds
         self.upper: Upper | None = None
-        self._listener, self._buffer, self._closing = listener, listener.buffer, False
+        self._listener, self._buffer = listener, listener.buffer
+        self._closing = self._deaf = False
         self._tcp: asyncio.Transport
 
     # -- a protocol ------------------------------------------------------------------------------
@@ -91,7 +98,7 @@ class Channel(asyncio.BufferedProtocol, asyncio.Transport):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass a piece on."""
-        if self.upper is not None and not self._closing:
+        if self.upper is not None and not self._closing and not self._deaf:
             self.upper.data_received(self._buffer[:nbytes])
 
     def pause_writing(self) -> None:
@@ -137,6 +144,16 @@ class Channel(asyncio.BufferedProtocol, asyncio.Transport):
         if not self._closing:
             self._tcp.resume_reading()
 
+    def breathe(self) -> None:
+        """Let all others have a turn before the next piece."""
+        self.pause_reading()
+        self._listener.loop.call_soon(self.resume_reading)
+
+    def ignore(self) -> None:
+        """Read on, and drop it unread: it costs no more than the reading."""
+        self._deaf = True
+        self.resume_reading()
+
     def get_write_buffer_size(self) -> int:
         """Count what the client has not taken."""
         return self._tcp.get_write_buffer_size()
@@ -148,8 +165,10 @@ class Channel(asyncio.BufferedProtocol, asyncio.Transport):
     # -- a holder of budget ----------------------------------------------------------------------
 
     def cut(self) -> None:
-        """Go, for others or at a deadline."""
+        """Go, for others or at a deadline; what is held is free at once, not when the loop turns."""
         self.abort()
+        if self.upper is not None:
+            self.upper.forget()
 
     def expire(self) -> None:
         """Act on the deadline."""
@@ -163,27 +182,50 @@ class SecureChannel(Channel):
     """A connection in TLS."""
 
     _ssl: ssl.SSLObject | None = None
+    _hello = b""
 
     def _begin(self) -> None:
-        """Wait for the client's first byte."""
+        """Wait for the client's first bytes."""
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Decrypt a piece."""
+        """Take a piece; the first one waits for its turn to shake hands."""
+        if self._ssl is not None:
+            if not self._closing and not self._deaf:
+                self._take(self._buffer[:nbytes])
+        elif not self._closing:
+            self._hello = bytes(self._buffer[:nbytes])
+            self.pause_reading()
+            self._listener.queue(self)
+
+    def shake(self) -> None:
+        """Begin the handshake: more work than a call is."""
         if self._closing:
             return
-        if self._ssl is None:
-            context = self._listener.context()
-            if context is None or not self._listener.budget.charge(self, TLS_COST):
-                self.abort()
-                return
-            self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-            self._ssl = context.wrap_bio(self._in, self._out, server_side=True)
-        self._in.write(self._buffer[:nbytes])
+        context = self._listener.context()
+        if context is None or not self._listener.budget.charge(self, TLS_COST):
+            self.cut()
+            return
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._ssl = context.wrap_bio(self._in, self._out, server_side=True)
+        hello, self._hello = self._hello, b""
+        self._take(hello)
+        self.resume_reading()
+
+    def cut(self) -> None:
+        """Go, with all that OpenSSL holds."""
+        super().cut()
+        self._ssl = None
+        self._in = self._out = ssl.MemoryBIO()
+
+    def _take(self, data: Any) -> None:
+        """Decrypt a piece."""
+        self._in.write(data)
         try:
-            if self.upper is None:
-                self._shake(self._ssl)
-            if self.upper is not None:
-                self._read(self._ssl, self.upper)
+            tls = self._ssl
+            if self.upper is None and tls is not None:
+                self._shake(tls)
+            if self.upper is not None and tls is not None:
+                self._read(tls, self.upper)
         except ssl.SSLWantReadError:
             pass
         except (ssl.SSLError, OSError):
@@ -202,7 +244,7 @@ class SecureChannel(Channel):
         self._open()
 
     def _read(self, tls: ssl.SSLObject, upper: Upper) -> None:
-        while not self._closing:
+        while not self._closing and not self._deaf:
             data = tls.read(PIECE)
             if not data:
                 self.close()

@@ -100,7 +100,7 @@ class Connection(HttpToolsProtocol):
         self._listener, self._channel, self._limits = listener, channel, listener.limits
         self._problem = ""
         self._route: Route | None = None
-        self._more = self._keep = self._counted = self._shed = False
+        self._more = self._keep = self._counted = self._shed = self._refused = False
         self._body: list[bytes] = []
         self._charged = self._head = self._raw = self._length = 0
         self._began = self._since = 0.0
@@ -172,6 +172,7 @@ class Connection(HttpToolsProtocol):
             self._charged += due
             if not self._listener.budget.charge(self._channel, due, body=True):
                 self._drop()
+        self._channel.breathe()
 
     def _drop(self) -> None:
         """Keep only the beginning of a body for which there is no room, and read on."""
@@ -331,7 +332,7 @@ class Connection(HttpToolsProtocol):
         self._count(False)
         if self.phase == LINGERING or self._channel.is_closing():
             return
-        self._more, self._keep = True, False
+        self._more, self._keep, self._refused = True, False, True
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -341,8 +342,17 @@ class Connection(HttpToolsProtocol):
 
     def _linger(self) -> None:
         self.phase = LINGERING
-        self._channel.resume_reading()
+        if self._refused:
+            self._channel.ignore()
+        else:
+            self._channel.pause_reading()  # it pipelines: what it sends on is not even read
         self._channel.deadline = self._listener.now + LINGER
+
+    def forget(self) -> None:
+        """Let go of all that was kept of a request: the client is being cut."""
+        self._body = []
+        if self.cycle is not None:
+            self.cycle.body = bytearray()
 
     # -- time ------------------------------------------------------------------------------------
 

@@ -4,16 +4,21 @@ In: connections, as they come, ask, rest and go, and the bytes that each one hol
 newcomer, by closing others, or "no". What a connection says on the wire belongs to `connection`.
 
 Memory is bounded, not the number of honest clients. Each connection is charged for what it costs to
-keep, and for every byte of a request that is not complete. When the sum passes the budget, the first
-of these goes, oldest first:
+keep, and for every byte of a request that is not complete. It is in one of these places:
 
-1. those that owe us something: they have not finished a handshake or a request;
-2. those that rest between two requests;
-3. none whose answer we owe, and none that is trusted.
+| place     | what it is doing                                                    | may go |
+|-----------|---------------------------------------------------------------------|--------|
+| asking    | it owes us a handshake or a request, and we keep nothing of it yet   | yes    |
+| sending   | it owes us the rest of a body, of which we keep the beginning        | yes    |
+| idle      | it rests between two requests                                       | yes    |
+| answering | we owe it an answer                                                 | no     |
+| trusted   | whatever it is doing: its address or certificate is an API server's | no     |
 
-An API server asks as soon as it has connected, and sends a review within milliseconds. So in 1 it is
-always among the youngest, however many others there are, and in 2 an attacker has to keep asking on
-each of its connections to outlast it. All of it takes constant time.
+When the sum passes the budget, the place that holds the most gives way, its oldest first. So whatever
+an attacker does most of is what suffers: a flood of silent connections takes nothing from those that
+rest, stalled bodies take nothing from those in a handshake. And where an API server is in the same
+place, it is among the youngest: it asks as soon as it has connected, sends a review within
+milliseconds, and asks again. All of it takes constant time.
 """
 
 from collections.abc import Iterator
@@ -46,85 +51,103 @@ class Holder(Protocol):
     """Bytes charged to it."""
     trusted: bool
     """Never closed for others."""
-    inside: bool
-    """Whether it is one of the budget's."""
+    place: "Place | None"
+    """Where it is; None: it has left."""
 
     def cut(self) -> None:
         """Close at once."""
 
 
+class Place:
+    """Some of the connections, the one that has been there longest first."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.members: dict[Holder, None] = {}
+
+    def take(self, holder: Holder) -> None:
+        """Move a connection here, as the youngest."""
+        if holder.place is not None:
+            holder.place.drop(holder)
+        holder.place = self
+        self.members[holder] = None
+        self.held += holder.held
+
+    def drop(self, holder: Holder) -> None:
+        """Let a connection go from here."""
+        del self.members[holder]
+        self.held -= holder.held
+        holder.place = None
+
+    def oldest(self) -> Holder:
+        """Give the one that would go first."""
+        return next(iter(self.members))
+
+
 class Budget:
-    """All connections of a port, in the order in which they would go."""
+    """All connections of a port."""
 
     def __init__(self, limits: Limits) -> None:
         self.held = self.evicted = self.refused = 0
         self._limits = limits
-        self._asking: dict[Holder, None] = {}
-        self._answering: dict[Holder, None] = {}
-        self._idle: dict[Holder, None] = {}
-        self._trusted: dict[Holder, None] = {}
+        self._asking, self._sending, self._idle = Place(), Place(), Place()
+        self._answering, self._trusted = Place(), Place()
+        self._all = (self._asking, self._sending, self._idle, self._answering, self._trusted)
 
     def __len__(self) -> int:
-        return len(self._asking) + len(self._answering) + len(self._idle) + len(self._trusted)
+        return sum(len(place.members) for place in self._all)
 
     def __iter__(self) -> Iterator[Holder]:
         """Give all of them, as they are now."""
-        return iter([*self._asking, *self._answering, *self._idle, *self._trusted])
+        return iter([holder for place in self._all for holder in place.members])
 
     def enter(self, holder: Holder, cost: int) -> bool:
         """Take a new connection in. False: there is no room, and nobody to go."""
-        holder.inside = True
-        (self._trusted if holder.trusted else self._asking)[holder] = None
+        (self._trusted if holder.trusted else self._asking).take(holder)
         return self.charge(holder, cost)
 
     def leave(self, holder: Holder) -> None:
         """Forget a connection, and all that it held."""
-        for place in (self._asking, self._answering, self._idle, self._trusted):
-            place.pop(holder, None)
-        self.held -= holder.held
-        holder.held, holder.inside = 0, False
+        if holder.place is not None:
+            holder.place.drop(holder)
+            self.held -= holder.held
+            holder.held = 0
 
     def trust(self, holder: Holder) -> None:
         """Never close this one for others."""
-        if holder in self._asking:
-            del self._asking[holder]
-            self._trusted[holder] = None
+        if holder.place is not None:
             holder.trusted = True
+            self._trusted.take(holder)
 
     def asks(self, holder: Holder) -> None:
         """Note that a request begins, which makes a new connection no younger."""
-        if holder in self._idle:
-            del self._idle[holder]
-            self._asking[holder] = None
+        if holder.place is self._idle:
+            self._asking.take(holder)
 
     def answers(self, holder: Holder) -> None:
         """Note that a request is complete: it is our turn."""
-        if holder in self._asking:
-            del self._asking[holder]
-            self._answering[holder] = None
+        if holder.place is self._asking or holder.place is self._sending:
+            self._answering.take(holder)
 
     def rests(self, holder: Holder) -> None:
         """Note that a request has been answered."""
-        for place in (self._asking, self._answering):
-            if holder in place:
-                del place[holder]
-                self._idle[holder] = None
+        if holder.place is not None and holder.place is not self._trusted:
+            self._idle.take(holder)
 
     def charge(self, holder: Holder, count: int, *, body: bool = False) -> bool:
         """Charge bytes, and make room for them. False: there is none for this connection.
 
         Bodies may take three quarters: the rest is for those who have yet to connect.
         """
-        if not holder.inside:
+        if holder.place is None:
             return False
-        holder.held += count
-        self.held += count
+        if body and holder.place is self._asking:
+            self._sending.take(holder)
+        self._add(holder, holder.place, count)
         limits = self._limits
         most = limits.memory - (limits.memory >> 2 if body else 0)
         while self.held > most or len(self) > limits.connections:
-            first = self._first()
-            if first is holder and len(self._asking) == 1:
-                first = next(iter(self._idle), None)  # it alone owes us something: it is new
+            first = self._first(holder)
             if first is None or first is holder:
                 self.refused += 1
                 return False
@@ -133,11 +156,20 @@ class Budget:
             first.cut()
         return True
 
-    def _first(self) -> Holder | None:
-        return next(iter(self._asking), None) or next(iter(self._idle), None)
-
     def release(self, holder: Holder, count: int) -> None:
         """Give bytes back."""
-        if holder.inside:
-            holder.held -= count
-            self.held -= count
+        if holder.place is not None:
+            self._add(holder, holder.place, -count)
+
+    def _add(self, holder: Holder, place: Place, count: int) -> None:
+        holder.held += count
+        place.held += count
+        self.held += count
+
+    def _first(self, newcomer: Holder) -> Holder | None:
+        """Choose who goes: of the heaviest place, unless the newcomer is alone there."""
+        places = [self._asking, self._sending, self._idle]
+        for place in sorted(places, key=lambda place: place.held, reverse=True):
+            if place.members and (len(place.members) > 1 or place.oldest() is not newcomer):
+                return place.oldest()
+        return None

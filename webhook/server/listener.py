@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -26,6 +27,8 @@ from webhook.server.limits import Budget, Limits
 
 SWEEP: Final = 0.5
 """Seconds."""
+TURN, LONGEST = 0.005, 0.05
+"""Seconds of handshakes in a turn of the event loop, at least and at most; one takes about 1 ms."""
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
 
@@ -70,6 +73,8 @@ class Listener:
         self._channel = Channel if context is None else SecureChannel
         self._trusted, self._stranger = trusted, stranger
         self._lag = 0.0
+        self._shaken = 0.0
+        self._shaking: deque[SecureChannel] = deque()
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
@@ -97,7 +102,10 @@ class Listener:
         """Ask the kernel whether the port takes connections."""
         if self._socket is None:
             return False
-        return bool(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        try:
+            return bool(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        except OSError:  # a kernel that does not say: the event loop does
+            return self._server is not None and self._server.is_serving()
 
     def drain(self) -> None:
         """Say `Connection: close` with every answer from now on; go on accepting."""
@@ -164,6 +172,22 @@ class Listener:
         if self._trusted:
             channel.trusted = self._ours(channel)
         return self.budget.enter(channel, PLAIN_COST)
+
+    def queue(self, channel: SecureChannel) -> None:
+        """Let a handshake wait for its turn: first come, first served."""
+        self._shaking.append(channel)
+        if len(self._shaking) == 1:
+            self.loop.call_soon(self._shake)
+
+    def _shake(self) -> None:
+        """Shake hands for as long as all else took since the last time, then let that go on."""
+        now = self.loop.time()
+        end = now + min(max(TURN, now - self._shaken), LONGEST)
+        while self._shaking and self.loop.time() < end:
+            self._shaking.popleft().shake()
+        self._shaken = self.loop.time()
+        if self._shaking:
+            self.loop.call_soon(self._shake)
 
     def connect(self, channel: Channel) -> Connection:
         """Begin HTTP on a channel."""
