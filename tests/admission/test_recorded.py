@@ -43,7 +43,7 @@ EXPECTED = {
     "pod-no-labels-create": "nothing-to-do",
     "pod-no-service-account-token-create": "nothing-to-do",
     "pod-opted-out-create": "opted-out",
-    "pod-prestop-http-create": "prestop-before",
+    "pod-prestop-http-create": "prestop-after-guess",
     "pod-prestop-sleep-create": "prestop-before",
     "pod-resources-at-pod-level-create": "hook",
     "pod-restart-on-failure-create": "not-restarting",

@@ -19,7 +19,7 @@ from webhook.admission import Answer
 from webhook.cli import manifests
 from webhook.config import load
 from webhook.core.names import PREFIX, STATUS_ANNOTATION
-from webhook.core.size import MOST_CONTAINERS
+from webhook.core.size import MOST_CONTAINERS, MOST_HOOKS
 from webhook.server.replicas import Replicas
 
 Json = dict[str, Any]
@@ -105,7 +105,6 @@ FULL: Json = {
     "command": ["sh", "-c", "exec /app --listen=:8080"],
     "livenessProbe": {"httpGet": {"path": "/l", "port": "http"}, "periodSeconds": 3},
     "startupProbe": {"httpGet": {"path": "/s", "port": "grpc"}},
-    "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "sleep 3; nginx -s quit"]}}},
     "env": [{"name": "A", "value": "b"}],
     "volumeMounts": [{"name": "data", "mountPath": "/data"}],
     "resources": {"requests": {"cpu": "1m"}, "limits": {"cpu": "2m"}},
@@ -187,6 +186,25 @@ def _containers() -> dict[str, Json]:
                 },
                 **SMALL,
             )
+    return made
+
+
+def _commands() -> dict[str, Json]:
+    """Make hooks and probes that are long to read."""
+    made = {}
+    for count, line in itertools.product(
+        (1, MOST_HOOKS, MOST_CONTAINERS),
+        (";a" * 500, "kill -0 " * 120, "(/a:1" * 200, "sleep 1;" * 120, "sh -c 'sh -c " * 80),
+    ):
+        asks = {"exec": {"command": ["sh", "-c", "kill -0 2 =1 " * 100]}}
+        stop = {"exec": {"command": ["sh", "-c", line]}}
+        hooks: Json = {"lifecycle": {"postStart": asks, "preStop": stop}}
+        made[f"{count} containers, hooks of {line[:9]!r}"] = pod(count, **{**FULL, **hooks})
+        probes: Json = {"livenessProbe": asks, "readinessProbe": stop, "startupProbe": asks}
+        command = {"command": ["sh", "-c", line]}
+        made[f"{count} containers, probes of {line[:9]!r}"] = pod(
+            count, **{**FULL, **probes, **command, "lifecycle": {"postStart": asks}}
+        )
     return made
 
 
@@ -331,6 +349,7 @@ FAMILIES: dict[str, Callable[[], dict[str, Json]]] = {
     "shared by all containers": _shared,
     "annotations": _annotations,
     "containers": _containers,
+    "commands": _commands,
     "sizes": _sizes,
 }
 

@@ -94,9 +94,9 @@ def _fits(original: Json, patched: Json) -> None:
                 )
                 waits = [int(option[f"--{name}"]) for name in ("delay-max", "drain-timeout")]
                 assert int(option["--delay-min"]) <= waits[0]
-                own = int(option.get("--hook-sleep", option.get("--hook-timeout", "0")))
-                left = after - sum(waits) - own
-                assert left >= KILL_MARGIN
+                left = after - sum(waits) - int(option.get("--hook-sleep", "0"))
+                # A hook of unknown length and the stop share what is left, as they did before.
+                assert left >= int(option.get("--hook-timeout", "0")) + KILL_MARGIN
                 if "--no-stop" not in words:
                     assert left >= int(option["--patience"]) + KILL_MARGIN
     for container in patched["spec"].get("initContainers") or ():
@@ -108,14 +108,25 @@ def _fits(original: Json, patched: Json) -> None:
         assert guaranteed(patched)
 
 
+_GRACE = "terminationGracePeriodSeconds"
+
+
 def _keeps(original: Json, patched: Json) -> None:
     """Nothing of the user's is lost, renamed or reordered; nothing but our few fields is new."""
     touched = {"command", "args", "lifecycle", "readinessProbe", "volumeMounts"}
+    new_grace = patched["spec"].get("terminationGracePeriodSeconds", 30)
+    old_grace = original["spec"].get("terminationGracePeriodSeconds", 30)
     old, new = original["spec"]["containers"], patched["spec"]["containers"]
     assert [c["name"] for c in old] == [c["name"] for c in new]
     for was, now in zip(old, new, strict=True):
-        assert {key: value for key, value in was.items() if key not in touched} == {
-            k: v for k, v in now.items() if k not in touched
+        # A restart by one of these takes no longer than it did.
+        for name in ("livenessProbe", "startupProbe"):
+            if was.get(name) and was[name] != now[name]:
+                assert now[name] == {**was[name], _GRACE: max(1, old_grace)}
+                assert _GRACE not in was[name] and new_grace > old_grace
+        others = touched | {"livenessProbe", "startupProbe"}
+        assert {key: value for key, value in was.items() if key not in others} == {
+            k: v for k, v in now.items() if k not in others
         }
         mounts = was.get("volumeMounts") or []
         assert (now.get("volumeMounts") or [])[: len(mounts)] == mounts

@@ -70,6 +70,12 @@ PROBES = merged(
     STRANGE,
 )
 
+GRACED = merged(
+    PROBES,
+    st.fixed_dictionaries({}, optional={"terminationGracePeriodSeconds": st.integers(1, 90)}),
+)
+"""Liveness and startup probes; a readiness probe may not have a grace period of its own."""
+
 
 def hooks(grace: int) -> st.SearchStrategy[dict[str, Any]]:
     """Make a lifecycle handler: a sleep no longer than the grace period, as the API demands."""
@@ -129,8 +135,8 @@ def containers(name: str, grace: int) -> st.SearchStrategy[dict[str, Any]]:
             "ports": ports(),
             "lifecycle": lifecycles(grace),
             "readinessProbe": PROBES,
-            "livenessProbe": PROBES,
-            "startupProbe": PROBES,
+            "livenessProbe": GRACED,
+            "startupProbe": GRACED,
             "volumeMounts": mounts,
             "env": st.lists(st.fixed_dictionaries({"name": TEXT, "value": TEXT}), max_size=2),
             "resources": st.sampled_from(

@@ -74,8 +74,8 @@ def test_a_command_is_looked_through(command: list[str], profile: str | None) ->
         (["/usr/local/bin/start.sh", "/sbin/my_init"], "my_init"),
         (["sh", "/start.sh", "/init"], "init"),
         (["env", "A=b", "/sbin/init"], "init"),
-        # tini runs below another PID 1 as well.
-        (["sh", "-c", "exec tini -- app"], ""),
+        (["sh", "-c", "exec tini -- app"], "tini"),
+        (["bash", "-c", "mkdir -p /run/s6; exec s6-svscan /run/s6"], "s6-svscan"),
         (["app", "/init"], ""),
         (["sh", "-c", "app --config /init"], ""),
         (["nginx"], ""),

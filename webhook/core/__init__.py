@@ -7,7 +7,7 @@ No I/O, no clock, no framework. Each module takes values and returns new ones, a
     launchers, arguments, balancer              how a command is read, and what it says of ports; which load balancers let go late
     pod, profile                                what is read: the Pod's fields, and how a server wants to be stopped
     settings, resources, size, windows          what the two want; a total's room; what is too much; what is Windows
-    helper, probe, sidecar                      what is written, and known again: command lines, probes, the container
+    helper, probe, sidecar, restart, stops, pidone  what is written, and known again; what a hook does; who asks PID 1
     status                                      the annotation, and a container as it was before us
     decision                                    the values that the steps hand to each other
     alone, ports                                which Pods are left alone; where requests arrive

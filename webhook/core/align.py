@@ -62,7 +62,7 @@ def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
             ports=shared,
             probe_period=period,
             observe=True,
-            need=Need(waits, need.hook),
+            need=replace(need, waits=waits),
         )
 
     return [shares(c) for c in apps]
@@ -89,6 +89,6 @@ def _held(choice: Choice, apps: Sequence[Choice], grace: int) -> Choice:
         choice,
         ports=helped.ports if helped is not None else (),
         probe_period=helped.probe_period if helped is not None else 0,
-        need=Need(held, choice.hook.seconds),
+        need=Need(held, choice.hook.seconds, shared=choice.hook.seconds is None),
         notes=(*choice.notes, (code, choice.rung.name)),
     )

@@ -7,8 +7,14 @@ once: so it is a maximum over containers, of
     delay + drain + max(own hook + patience + margin, grace as it was)
 
 The patience is, unless an annotation or a profile says otherwise, what the application had before: the grace as it was, less
-its own hook. So it never has less time after its stop signal than it had. A hook of unknown length may have used all of the
-grace, and is counted with all of it.
+its own hook. So it never has less time after its stop signal than it had.
+
+A hook of unknown length shared the grace as it was with the stop: what it did not use was left for the signal. They share
+as much again, and the margin on top:
+
+    delay + drain + max(grace as it was, patience) + margin
+
+Only a patience that an annotation asks for is added to all that such a hook may have used.
 """
 
 from collections.abc import Sequence
@@ -70,17 +76,19 @@ def patience(grace: int, hook: int | None) -> int:
 def total(need: Need, grace: int) -> int:
     """Seconds of grace that a container needs, `grace` being what the Pod had."""
     waits = need.waits
-    own = grace if need.hook is None else need.hook
-    return waits.delay_max + waits.drain + max(own + waits.patience + KILL_MARGIN, grace)
+    return waits.delay_max + waits.drain + max(_tail(need, grace) + KILL_MARGIN, grace)
 
 
 def words(need: Need, grace: int) -> str:
     """Say the sum of `total`."""
     waits = need.waits
-    own = grace if need.hook is None else need.hook
+    tail = _tail(need, grace)
     head = f"delay {waits.delay_max} + " + (f"drain {waits.drain} + " if waits.drain else "")
-    if own + waits.patience + KILL_MARGIN <= grace:
+    if tail + KILL_MARGIN <= grace:
         return f"{head}{grace} as before"
+    if need.shared:
+        return f"{head}own hook (unknown) and patience {tail} + margin {KILL_MARGIN}"
+    own = tail - waits.patience
     hook = f"own hook {own}{' (unknown)' if need.hook is None else ''} + " if own else ""
     return f"{head}{hook}patience {waits.patience} + margin {KILL_MARGIN}"
 
@@ -88,13 +96,23 @@ def words(need: Need, grace: int) -> str:
 def fit(need: Need, grace: int, limit: int) -> Waits | None:
     """Shorten the waits until they fit into `limit` seconds; None if not even a second of delay does.
 
-    Cut first is the time after the signal (down to a third of it), then the drain, the delay above its minimum, the delay,
-    and the rest of the patience: the delay is worth most, since half of all servers reset what reaches them after the signal.
-    A hook of unknown length is given a third of the limit at most: it must not push everything else out.
+    What is cut, in this order, each down to:
+
+    1. the time after the signal    a third of it
+    2. the drain                    a quarter of what there is to share
+    3. the delay                    its minimum
+    4. the delay                    1 s
+    5. the time after the signal    2 s
+    6. the drain                    nothing
+
+    The delay is worth most, since half of all servers reset what reaches them after the signal; but
+    some drain is left as long as there is anything. A hook of unknown length is given a third of
+    the limit at most: it must not push everything else out.
     """
     waits = need.waits
-    own = min(grace, limit // 3) if need.hook is None else need.hook
-    over = waits.delay_max + waits.drain + own + waits.patience + KILL_MARGIN - limit
+    own = 0 if need.shared else min(grace, limit // 3) if need.hook is None else need.hook
+    room = max(0, limit - own - KILL_MARGIN)
+    over = waits.delay_max + waits.drain + waits.patience - room
 
     def cut(value: int, floor: int) -> int:
         nonlocal over
@@ -102,16 +120,24 @@ def fit(need: Need, grace: int, limit: int) -> Waits | None:
         over -= less
         return value - less
 
-    left = cut(waits.patience, max(PATIENCE_FLOOR, waits.patience // 3))
-    drain = cut(waits.drain, 0)
+    left = cut(waits.patience, max(PATIENCE_FLOOR, min(waits.patience, limit) // 3))
+    drain = cut(waits.drain, max(1, room // 4))
     delay_max = cut(waits.delay_max, waits.delay_min)
     delay_max = cut(delay_max, 1)
     left = cut(left, PATIENCE_FLOOR)
+    drain = cut(drain, 0)
     if over > 0:
         return None
     return Waits(
         min(waits.delay_min, delay_max), min(waits.quiet, delay_max), delay_max, drain, left
     )
+
+
+def _tail(need: Need, grace: int) -> int:
+    """Seconds that its own hook and its stop take, `grace` being what the Pod had."""
+    if need.shared:
+        return max(grace, need.waits.patience)
+    return (grace if need.hook is None else need.hook) + need.waits.patience
 
 
 def _wanted(choice: Choice, grace: int, limit: int) -> int:
@@ -135,4 +161,4 @@ def _fitted(choice: Choice, grace: int, limit: int, bound: int, *, told: bool) -
     if told:
         code = "grace-capped" if limit > grace else "grace-over-bound"
         notes = (*notes, (code, f"wanted {wanted} s, bound {bound} s"))
-    return replace(choice, need=Need(waits, need.hook), capped=True, notes=notes)
+    return replace(choice, need=replace(need, waits=waits), capped=True, notes=notes)

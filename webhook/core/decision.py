@@ -16,6 +16,7 @@ from webhook.core.helper import Waits
 from webhook.core.pod import Container, Handler
 from webhook.core.probe import Probe
 from webhook.core.profile import GENERIC, Profile
+from webhook.core.restart import Graces
 from webhook.core.settings import Settings
 from webhook.core.status import Before, Status
 
@@ -103,20 +104,25 @@ class Hook(msgspec.Struct, frozen=True, gc=False):
     """What becomes of the user's own preStop: run by the helper, "before" or "after" the drain.
 
     `timeout`: seconds until the helper ends it, 0 for none. `seconds`: how long it lasts, None if
-    that cannot be told, 0 if there is none.
+    that cannot be told, 0 if there is none. `sleeps`: seconds that it sleeps before it stops anything.
     """
 
     user: Handler | None = None
     order: str = ""
     timeout: int = 0
     seconds: int | None = 0
+    sleeps: int = 0
 
 
 class Need(msgspec.Struct, frozen=True, gc=False):
-    """What one container needs. `hook`: seconds of its own preStop, None if unknown, 0 without one."""
+    """What one container needs. `hook`: seconds of its own preStop, None if unknown, 0 without one.
+
+    `shared`: that hook and the patience share one time, as they shared the grace period.
+    """
 
     waits: Waits
     hook: int | None
+    shared: bool = False
 
 
 class Choice(msgspec.Struct, frozen=True, gc=False):
@@ -149,6 +155,7 @@ class Desired(msgspec.Struct, frozen=True, gc=False):
     pre_stop: Any
     readiness: Any
     mount: bool = False
+    probe_graces: Graces = {}
     watched: Sequence[int] | None = None
     """Ports whose requests are waited for; () for whatever listens, None for none."""
     answer: str = ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from webhook.core import helper, probe
+from webhook.core import helper, probe, restart
 from webhook.core.decision import Choice, Desired
 from webhook.core.pod import ABSENT, MESSAGE_PATH, Container, Raw, stop_signal
 from webhook.core.profile import SIGNALS
@@ -31,10 +31,18 @@ class _Parts(msgspec.Struct, frozen=True, gc=False):
 _NOTHING = _Parts()
 
 
-def equip(choice: Choice, operator: Operator, report: int) -> tuple[Desired, ContainerStatus]:
-    """Write the values for one container. `report`: the sidecar's port, 0 if it opens none."""
+def equip(
+    choice: Choice, operator: Operator, report: int, raised_from: int
+) -> tuple[Desired, ContainerStatus]:
+    """Write the values for one container.
+
+    `report`: the sidecar's port, 0 if it opens none. `raised_from`: the Pod's grace period as it was,
+    0 if it stays.
+    """
     look, view = choice.look, choice.look.view
     parts = _parts(choice, operator, report)
+    was = view.probe_graces
+    kept = restart.kept(was, raised_from) if raised_from and look.role != "off" else {}
     desired = Desired(
         look.index,
         look.container,
@@ -44,6 +52,7 @@ def equip(choice: Choice, operator: Operator, report: int) -> tuple[Desired, Con
         view.pre_stop if parts.pre_stop is None else parts.pre_stop,
         view.readiness if choice.readiness is None else choice.readiness,
         parts.mount,
+        {**was, **kept} if kept else was,
         choice.ports if choice.rung.name not in ("", "sleep") and choice.observe else None,
         parts.answer,
     )
@@ -56,6 +65,7 @@ def equip(choice: Choice, operator: Operator, report: int) -> tuple[Desired, Con
         native_sleep=parts.native_sleep,
         readiness="" if made is None else probe.name(made),
         readiness_times={} if made is None else probe.times(made),
+        probe_graces=kept,
         entrypoint=list(look.command) if parts.command and view.command is None else None,
         empty=view.empty,
     )

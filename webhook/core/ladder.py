@@ -10,9 +10,12 @@ reason for each that could not. A rung falls to the one below; never to nothing 
 What becomes of a preStop that is there belongs to `prestop`.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from webhook.core.decision import NONE, Facts, Look, Note, Rung
+from webhook.core.pidone import names_pid_1
+from webhook.core.pod import handler
 from webhook.core.settings import Operator
 
 _LADDER: Final = ("wrap", "hook", "sleep")
@@ -98,4 +101,18 @@ def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
     if not look.command:
         return "entrypoint-unknown"
     words = [*look.command, *(look.view.args or ())]
-    return "already-init" if operator.profiles.init(words) else ""
+    if operator.profiles.init(words):
+        return "already-init"
+    return "names-pid-1" if any([names_pid_1(asked) for asked in _asked(look, words)]) else ""  # noqa: C419
+
+
+def _asked(look: Look, words: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Give every command line that runs in a container: what it starts, its probes, its hooks."""
+    yield words
+    container, view = look.container, look.view
+    hooks = container.lifecycle or {}
+    handlers = (view.pre_stop, hooks.get("postStart"), view.readiness)
+    for raw in (*handlers, container.liveness_probe, container.startup_probe):
+        if raw is not None and b'"exec"' in bytes(raw):
+            own = handler(raw).exec
+            yield (own.command if own is not None else None) or ()

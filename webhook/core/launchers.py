@@ -125,13 +125,12 @@ class Launchers:
     def init(self, words: Sequence[str]) -> str:
         """Return the name of the init that keeps a command from being wrapped, or "".
 
-        That is one that is the command itself; behind shells and scripts, only one that refuses to
-        run below another PID 1, such as `/init` of s6-overlay.
+        It may be the command itself, or stand behind shells, scripts and `exec`: whoever put it
+        there counts on PID 1. Some refuse to be anything else, such as `/init` of s6-overlay.
         """
-        first = True
         for program in self.programs(words):
             kind = program.launcher
-            if kind is not None and kind.init and (first or kind.init == "only"):
+            if kind is not None and kind.init:
                 return program.name
             if kind is None and program.name.endswith(".sh") and program.at < len(program.words):
                 # Such a script may well run its first argument. What is lost if not is one rung.
@@ -139,7 +138,6 @@ class Launchers:
                 found = self.find(name)
                 if found is not None and found.init == "only":
                     return name
-            first = False
         return ""
 
 

@@ -15,6 +15,7 @@ from webhook.core import sidecar
 from webhook.core.decision import Desired, Plan
 from webhook.core.names import MOUNT_PATH, SAFE_TO_EVICT, STATUS_ANNOTATION, VOLUME
 from webhook.core.pod import EMPTY, Pod, Raw, pre_stop, present
+from webhook.core.restart import graces
 
 Op = dict[str, Any]
 
@@ -56,6 +57,9 @@ def _container(ops: list[Op], desired: Desired) -> None:
     else:
         _member(ops, f"{at}/lifecycle/preStop", now, desired.pre_stop)
     _member(ops, f"{at}/readinessProbe", present(container.readiness_probe), desired.readiness)
+    for name, seconds in graces(container).items():
+        path = f"{at}/{name}/terminationGracePeriodSeconds"
+        _member(ops, path, seconds, desired.probe_graces.get(name))
     mounts = container.volume_mounts or []
     if desired.mount and not view.mounted:
         _append(ops, f"{at}/volumeMounts", container.volume_mounts, sidecar.MOUNT)

@@ -91,7 +91,16 @@ def restore(pod: Pod) -> Plan:
     for i, container in enumerate(pod.spec.containers):
         view = before(container, status)
         containers.append(
-            Desired(i, container, view, view.command, view.args, view.pre_stop, view.readiness)
+            Desired(
+                i,
+                container,
+                view,
+                view.command,
+                view.args,
+                view.pre_stop,
+                view.readiness,
+                probe_graces=view.probe_graces,
+            )
         )
     empty = empty_before(pod, status)
     evictable, _ = _evictable(pod, status, empty, wanted=False)
@@ -187,9 +196,13 @@ def _plan(
     copied = helped and operator.delivery == "sidecar"
     port = operator.port if copied and not facts.host_network else 0
     idle = not any([c.rung.name or c.readiness for c in choices])  # noqa: C419
-    equipped = [equip(choice, operator, port) for choice in choices]
+    # A liveness restart of a container takes no longer than it did.
+    raised_from = 0 if settled.grace is None else facts.grace
+    equipped = [equip(choice, operator, port, raised_from) for choice in choices]
     empty = empty_before(pod, facts.status)
-    records = {d.container.name: record for d, record in equipped if record.codes}
+    records = {
+        d.container.name: record for d, record in equipped if record.codes or record.probe_graces
+    }
     evictable, added = _evictable(pod, facts.status, empty, wanted=copied)
     own = pull_secrets_before(pod, facts.status)
     secrets = [name for name in operator.pull_secrets if helped and name not in own]

@@ -12,17 +12,14 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from webhook.core import budget, helper
+from webhook.core import budget, helper, stops
 from webhook.core.decision import NONE, Hook, Look, Need, Note, Rung
 from webhook.core.helper import Waits
-from webhook.core.pod import Container, Exec, Handler, HttpGet, handler, port_number
+from webhook.core.pod import Container, Handler, HttpGet, handler, port_number
 from webhook.core.settings import KILL_MARGIN
 
 _PLAIN: Final = re.compile(r"[!-~]*")
-
-_STOPS: Final = re.compile("kill|graceful-stop| quit| stop|shutdown|halt")
-"""What tells a hook that stops the server: it must run after the drain, or it cuts what the drain
-waits for."""
+_ENDS_LINE: Final = re.compile(r"[\r\n]")
 
 _LONGEST: Final = 128 << 10
 """Bytes of a preStop; Linux starts no program with a longer word (MAX_ARG_STRLEN)."""
@@ -67,12 +64,8 @@ def compose(look: Look, rung: Rung, grace: int, drain_bound: int) -> Composed:
         rung = replace(rung, delivery="none")
     notes = (note, ("hook-http" if rung.delivery == "http" else rung.name, ""))
     waits = _waits(look, rung, hook, budget.patience(grace, hook.seconds), drain_bound)
-    return Composed(rung, hook, Need(waits, hook.seconds), notes)
-
-
-def stops_server(hook: Exec) -> bool:
-    """Whether the user's exec hook looks as if it stops the server by itself."""
-    return _STOPS.search(" ".join(hook.command or ())) is not None
+    shared = hook.seconds is None and settings.patience is None
+    return Composed(rung, hook, Need(waits, hook.seconds, shared), notes)
 
 
 def literal_sleep(user: Handler) -> int | None:
@@ -91,9 +84,9 @@ def literal_sleep(user: Handler) -> int | None:
 def _run(look: Look, user: Handler, seconds: int | None, grace: int) -> tuple[Hook, Note]:
     """Put the user's hook before or after ours, as the helper will run it."""
     existing = look.settings.existing
-    ends = user.exec is not None and stops_server(user.exec)
+    found = stops.effect(user) if existing == "auto" else stops.Effect()
     held = look.role != "server" and seconds is None
-    after = existing == "after" or (existing == "auto" and (ends or held))
+    after = existing == "after" or (existing == "auto" and (found.shown != "" or held))
     if user.http_get is not None:
         # The helper asks for a number; `_why_kept` has seen that there is one.
         number = port_number(user.http_get.port, look.container) or 0
@@ -101,7 +94,11 @@ def _run(look: Look, user: Handler, seconds: int | None, grace: int) -> tuple[Ho
     # A hook that we cannot tell the length of had the whole grace period, and keeps it.
     timeout = min(grace, helper.LONGEST) if seconds is None else 0
     if after:
-        return Hook(user, "after", timeout, seconds), ("prestop-after", "")
+        code = "prestop-after-guess" if found.guess else "prestop-after"
+        said = found.shown
+        if found.delay:
+            said += f", its {found.delay} s of sleep count as delay"
+        return Hook(user, "after", timeout, seconds, found.delay), (code, said)
     return Hook(user, "before", timeout, seconds), (
         "prestop-before",
         f"its {seconds} s count as delay" if seconds else "",
@@ -135,8 +132,9 @@ def _why_not_asked(get: HttpGet, container: Container) -> str:
     if port_number(get.port, container) is None:
         return "its port has no number here"
     headers = get.http_headers or ()
-    odd = any(not h.name or ":" in h.name or set(h.name + h.value) & set("\r\n") for h in headers)
-    if odd or len(headers) > helper.MAX_HEADERS or not _PLAIN.fullmatch(get.path or "/"):
+    if len(headers) > helper.MAX_HEADERS or not _PLAIN.fullmatch(get.path or "/"):
+        return "the helper cannot send its path or headers"
+    if any(not h.name or ":" in h.name or _ENDS_LINE.search(h.name + h.value) for h in headers):
         return "the helper cannot send its path or headers"
     return ""
 
@@ -165,4 +163,7 @@ def _waits(look: Look, rung: Rung, hook: Hook, before: int, drain_bound: int) ->
         # The user's plain sleep is a wait for deregistration too; ours is what it leaves.
         high = max(1, high - hook.seconds)
         low = max(1, min(low - hook.seconds, high))
+    elif hook.sleeps and not settings.delay_set:
+        # The server serves on while the hook sleeps, after the drain: no more than the least of ours.
+        high = max(low, high - hook.sleeps)
     return Waits(low, min(settings.quiet, high), high, drain, patience)

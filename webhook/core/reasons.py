@@ -50,7 +50,7 @@ REASONS: Final[dict[str, Reason]] = {
         warn=True,
     ),
     "oversized": Reason(
-        "over 1.5 MiB, 131072 strings, 256 containers, or 1000 ports: more than is meant to run",
+        "over 1.5 MiB, 131072 strings, 256 containers, 1000 ports or 48 hooks: not meant to run",
         "its spec",
         warn=True,
     ),
@@ -127,6 +127,10 @@ REASONS: Final[dict[str, Reason]] = {
         "podgrace.io/entrypoint.<container> or spec command",
     ),
     "already-init": Reason("not wrapped: its command already is an init"),
+    "names-pid-1": Reason(
+        "not wrapped: its command, a probe or a hook names PID 1, which the helper would be",
+        "its probes and hooks",
+    ),
     "shared-pid-namespace": Reason(
         "the helper sends no signal, the kubelet does: processes of other containers are in sight",
         "spec.shareProcessNamespace",
@@ -169,6 +173,10 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "prestop-after": Reason(
         "its own preStop may stop it, so it runs after ours",
+        "podgrace.io/existing-prestop.<container>",
+    ),
+    "prestop-after-guess": Reason(
+        "its own preStop looks as if it stops the server (a guess), so it runs after ours",
         "podgrace.io/existing-prestop.<container>",
     ),
     "prestop-kept": Reason(

@@ -10,21 +10,25 @@ annotation says of all containers is written once for each.
 | strings (and empty objects) in it | 131 072 | some 60 bytes of memory each: 8 MiB                                  |
 | containers, of all kinds          | 256     | a kubelet runs some 110 Pods a node                                  |
 | ports, of all containers          | 1 000   | a container has a handful                                            |
+| preStop hooks of the user's       | 48      | each is read command by command                                      |
 | annotations                       | 256 KiB | the API server's own bound (apimachinery, TotalAnnotationSizeLimitB) |
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-from webhook.core.pod import Pod, Raw
+from webhook.core.names import HELPER
+from webhook.core.pod import ABSENT, Container, Pod, Raw
 
 MOST_BYTES: Final = 3 << 19
 MOST_STRINGS: Final = 128 << 10
 MOST_CONTAINERS: Final = 256
 MOST_PORTS: Final = 1000
+MOST_HOOKS: Final = 48
 ANNOTATIONS_LIMIT: Final = 256 * 1024
 """Bytes of all keys and values: the API server refuses a Pod with more."""
 
+_OURS: Final = f'"{HELPER}","drain"'.encode()
 _SHORTEST: Final = 3
 """Bytes of JSON that a string takes at least, its comma included."""
 
@@ -42,11 +46,20 @@ def strings(text: bytes) -> int:
 
 
 def crowded(pod: Pod) -> bool:
-    """Whether a Pod holds more containers or ports than are meant to run."""
+    """Whether a Pod holds more containers, ports or hooks than are meant to run."""
     containers = [*pod.spec.containers, *(pod.spec.init_containers or ())]
     if len(containers) > MOST_CONTAINERS:
         return True
-    return sum([len(container.ports or ()) for container in containers]) > MOST_PORTS
+    if sum([len(container.ports or ()) for container in containers]) > MOST_PORTS:
+        return True
+    return sum([_has_hook(container) for container in pod.spec.containers]) > MOST_HOOKS
+
+
+def _has_hook(container: Container) -> bool:
+    """Whether there is a preStop of the user's, alone or inside of ours."""
+    raw = (container.lifecycle or {}).get("preStop", ABSENT)
+    text = bytes(raw)
+    return bool(text) and (_OURS not in text[:128] or b'"--hook=' in text)
 
 
 def annotated(annotations: Mapping[str, str], *, but: str = "") -> int:

@@ -10,13 +10,13 @@ it; the annotation's copy is taken where it means the same. A grace period is un
 gives his own sleep or Secret away, and gets ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from webhook.core import helper, probe, size
+from webhook.core import helper, probe, restart, size
 from webhook.core.names import MOUNT_PATH, SAFE_TO_EVICT, STATUS_ANNOTATION, VOLUME
 from webhook.core.pod import (
     ABSENT,
@@ -29,6 +29,7 @@ from webhook.core.pod import (
     pre_stop,
     present,
 )
+from webhook.core.restart import Graces
 
 
 class GraceStatus(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
@@ -43,8 +44,8 @@ class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel", frozen
     """One container's part.
 
     `pre_stop` is the handler that it had, `readiness` and `readiness_times` name the probe that we
-    added, `entrypoint` is the command that we wrote where it had none, `empty` names parents that
-    were there without a member.
+    added, `probe_graces` the seconds that we gave to other probes, `entrypoint` is the command that
+    we wrote where it had none, `empty` names parents that were there without a member.
     """
 
     mode: str = ""
@@ -54,6 +55,7 @@ class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel", frozen
     native_sleep: int | None = None
     readiness: str = ""
     readiness_times: dict[str, int] = {}
+    probe_graces: Mapping[str, int] = {}
     entrypoint: list[str] | None = None
     empty: list[str] = []
 
@@ -85,6 +87,7 @@ class Before(msgspec.Struct, frozen=True, gc=False):
     mounted: bool = False
     helper_possible: bool = True
     empty: list[str] = []
+    probe_graces: Graces = {}
 
 
 _SMALL: Final = 16 << 10
@@ -187,6 +190,7 @@ def before(container: Container, status: Status | None) -> Before:
         mounted,
         possible,
         _empty(container, record),
+        restart.before(restart.graces(container), record.probe_graces if record else {}),
     )
 
 

@@ -1,0 +1,46 @@
+"""Restarts by a probe take no longer than they did.
+
+In: a container, the grace period as it was, and what a status says. Out: the probe-level grace periods that its liveness and
+startup probes should have. The Pod's grace period limits such a restart too: raised for the drain, it would keep a hung server
+for longer. A probe's own, `terminationGracePeriodSeconds` (KEP-2238; 1.28), keeps it at what it was; readiness probes have none.
+A value of the user's is never touched.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from webhook.core.pod import Container, Raw, present
+
+Graces = Mapping[str, int | None]
+"""Probe -> seconds, None where it has none of its own."""
+
+
+class _Graced(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    termination_grace_period_seconds: int | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Graced)
+_NONE: Final[Graces] = {}
+
+
+def graces(container: Container) -> Graces:
+    """Read what the liveness and the startup probe of a container have now."""
+    probes = {"livenessProbe": container.liveness_probe, "startupProbe": container.startup_probe}
+    found = {name: raw for name, raw in probes.items() if present(raw) is not None}
+    return {name: _grace(raw) for name, raw in found.items()} if found else _NONE
+
+
+def before(now: Graces, ours: Mapping[str, int]) -> Graces:
+    """Take out what a status names as ours, where it stands there unchanged."""
+    return {name: None if ours.get(name) == value else value for name, value in now.items()}
+
+
+def kept(was: Graces, grace: int) -> Mapping[str, int]:
+    """Give each probe without one of its own the grace period as it was, which is at least 1."""
+    return {name: grace for name, value in was.items() if value is None}
+
+
+def _grace(raw: Raw) -> int | None:
+    return _decoder.decode(raw).termination_grace_period_seconds
