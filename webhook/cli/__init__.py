@@ -343,14 +343,14 @@ def _profiles(args: argparse.Namespace) -> int:
         (
             p.name,
             p.signal,
-            "yes" if p.observe else "no",
+            "nothing" if not p.observe else "connections" if p.finishes else "requests",
             f"{p.patience} s" if p.patience else "as before",
-            " ".join(p.match) or "-",
+            ", ".join(p.match) or "-",
             p.caveat,
         )
         for p in profiles
     ]
-    print(show.table(("NAME", "SIGNAL", "WAITS", "PATIENCE", "SEEN AS", "CAVEAT"), rows))
+    print(show.table(("NAME", "SIGNAL", "WAITS FOR", "PATIENCE", "SEEN AS", "CAVEAT"), rows))
     return OK
 
 
