@@ -172,7 +172,9 @@ class _Middle:
         """Wait for that, or for the order to stop."""
         waits = {asyncio.ensure_future(what), asyncio.ensure_future(self._stopped())}
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in done:
+                wait.result()
         finally:
             for wait in waits:
                 wait.cancel()
@@ -185,6 +187,9 @@ class _Middle:
 async def _end_of_input() -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    try:
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    except ValueError:
+        return  # a file: its end is there already
     while await reader.read(4096):
         pass
