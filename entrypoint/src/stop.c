@@ -82,6 +82,10 @@ static struct process server_of(const struct stop *s) {
  * is (below gosu the sockets are another user's), every program at the top. */
 static void send_signal(struct stop *s) {
     struct process server = server_of(s);
+    if (s->server.shell > 0) { /* first, so that its trap is the next that it does */
+        struct process shell = {.pid = s->server.shell, .started = s->server.shell_started};
+        tell(s, &shell, SIGTERM);
+    }
     s->told_group = s->group ? getpgid(server.pid) : 0;
     if (s->told_group > 1) {
         send_to(&(struct process){.pid = -s->told_group}, s->signal);

@@ -378,13 +378,16 @@ static enum kind kind_of(const struct process *p, const struct options *o, struc
     return size > 0 ? tree_kind(data, (size_t)size, o, found) : ANOTHER;
 }
 
-/* Shells in front of a server. One that has a trap for TERM does by it what its author wanted. */
-static bool is_trap(const struct process *p, const struct server *candidate) {
+static bool catches(const struct process *p, int signal) {
     char data[4096];
     uint64_t caught;
-    return in_list(SHELLS, candidate->name, strlen(candidate->name)) &&
-           read_of(p->pid, "status", data, sizeof data) > 0 && tree_set(data, "SigCgt", &caught) &&
-           (caught & signal_bit(SIGTERM)) != 0;
+    return read_of(p->pid, "status", data, sizeof data) > 0 && tree_set(data, "SigCgt", &caught) &&
+           (caught & signal_bit(signal)) != 0;
+}
+
+/* Shells in front of a server. One that has a trap for TERM does by it what its author wanted. */
+static bool is_trap(const struct process *p, const struct server *candidate) {
+    return in_list(SHELLS, candidate->name, strlen(candidate->name)) && catches(p, SIGTERM);
 }
 
 static void mark_kinds(const struct options *o, pid_t root, bool include_root) {
@@ -454,8 +457,53 @@ static bool serves_elsewhere(void) {
     return elsewhere;
 }
 
+static bool is_same_program(pid_t a, pid_t b) {
+    char one[1024], other[1024];
+    ssize_t n = read_of(a, "cmdline", one, sizeof one);
+    return n > 0 && n == read_of(b, "cmdline", other, sizeof other) &&
+           memcmp(one, other, (size_t)n) == 0;
+}
+
+/* The name of a link such as /proc/1/ns/mnt; false if it cannot be read. */
+static bool read_link(pid_t pid, const char *name, char *to, size_t size) {
+    char path[48];
+    proc_path(path, sizeof path, pid, name);
+    ssize_t n = readlink(path, to, size - 1);
+    to[n > 0 ? n : 0] = '\0';
+    return n > 0;
+}
+
+/* Whether a shell waits for its one child in the foreground: it would run its trap only afterwards.
+ * In the wait builtin these two sleep elsewhere in the kernel; of bash that cannot be told. */
+static bool waits_in_foreground(const struct process *shell) {
+    char exe[256], where[64];
+    unsigned children = 0;
+    for (unsigned i = 0; i < n_all; i++) {
+        children += all[i].parent == shell->pid && !all[i].dead;
+    }
+    if (children != 1 || !read_link(shell->pid, "exe", exe, sizeof exe) ||
+        read_of(shell->pid, "wchan", where, sizeof where) <= 0) {
+        return false;
+    }
+    const char *name = base_name(exe);
+    return in_list("dash,busybox", name, strlen(name)) && strcmp(where, "do_wait") == 0;
+}
+
+/* Whether TERM is for `top` rather than for what is below it: a shell with a trap, unless the trap
+ * has to wait for the server; or another program that handles TERM, as one does that starts servers
+ * and stops them. To PID 1 the kubelet sends it, so there, where `include_root`, only a trap
+ * counts. */
+static bool stops_below(const struct process *top, const struct process *p, const struct rank *rank,
+                        bool include_root) {
+    if (top->kind == A_TRAP) {
+        return rank->known < HAS_SOCKET || !waits_in_foreground(top);
+    }
+    return !include_root && top != p && top->kind == ANOTHER && top->door == 0 &&
+           catches(top, SIGTERM);
+}
+
 /* By rank, see above. What is below a shell that has a trap for TERM is the trap's to stop: then
- * the shell itself is the server. */
+ * the shell itself is the server. A master whose workers have the sockets is known by them. */
 int tree_server(struct server *found, const struct options *o, pid_t root, bool include_root,
                 const uint32_t *inodes, unsigned n_inodes) {
     struct rank best = {0};
@@ -477,16 +525,20 @@ int tree_server(struct server *found, const struct options *o, pid_t root, bool 
         kind_of(p, o, &candidate);
         struct rank rank = rank_of(p, &candidate, root);
         const struct process *top = top_of(p, root, include_root);
-        if (top != NULL && top->kind == A_TRAP) {
+        if (top != NULL && stops_below(top, p, &rank, include_root)) {
             const struct profile *profile = candidate.profile;
+            candidate.trap = top->kind == A_TRAP || !is_same_program(top->pid, p->pid);
             kind_of(top, o, &candidate);
             candidate.pid = top->pid;
             candidate.started = top->started;
             candidate.profile = profile;
-            candidate.trap = true;
             rank.depth = depth_of(top, root);
             rank.pid = top->pid;
         } else {
+            if (top != NULL && top->kind == A_TRAP && top->pid != root) {
+                candidate.shell = top->pid;
+                candidate.shell_started = top->started;
+            }
             top = p;
         }
         if (is_better(&rank, &best)) {
@@ -613,13 +665,6 @@ static bool is_named(pid_t pid, const char *list) {
     return in_list(list, name, n);
 }
 
-static bool is_same_program(pid_t a, pid_t b) {
-    char one[1024], other[1024];
-    ssize_t n = read_of(a, "cmdline", one, sizeof one);
-    return n > 0 && n == read_of(b, "cmdline", other, sizeof other) &&
-           memcmp(one, other, (size_t)n) == 0;
-}
-
 /* Some inits take a signal out of a set by sigtimedwait, which shows in no mask while they wait. */
 bool tree_init_takes(int signal) {
     return tree_handles(1, signal) || is_named(1, FORWARDING_INITS);
@@ -636,15 +681,6 @@ bool tree_passes_on(const struct server *server) {
     }
     return tree_handles(1, SIGTERM) &&
            is_same_program(1, server->pid); /* a master and its worker */
-}
-
-/* The name of a link such as /proc/1/ns/mnt; false if it cannot be read. */
-static bool read_link(pid_t pid, const char *name, char *to, size_t size) {
-    char path[48];
-    proc_path(path, sizeof path, pid, name);
-    ssize_t n = readlink(path, to, size - 1);
-    to[n > 0 ? n : 0] = '\0';
-    return n > 0;
 }
 
 /* The pause container by its name; else by what is not the same for PID 1 as for this process,

@@ -31,7 +31,9 @@ struct server {
     uint64_t started;
     char name[32];
     const struct profile *profile;
-    bool trap;  /* a shell in front of it that has a trap for TERM: what is below is the trap's */
+    bool trap;  /* in front of it: a shell with a trap for TERM, or a program that handles TERM */
+    pid_t shell; /* with a trap for TERM that has to wait for the server, in front of it; 0: none */
+    uint64_t shell_started;
     bool guess; /* neither a name nor a socket told which it is */
 };
 

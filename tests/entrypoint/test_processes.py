@@ -71,6 +71,31 @@ def test_a_trap_runs_to_its_end(
     assert box.log.count("got 15") == (1 if "server" in name else 0)
 
 
+def test_a_server_in_the_foreground_is_told_and_then_the_trap(
+    helper: str, container: Callable[..., Container]
+) -> None:
+    """The shell runs its trap when its server has ended: TERM to it alone would stop nothing."""
+    text = f"trap '{TIDY}; exit 5' TERM; {SERVER}; exit 9"
+    box = container(helper, "run", *waits(patience="20"), "--", "dash", "-c", text)
+    box.listening(8000)
+    assert stopped(box) == 5
+    assert box.log.index("got 15") < box.log.index("tidied")
+    assert box.records("stop")[0]["forced"] == "no"
+
+
+def test_a_job_in_the_foreground_is_left_to_the_loop(
+    helper: str, container: Callable[..., Container]
+) -> None:
+    """A queue's script: TERM means no further job; the one at hand is finished."""
+    job = f"{PYTHON} -c 'import time; print(1, flush=True); time.sleep(4); print(2, flush=True)'"
+    text = f"trap stop=1 TERM; while [ -z $stop ]; do {job}; done; exit 5"
+    box = container(helper, "run", *waits(), "--", "dash", "-c", text)
+    box.logged("1\n")
+    assert stopped(box) == 5
+    lines = box.log.splitlines()
+    assert lines.count("1") == lines.count("2")
+
+
 def test_a_trap_decides_what_its_server_gets(
     helper: str, container: Callable[..., Container], tmp_path: Path
 ) -> None:
@@ -83,6 +108,59 @@ def test_a_trap_decides_what_its_server_gets(
     assert "tidied" in box.log
     assert [line for line in box.log.splitlines() if line.startswith("got")] == ["got 12"]
     assert box.records("drain")[0]["profile"] == "nginx"
+
+
+MANAGER = """
+import signal, subprocess, sys, time
+child, asked = subprocess.Popen(sys.argv[2:]), []
+signal.signal(15, lambda *_: asked.append(1))
+while not asked and child.poll() is None:
+    time.sleep(0.1)
+if not asked:
+    print("nobody told the manager", flush=True)
+elif sys.argv[1] == "passes it on":
+    child.terminate()
+    child.wait()
+    time.sleep(3)
+    print("manager tidied", flush=True)
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("kind", ["passes it on", "keeps it"])
+def test_a_program_that_stops_what_it_has_started(
+    helper: str, container: Callable[..., Container], kind: str
+) -> None:
+    """A trap in another language than a shell's. If it forgets its server, the server is told then."""
+    server = victim("--port=8000", "--on=TERM=exit")
+    box = container(helper, "run", *waits(), "--", PYTHON, "-c", MANAGER, kind, *server)
+    box.listening(8000)
+    assert stopped(box) == 7
+    assert "nobody told the manager" not in box.log
+    assert ("manager tidied" in box.log) is (kind == "passes it on")
+    assert box.log.count("got 15") == 1
+    assert box.records("stop")[0]["forced"] == "no"
+
+
+def test_a_master_without_the_socket_gets_the_signal_that_was_given(
+    released: str, container: Callable[..., Container]
+) -> None:
+    """Workers of SO_REUSEPORT listen each for itself; the program is the same."""
+    text = (
+        "import os, signal, socket, sys, time\n"
+        "if os.fork():\n"
+        "    for n in (2, 15): signal.signal(n, lambda n, _: (print('master', n), sys.exit(8)))\n"
+        "else:\n"
+        "    server = socket.create_server(('', 8000))\n"
+        "while True: time.sleep(1)\n"
+    )
+    options = waits("--signal=INT")
+    box = container(
+        released, "run", *options, "--", "sh", "-c", 'exec "$@"', "-", PYTHON, "-uc", text
+    )
+    box.listening(8000)
+    assert stopped(box) == 8
+    assert "master 2" in box.log
 
 
 def test_what_runs_beside_the_server_is_told_when_it_has_ended(
