@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from webhook.cli import scalars
@@ -39,7 +40,7 @@ from webhook.cli.scalars import Layout
 Path = tuple[str | int, ...]
 """Keys and positions from the root of a document."""
 
-_LONGEST: Final = 4096
+LONGEST: Final = 4096
 """Characters of one lost text that are kept: it lives in an annotation of the Pod."""
 
 _DASH: Final = re.compile(r"\n( *)-(?=[ \t\r\n])")
@@ -69,14 +70,15 @@ class _Unfit(Exception):
 
 def write(chunk: Chunk, root: Node, data: Any, kept: Mapping[Path, str]) -> Written:
     """Make a document mean `data`. `kept`: texts that are written where they mean what should be there."""
-    editor = _Editor(chunk, root, kept)
-    try:
-        new = editor.sync(root, data, ())
-        text = _cut(chunk.text, editor.edits)
-    except _Unfit:
-        new, text = _NOTHING, ""
-    if new is not _NOTHING and _alike(new, data) and _reads_as(chunk, root, text, new):
-        return Written(text, editor.lost)
+    for texts in (kept, {}) if kept else ({},):
+        editor = _Editor(chunk, root, texts)
+        try:
+            new = editor.sync(root, data, ())
+            text = _cut(chunk.text, editor.edits)
+        except _Unfit:
+            continue
+        if new is not _NOTHING and _alike(new, data) and _reads_as(chunk, root, text, new):
+            return Written(text, editor.lost)
     return Written(_anew(chunk, root, data), {}, True)
 
 
@@ -275,7 +277,7 @@ class _Editor:
 
     def _entry(self, key: str, item: Any, column: int, path: Path) -> list[str]:
         raw = self.kept.get(path, "")
-        if raw and _means(f"{' ' * column}{raw}\n", {key: item}):
+        if raw and self._means(f"{' ' * column}{raw}\n", {key: item}):
             return (" " * column + raw).split("\n")
         return list(scalars.entry(key, item, column, self.layout))
 
@@ -397,7 +399,7 @@ class _Editor:
             else scalars.spelled(key, flow=True)
         )
         raw = self.kept.get(path, "")
-        if raw and "\n" not in raw and _means(f"{{{raw}}}\n", {key: item}):
+        if raw and "\n" not in raw and self._means(f"{{{raw}}}\n", {key: item}):
             return raw
         return f"{name}:{' ' if _json_spaced(self) else ''}{self.inline(item, before)}"
 
@@ -468,7 +470,7 @@ class _Editor:
         else:
             made = scalars.after_colon(value.data, self.column(key.start), self.layout)
             same = raw == "\n".join(made)
-        if (not same or value.data is None) and len(raw) <= _LONGEST:
+        if (not same or value.data is None) and len(raw) <= LONGEST:
             self.lost[path] = raw
 
     def _lose_entry(self, path: Path, node: Map, n: int) -> None:
@@ -483,7 +485,7 @@ class _Editor:
             raw = self.text[start : self.next_line(end)].replace("\r\n", "\n").removesuffix("\n")
             made = scalars.entry(key, value.data, column, self.layout)
             same = raw == "\n".join(made).removeprefix(" " * column)
-        if not same and len(raw) <= _LONGEST:
+        if not same and len(raw) <= LONGEST:
             self.lost[path] = raw
 
     def _kept(self, path: Path, item: Any, column: int | None) -> list[str]:
@@ -493,11 +495,39 @@ class _Editor:
             return []
         word = raw.strip()
         if word.startswith("*"):
-            node = _anchored(self.root, word[1:])
+            node = self.anchors.get(word[1:])
             return [raw] if node is not None and self.now(node) == item else []
         if column is None:
-            return [raw] if "\n" not in raw and _means(f'{{"k":{raw}}}\n', {"k": item}) else []
-        return raw.split("\n") if _means(f"{' ' * column}k:{raw}\n", {"k": item}) else []
+            fits = "\n" not in raw and self._means(f'{{"k":{raw}}}\n', {"k": item})
+            return [raw] if fits else []
+        return raw.split("\n") if self._means(f"{' ' * column}k:{raw}\n", {"k": item}) else []
+
+    def _means(self, text: str, data: Any) -> bool:
+        """Whether a text with a kept one in it reads as `data`, and is as plain as what it goes into.
+
+        No tag, no key twice, and JSON in JSON: another program must not read anything else there.
+        """
+        try:
+            (chunk,) = read_text(text, "")
+        except (ManifestError, ValueError):
+            return False
+        return (
+            [root.data for root in chunk.roots] == [data]
+            and chunk.is_json >= self.chunk.is_json
+            and _is_plain(chunk.roots[0])
+        )
+
+    @cached_property
+    def anchors(self) -> dict[str, Node]:
+        """The nodes with an anchor, by name; of several the last one."""
+        found: dict[str, Node] = {}
+        todo = [self.root]
+        while todo:
+            node = todo.pop()
+            if node.anchor:
+                found.setdefault(node.anchor, node)
+            todo += entries(node)
+        return found
 
     def _is_kept(self, path: Path, item: Any, value: Node, node: Map, key: Node) -> bool:
         """Whether a kept text is to be written in place of a value, which is not that text already."""
@@ -617,18 +647,16 @@ def _is_empty(node: Node) -> bool:
     return isinstance(node, Scalar) and node.start == node.end
 
 
-def _means(text: str, data: Any) -> bool:
-    """Whether a text reads as `data`."""
-    try:
-        return [root.data for chunk in read_text(text, "") for root in chunk.roots] == [data]
-    except ManifestError:
-        return False
-
-
-def _anchored(node: Node, name: str) -> Node | None:
-    """Find the node of an anchor; the last one, should there be several."""
-    found = [_anchored(member, name) for member in entries(node)]
-    return next((one for one in reversed(found) if one), node if node.anchor == name else None)
+def _is_plain(node: Node) -> bool:
+    """Whether nothing in a node has a tag, and no map a key twice."""
+    keys = [key for key, _, _ in node.pairs] if isinstance(node, Map) else []
+    tags = [key.tag for _, key, _ in node.pairs] if isinstance(node, Map) else []
+    return (
+        node.tag is None
+        and not any(tags)
+        and len(set(keys)) == len(keys)
+        and all(_is_plain(member) for member in entries(node))
+    )
 
 
 def _aligned(old: list[Any], new: list[Any]) -> Iterator[tuple[int | None, int | None]]:

@@ -1,14 +1,20 @@
 """Manifests with workloads in them: from text to Pods, and from patches back to text.
 
-In: the text of a file. Out: its `Workload`s, and the text again with their patches in it. Parsing belongs to `documents`, the
-kinds of workload to `kinds`, writing to `edits`, and what is changed to `webhook.admission`.
+In: the text of a file. Out: its `Workload`s, and the text again with their patches in it. Parsing belongs
+to `documents`, the kinds of workload to `kinds`, writing to `edits`, and what is changed to
+`webhook.admission`.
 
-What the Pod itself cannot show the way back by (a null, an alias, a style of the user's that a change took away) is kept as the
-member `manifest` of the status annotation: JSON Pointer to the text that stood there, null where nothing did. It is there only
-if something was lost, it is read by `uninject` only, and a text comes back only where it means what is to be written.
+A patch can take away what the Pod itself cannot show afterwards: a null, an alias, a style of the user's.
+That is kept as the member `manifest` of the status annotation, from JSON Pointer to the text that stood
+there (null: nothing did). It is there only if something was lost, and only `uninject` reads it.
+
+Whoever writes a Pod can forge it. So a text is believed at places that patches touch (`_PLACE`), if it is
+short and has no characters that end a line or a document for others (`_FOREIGN`). It comes back only where
+it means what is to be written without it (`edits`).
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -31,6 +37,23 @@ __all__ = ["ManifestError", "Manifests", "Workload", "decided", "read", "restore
 
 _MOST: Final = 32 * 1024
 """Bytes of texts that are kept of one Pod: an eighth of what its annotations may hold."""
+
+_PLACE: Final = re.compile(
+    r"|/metadata(?:/annotations(?:/[^/]*)?)?"
+    r"|/spec(?:/(?:volumes|(?:initC|c)ontainers|imagePullSecrets|terminationGracePeriodSeconds))?"
+    r"|/spec/containers/[0-9]{1,4}"
+    r"(?:/(?:command|args|volumeMounts|(?:lifecycle|readinessProbe)(?:/[A-Za-z]+){0,4}))?"
+)
+"""Where `webhook.core.patch` writes into what is the user's."""
+
+_FOREIGN: Final = re.compile(
+    r"^(?:---|\.\.\.|%)"
+    r"|[^\t\n\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd"
+    r"\U00010000-\U0010ffff]",
+    re.MULTILINE,
+)
+"""Marks and directives; characters that YAML refuses, or takes for a line's end in one version only; and
+those that turn the direction of writing."""
 
 Lost = dict[str, str | None]
 """JSON Pointer from the Pod -> the text that stood there; None: there was no such member."""
@@ -201,7 +224,7 @@ def _written(
         alike, texts = shared.setdefault(
             id(node.of if isinstance(node, Alias) else node), (pod, {**new, **workload.lost})
         )
-        kept = texts if alike == pod else {**new, **workload.lost}
+        kept = _believed(texts if alike == pod else {**new, **workload.lost})
         if kept and len(json.dumps(kept)) <= _MOST:
             lost[workload.path] = kept
     return attempt(lost) if lost else done
@@ -229,10 +252,22 @@ def _gone_nulls(before: Any, after: Any, path: Path) -> Iterator[Path]:
 def _lost(pod: Pod) -> Lost:
     """Give the texts in a Pod's status annotation."""
     found = status.read(pod)
-    try:
-        return {} if found is None or not found.manifest else _decoder.decode(found.manifest)
-    except (msgspec.DecodeError, RecursionError):
+    if found is None or not 0 < len(bytes(found.manifest)) <= _MOST:
         return {}
+    try:
+        return _believed(_decoder.decode(found.manifest))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return {}
+
+
+def _believed(lost: Lost) -> Lost:
+    """Leave out what no patch of ours takes away."""
+    return {
+        pointer: text
+        for pointer, text in lost.items()
+        if _PLACE.fullmatch(pointer)
+        and (text is None or (len(text) <= edits.LONGEST and not _FOREIGN.search(text)))
+    }
 
 
 def _with(data: dict[str, Any], lost: Lost) -> dict[str, Any]:
@@ -269,7 +304,10 @@ def _without(data: Any, keys: Path) -> Any:
 
 
 def _put_null(data: Any, keys: Path) -> Any:
-    """Put a null where nothing, or nothing but an empty map or list, is."""
+    """Put a null where nothing, or nothing but an empty map or list, is.
+
+    A parent that is missing is made only if it may be empty: a probe without a handler is invalid.
+    """
     if not keys:
         return data or None
     key, rest = keys[0], keys[1:]
@@ -278,6 +316,8 @@ def _put_null(data: Any, keys: Path) -> Any:
             return data
         return [_put_null(item, rest) if n == key else item for n, item in enumerate(data)]
     if not isinstance(data, dict):
+        return data
+    if rest and key not in data and key not in ("metadata", "lifecycle"):
         return data
     return {**data, key: _put_null(data.get(key, {} if rest else None), rest)}
 
