@@ -342,7 +342,7 @@ def _init(args: argparse.Namespace) -> int:
     print(
         f"wrote {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE} for {', '.join(args.name)} to {args.dir}"
     )
-    print(f"Clients that shall trust them: curl --cacert {args.dir / store.CA_FILE} ...")
+    print(f"To trust them: curl --cacert {args.dir / store.CA_FILE} ...")
     return OK
 
 

@@ -1,7 +1,8 @@
 """The operator's configuration: one YAML file, validated with all problems at once.
 
-In: the file's text (the chart renders it from `config` in its values). Out: `Config`, with the `Operator` that the core
-reads. Pod annotations belong to `policy`; listeners, certificates and ports are flags of `podgrace serve`.
+In: the file's text (the chart renders it from `config` in its values). Out: `Config`, with the
+`Operator` that the core reads. Pod annotations belong to `policy`; listeners, certificates and
+ports are flags of `podgrace serve`.
 """
 
 import difflib
@@ -44,9 +45,9 @@ _NODES: Final = 100_000
 class _Loader(Composer, yaml.CSafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """PyYAML's safe loader on libyaml's events, and stricter.
 
-    A key that stands twice is an error, since one of the two is a slip. So is an alias inside what it
-    names, and a file that aliases make too large. Composing in Python makes nesting a `RecursionError`.
-    `off`, `no` and `yes` are text, as in YAML 1.2: `off` is a mode.
+    A key that stands twice is an error, since one of the two is a slip. So is an alias inside what
+    it names, and a file that aliases make too large. Composing in Python turns deep nesting into a
+    `RecursionError`. `off`, `no` and `yes` are text, as in YAML 1.2: `off` is a mode.
     """
 
     yaml_implicit_resolvers: ClassVar = {
@@ -159,7 +160,7 @@ class Bounds(_Part, frozen=True):
 
 
 class Kubernetes(_Part, frozen=True):
-    """Versions that decide which native fields are used: the API server's, and the oldest kubelet's."""
+    """Versions that decide which native fields are used: API server's and oldest kubelet's."""
 
     version: str = "1.36"
     oldest_kubelet: str = ""
@@ -235,7 +236,10 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def load(path: Path | str | None) -> Config:
-    """Read a file; None gives the defaults. Raises `ConfigError` with every problem, `OSError` if the file cannot be read."""
+    """Read a file; None gives the defaults.
+
+    Raises `ConfigError` with every problem, `OSError` if the file cannot be read.
+    """
     if path is None:
         return parse("", "defaults")
     try:
@@ -273,7 +277,8 @@ def _convert(value: Any, kind: Any, at: str, problems: list[str]) -> Any:
             if key not in fields:
                 near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0)
                 problems.append(
-                    f"{place}: unknown key; nearest known: {near[0] if near else '-'}; known: {', '.join(sorted(fields))}"
+                    f"{place}: unknown key; nearest known: {near[0] if near else '-'};"
+                    f" known: {', '.join(sorted(fields))}"
                 )
             else:
                 made[fields[key].name] = _convert(item, fields[key].type, place, problems)
@@ -348,7 +353,8 @@ def _check(file: File, problems: list[str]) -> None:
         value = getattr(file.kubernetes, name)
         if value and _version(value) is None:
             problems.append(
-                f"kubernetes.{'version' if name == 'version' else 'oldestKubelet'}: {value!r}: accepted: like 1.36"
+                f"kubernetes.{'version' if name == 'version' else 'oldestKubelet'}: {value!r}:"
+                " accepted: like 1.36"
             )
     for name, balancer in file.balancers.items():
         within(f"balancers.{name}.delay", balancer.delay, 1, LONGEST_DELAY)
@@ -451,7 +457,8 @@ def _check_resources(helper: HelperConfig, problems: list[str]) -> None:
         limit = amounts.get(("helper.resources.limits", name))
         if at == "helper.resources.requests" and limit is not None and amount > limit:
             problems.append(
-                f"{at}.{name}: {helper.resources.requests[name]!r}: over its limit {helper.resources.limits[name]!r}"
+                f"{at}.{name}: {helper.resources.requests[name]!r}:"
+                f" over its limit {helper.resources.limits[name]!r}"
             )
     if not helper.image or set(helper.image) & set(" \t\n"):
         problems.append(f"helper.image: {helper.image!r}: accepted: the name of an image")
@@ -503,7 +510,8 @@ def _config(file: File) -> Config:
         quiet=defaults.quiet,
         delay_max=defaults.delay_max,
         default_drain=defaults.drain_timeout,
-        existing=defaults.existing_pre_stop,  # type: ignore[arg-type]  # checked against Existing in _check
+        # Checked against Existing in _check.
+        existing=defaults.existing_pre_stop,  # type: ignore[arg-type]
         prestop=patches.pre_stop,
         readiness="auto" if patches.readiness_probe else "off",
     )

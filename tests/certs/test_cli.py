@@ -109,7 +109,7 @@ def test_init_makes_what_a_client_accepts(tmp_path: Path) -> None:
     )
     assert done.stdout == (
         f"wrote tls.crt, tls.key and ca.crt for localhost, 127.0.0.1 to {tmp_path}/new/tls\n"
-        f"Clients that shall trust them: curl --cacert {tmp_path}/new/tls/ca.crt ...\n"
+        f"To trust them: curl --cacert {tmp_path}/new/tls/ca.crt ...\n"
     )
     files = store.read(tmp_path / "new" / "tls")
     assert shakes_hands(

@@ -1,7 +1,8 @@
 """The command, run as a user runs it.
 
-In: arguments and standard input. Out: exit code and both streams; asserted for every run: no traceback, no bug. `spawned` is a
-process of its own; `podgrace` is the same in this process, for the many.
+In: arguments and standard input. Out: exit code and both streams; asserted for every run: no
+traceback, no bug. `spawned` is a process of its own; `podgrace` is the same in this process, for
+the many.
 """
 
 import contextlib

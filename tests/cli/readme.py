@@ -1,7 +1,7 @@
 """Write into the documents what the command line knows: `python -m tests.cli.readme`.
 
-Between markers: the output of `explain` for each workload in README.md, and the kinds of workload in
-docs/configuration.md.
+Between markers: the output of `explain` for each workload in README.md, and the kinds of workload
+in docs/configuration.md.
 """
 
 import contextlib

@@ -1,7 +1,8 @@
-"""One Pod, written in many ways: data and a source of chance in, YAML as people and tools write it out.
+"""One Pod, written in many ways: data and chance in, YAML as people and tools write it out.
 
-What varies, line by line: block and flow style, indentation of maps and lists, quotes, block scalars, comments, empty lines,
-blanks and tabs behind values, spellings of null, anchors with aliases, line ends, marks around the document.
+What varies, line by line: block and flow style, indentation of maps and lists, quotes, block
+scalars, comments, empty lines, blanks and tabs behind values, spellings of null, anchors with
+aliases, line ends, marks around the document.
 """
 
 import json

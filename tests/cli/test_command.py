@@ -1,4 +1,4 @@
-"""The command line itself: exit codes, errors, help; nothing that a user types shows a traceback."""
+"""The command line itself: exit codes, errors, help; nothing a user types shows a traceback."""
 
 import json
 import subprocess
@@ -90,7 +90,8 @@ def test_a_bad_configuration_names_all_problems(tmp_path: Path) -> None:
 def test_a_reader_that_stops_reading() -> None:
     """`podgrace inject -f big | head -1` is no error."""
     text = "---\n".join([(WORKLOADS / "nginx.yaml").read_text(encoding="utf-8")] * 40)
-    shell = f'"{sys.executable}" -m webhook.cli inject -f - 2>/dev/null | head -1; exit ${{PIPESTATUS[0]}}'
+    command = f'"{sys.executable}" -m webhook.cli inject -f - 2>/dev/null'
+    shell = command + " | head -1; exit ${PIPESTATUS[0]}"
     root = Path(webhook.cli.__file__).parent.parent.parent
     ran = subprocess.run(
         ["bash", "-c", shell],

@@ -1,7 +1,8 @@
 """What the status keeps of a manifest's text, written by somebody who means harm.
 
-Whoever writes a Pod can write our annotation. `uninject` believes no more of it than the spelling of what it
-would write anyway: the document means the same as without it, to any parser, and its neighbours keep every byte.
+Whoever writes a Pod can write our annotation. `uninject` believes no more of it than the spelling
+of what it would write anyway: the document means the same as without it, to any parser, and its
+neighbours keep every byte.
 """
 
 import io
@@ -66,7 +67,7 @@ UNREADABLE = json.loads(podgrace("uninject", "-f", "-", stdin=json.dumps(annotat
 
 
 def judge(manifest: Any, style: str) -> str:
-    """Take our parts out of a forged document, and hold it to what must not happen. Gives its text."""
+    """Take our parts out of a forged document, check what must hold, and give its text."""
     whole = json.loads(INJECTED["metadata"]["annotations"][STATUS_ANNOTATION])
     data = annotated(json.dumps({**whole, "manifest": manifest}))
     ran = podgrace("uninject", "-f", "-", stdin=BEFORE + STYLES[style](data) + AFTER)
@@ -170,6 +171,22 @@ def test_a_forged_text_costs_nothing(name: str, style: str) -> None:
     own = judge(LONG[name], style)
     assert time.process_time() - began < 30
     assert yaml.safe_load(own) in (PLAIN, UNREADABLE)
+
+
+DRESSED = {
+    "YAML's quotes": " [{'name': 'd', 'emptyDir': {}}]",
+    "no quotes": " [{name: d, emptyDir: {}}]",
+    "a tag": " !!seq [{name: d, emptyDir: {}}]",
+    "a tag of a scalar": " [{name: !!str d, emptyDir: {}}]",
+    "a key twice": ' [{"name": "x", "name": "d", "emptyDir": {}}]',
+    "an end mark": " [{name: d, emptyDir: {}}]\n...\n",
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("name", DRESSED)
+def test_a_true_value_in_a_dangerous_dress(name: str, style: str) -> None:
+    judge({"/spec/volumes": DRESSED[name]}, style)
 
 
 def test_a_true_text_comes_back() -> None:

@@ -129,7 +129,10 @@ def test_items_of_a_list_of_pods_name_no_kind() -> None:
 
 FARMS = """
 workloads:
-- {apiVersion: example.com, kind: Farm, paths: [spec.pools.*.template, spec.head], owner: ReplicaSet}
+- apiVersion: example.com
+  kind: Farm
+  paths: [spec.pools.*.template, spec.head]
+  owner: ReplicaSet
 - {apiVersion: example.com/v2, kind: Farm}
 - {apiVersion: v1, kind: Herd}
 """

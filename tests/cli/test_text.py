@@ -1,7 +1,8 @@
 """What becomes of a user's text: nothing that is not asked for, and all of it back again.
 
-Judges are others' programs: PyYAML and ruamel.yaml read what comes out, jsonpatch makes what it should mean, `patch` and
-`git apply` take the diff, and kubectl, where it is installed, reads words as we do.
+Judges are others' programs: PyYAML and ruamel.yaml read what comes out, jsonpatch makes what it
+should mean, `patch` and `git apply` take the diff, and kubectl, where it is installed, reads words
+as we do.
 """
 
 import difflib
@@ -38,7 +39,10 @@ def read(text: str) -> list[Any]:
 
 
 def there_and_back(text: str) -> str:
-    """Inject and uninject; nothing is written anew, a second pass changes nothing. Gives what was injected."""
+    """Inject and uninject: nothing is written anew, a second pass changes nothing.
+
+    Gives what was injected.
+    """
     injected = podgrace("inject", "-f", "-", stdin=text)
     assert injected.code == 0, injected.err
     assert "anew" not in injected.err
@@ -120,8 +124,8 @@ TEXTS = {
     + "    command:\n    - sh\n    - -c\n    - |\n      exec /server",
     "a comment after a command": WHOLE
     + "    command:\n    - /server\n    # [END command]\n# [END all]\n",
-    "mixed indentation": POD
-    + "    args:\n      - -v\n    ports:\n    - containerPort: 8000\n  volumes:\n     -   name: d\n         emptyDir: {}\n",
+    "mixed indentation": POD + "    args:\n      - -v\n    ports:\n    - containerPort: 8000\n"
+    "  volumes:\n     -   name: d\n         emptyDir: {}\n",
     "no newline at the end": WHOLE.rstrip("\n"),
     "a tab after a value": WHOLE.replace("shop:1\n", "shop:1\t\n"),
     "line ends of Windows": WHOLE.replace("\n", "\r\n"),
@@ -132,19 +136,20 @@ TEXTS = {
     "a list": "apiVersion: v1\nkind: List\nitems:\n"
     + "".join("- " + WHOLE.replace("\n", "\n  ").rstrip() + "\n" for _ in range(2)),
     "a dash on a line of its own": HEAD
-    + "spec:\n  containers:\n  -\n    name: a\n    image: shop:1\n    ports:\n    -\n      containerPort: 80\n",
+    + "spec:\n  containers:\n  -\n    name: a\n    image: shop:1\n"
+    "    ports:\n    -\n      containerPort: 80\n",
     "keys of the same name": WHOLE.replace("    image", "    image: shop:0\n    image"),
     "quotes": WHOLE.replace(
         "name: a\n    image: shop:1", "\"name\": 'a'\n    'image':   \"shop:1\""
     ),
-    "a flow map over several lines": HEAD
-    + "spec: {\n  containers: [\n    {name: a, # the first\n     image: shop:1, ports: [{containerPort: 80}],\n    },\n  ],\n}\n",
+    "a flow map over several lines": HEAD + "spec: {\n  containers: [\n    {name: a, # the first\n"
+    "     image: shop:1, ports: [{containerPort: 80}],\n    },\n  ],\n}\n",
     "one line": HEAD
     + "spec: {containers: [{name: a, image: shop:1, ports: [{containerPort: 80}]}]}\n",
     "a preStop of its own": WHOLE
     + "    lifecycle:\n      preStop: {httpGet: {path: '/stop', port: 8000}}  # asks\n",
-    "a preStop over many lines": WHOLE
-    + "    lifecycle:\n      preStop:\n        # asks\n        httpGet:\n          port: 8000\n          path: /stop # so\n",
+    "a preStop over many lines": WHOLE + "    lifecycle:\n      preStop:\n        # asks\n"
+    "        httpGet:\n          port: 8000\n          path: /stop # so\n",
     "a number in hexadecimal": WHOLE + "  terminationGracePeriodSeconds: 0x1E # 30\n",
     "words of YAML 1.1": WHOLE + "  hostNetwork: no\n  shareProcessNamespace: off\n",
     "JSON": json.dumps(read(WHOLE)[0], indent=4) + "\n",
@@ -152,8 +157,10 @@ TEXTS = {
     "JSON without blanks": json.dumps(read(WHOLE)[0], separators=(",", ":")),
     "JSON with tabs": json.dumps(read(WHOLE)[0], indent="\t").replace("\n", "\r\n") + "\r\n",
     "JSON with nulls": json.dumps({**read(WHOLE)[0], "metadata": None}, indent=2),
-    "JSON by hand": '{"apiVersion":"v1", "kind":"Pod","spec":{"volumes" :null,\n "containers":[ {"name":"a",\n'
-    '"image":"\\u0073hop:1","env":[{"name":"A","value":"\\ud83d\\ude00 \\/"}], "ports":[{"containerPort":8e1}] }]}}',
+    "JSON by hand": '{"apiVersion":"v1", "kind":"Pod","spec":{"volumes" :null,\n'
+    ' "containers":[ {"name":"a",\n'
+    '"image":"\\u0073hop:1","env":[{"name":"A","value":"\\ud83d\\ude00 \\/"}],'
+    ' "ports":[{"containerPort":8e1}] }]}}',
     "JSON after JSON": (json.dumps(read(WHOLE)[0]) + "\n") * 2,
     "JSON and YAML": json.dumps(read(WHOLE)[0]) + "\n---\n" + WHOLE,
 }
@@ -246,9 +253,10 @@ def test_an_alias_changes_nobody_else() -> None:
 
 def test_an_alias_of_what_is_the_same_stays() -> None:
     text = (
-        HEAD
-        + "spec:\n  containers:\n  - &a\n    name: a\n    image: shop:1\n    ports: &p\n    - containerPort: 8000\n"
-        "  - <<: *a\n    name: b\n    ports: [{containerPort: 8001}]\n  - {name: c, image: shop:1, ports: *p}\n"
+        HEAD + "spec:\n  containers:\n  - &a\n    name: a\n    image: shop:1\n"
+        "    ports: &p\n    - containerPort: 8000\n"
+        "  - <<: *a\n    name: b\n    ports: [{containerPort: 8001}]\n"
+        "  - {name: c, image: shop:1, ports: *p}\n"
     )
     out = there_and_back(text)
     assert "  - <<: *a\n    name: b\n" in out

@@ -187,7 +187,7 @@ def test_as_a_process() -> None:
 
 
 def test_every_line_of_the_user_is_still_there() -> None:
-    """Comments, blank lines, quotes, flow style, order: nothing but added lines, and the number that was raised."""
+    """Comments, blank lines, quotes, flow style, order: only added lines and a raised number."""
     injected = podgrace("inject", "-f", "-", stdin=ODD).out.splitlines()
     rest = iter(injected)
     for line in ODD.splitlines():
@@ -335,7 +335,7 @@ def test_check() -> None:
 
 
 def test_a_newer_configuration_renews_what_is_there(tmp_path: Path) -> None:
-    """What was injected with other settings, or by another version, is brought up to date and nothing is doubled."""
+    """What other settings or another version injected is brought up to date, nothing twice."""
     config = tmp_path / "config.yaml"
     config.write_text("{helper: {port: 20000}, defaults: {delayMax: 9}}", encoding="utf-8")
     old = podgrace("inject", "-f", "-", stdin=DEPLOYMENT).out

@@ -9,8 +9,8 @@
 |      | `audit`: a Pod slipped through; `prove`: requests were lost        |
 | 4    | a bug of podgrace's own                                            |
 
-Errors are one line on standard error that names the thing, the place and what is accepted. No traceback reaches a user.
-Subcommands live in modules of their own; `certs` brings its own.
+Errors are one line on standard error that names the thing, the place and what is accepted. No
+traceback reaches a user. Subcommands live in modules of their own; `certs` brings its own.
 """
 
 import argparse
@@ -34,7 +34,10 @@ OK, UNUSABLE, USAGE, DIFFERS, BUG = range(5)
 
 
 def parser(first: str = "") -> argparse.ArgumentParser:
-    """Build the command line. `first`: its first word, if known: the server, which runs for months, carries no library of the others."""
+    """Build the command line.
+
+    `first`: its first word, if known: the server runs for months without the others' libraries.
+    """
     top = argparse.ArgumentParser(
         prog="podgrace",
         description="Rolling updates of any Kubernetes workload without one lost request.",
@@ -96,14 +99,16 @@ def parser(first: str = "") -> argparse.ArgumentParser:
         type=_between(0, 3600),
         default=env("PODGRACE_DRAIN_SECONDS", "15"),
         metavar="SECONDS",
-        help="go on serving so long after TERM, unready and closing connections (env PODGRACE_DRAIN_SECONDS; default 15)",
+        help="after TERM, serve this long, unready and closing connections "
+        "(env PODGRACE_DRAIN_SECONDS; default 15)",
     )
     run.add_argument(
         "--failure-policy",
         type=_word("Ignore", "Fail"),
         default=env("PODGRACE_FAILURE_POLICY", "Ignore"),
         metavar="{Ignore,Fail}",
-        help="that of the webhook configuration: an overloaded server allows with a warning, or answers 503 (env PODGRACE_FAILURE_POLICY)",
+        help="that of the webhook configuration: an overloaded server allows with a warning, "
+        "or answers 503 (env PODGRACE_FAILURE_POLICY)",
     )
     run.add_argument(
         "--max-connections",
@@ -138,14 +143,16 @@ def parser(first: str = "") -> argparse.ArgumentParser:
         "--client-ca",
         default=env("PODGRACE_CLIENT_CA") or None,
         metavar="FILE",
-        help="serve only clients with a certificate of this CA: API servers that are set up to show one (env PODGRACE_CLIENT_CA)",
+        help="serve only clients with a certificate of this CA: API servers that are set up to "
+        "show one (env PODGRACE_CLIENT_CA)",
     )
     run.add_argument(
         "--client-names",
         type=_names,
         default=env("PODGRACE_CLIENT_NAMES", ""),
         metavar="NAME,...",
-        help="and only with one of these names in it: common name, DNS or URI (env PODGRACE_CLIENT_NAMES)",
+        help="and only with one of these names in it: common name, DNS or URI "
+        "(env PODGRACE_CLIENT_NAMES)",
     )
 
     made = command(
@@ -179,7 +186,8 @@ def parser(first: str = "") -> argparse.ArgumentParser:
     made = command(
         "audit",
         _file(audit.run),
-        "List Pods that are opted in and slipped through: of `kubectl get namespaces,pods -A -o json`.",
+        "List Pods that are opted in and slipped through, from the output of"
+        " `kubectl get namespaces,pods -A -o json`.",
     )
     file_option(made)
     config_option(made)
@@ -191,7 +199,8 @@ def parser(first: str = "") -> argparse.ArgumentParser:
 
     command("version", _version, "Print the version.")
     if first != "serve":
-        from certs.cli import add_parser as add_certs_parser  # noqa: PLC0415 - 10 MB of cryptography
+        # 10 MB of cryptography.
+        from certs.cli import add_parser as add_certs_parser  # noqa: PLC0415
         from webhook.cli import check, demo, prove  # noqa: PLC0415
 
         made = command(
@@ -225,7 +234,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user
         frame = traceback.extract_tb(error.__traceback__)[-1]
         _fail(
-            f"a bug of podgrace's own, please report it: {type(error).__name__} in {frame.name}, line {frame.lineno}"
+            f"a bug of podgrace's own, please report it: {type(error).__name__}"
+            f" in {frame.name}, line {frame.lineno}"
         )
         return BUG
 
@@ -306,7 +316,8 @@ def _file(
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from webhook.server import ServeOptions, serve  # noqa: PLC0415 - 20 MB that `certs run`, beside it for months, does not need
+    # 20 MB that `certs run`, which runs beside it for months, does not need.
+    from webhook.server import ServeOptions, serve  # noqa: PLC0415
 
     directory = Path(args.cert_dir)
     ca = directory / "ca.crt"

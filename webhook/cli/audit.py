@@ -1,7 +1,8 @@
 """`podgrace audit`: which running Pods should carry our mark and do not.
 
-In: what `kubectl get namespaces,pods -A -o json` (or yaml) printed. Out: a table or JSON, and exit code 3 if there are any. The
-rule is `webhook.core.audit`; nothing is asked of a cluster. Pods that are ending, or have ended, are not looked at.
+In: what `kubectl get namespaces,pods -A -o json` (or yaml) printed. Out: a table or JSON, and exit
+code 3 if there are any. The rule is `webhook.core.audit`; nothing is asked of a cluster. Pods that
+are ending, or have ended, are not looked at.
 """
 
 import argparse
@@ -79,7 +80,8 @@ def run(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
         ]
         print(show.table(("NAMESPACE", "POD", "OWNER", "WHAT", "CREATED", "WHY"), rows))
         print(
-            f"\n{len(found)} of {len(pods)} Pods; to mend one: kubectl rollout restart of what owns it",
+            f"\n{len(found)} of {len(pods)} Pods. To replace one, restart its owner:"
+            " kubectl rollout restart",
             file=sys.stderr,
         )
     else:

@@ -172,7 +172,7 @@ def pod() -> dict[str, Any]:
 
 
 def _refused(namespace: str, status: int, body: dict[str, Any]) -> Found:
-    """Tell apart who said no: the messages are the API server's own, and the same since many versions."""
+    """Tell apart who said no, by the API server's own messages, which rarely change."""
     told = str(body.get("message") or body or "nothing")
     text = f"{status}: {told}"
     if status == 401 or (status == 403 and "cannot create resource" in told):

@@ -1,10 +1,12 @@
-"""Manifests as text: cut into documents, and each as a tree of nodes that know where they stand.
+"""Manifests as text: documents, and each as a tree of nodes that know where they are.
 
-In: the text of a file. Out: `Chunk`s, which joined are that text again, each with the nodes of its documents. A node knows
-its first and last character, so `edits` can change one place and leave every other byte alone. What a scalar means belongs to
-`scalars`, which object is a workload to `kinds`.
+In: the text of a file. Out: `Chunk`s, which joined give that text again, each with the nodes of its
+documents. A node knows where its text starts and ends, so `edits` can change one place and leave
+every other byte alone. What a scalar means belongs in `scalars`, which objects are workloads in
+`kinds`.
 
-YAML is parsed by libyaml, the parser that kubectl's is a port of; JSON, which has escapes that YAML has not, by `json`.
+libyaml, of which kubectl's parser is a port, parses YAML. `json` parses JSON, which has escapes
+that YAML lacks.
 """
 
 import json
@@ -18,9 +20,9 @@ from yaml.cyaml import CParser
 from webhook.cli import scalars
 
 _NODES: Final = 1_000_000
-"""Of one document, aliases unfolded: a few lines can ask for more than any memory holds."""
+"""Per document, aliases unfolded: a few lines can ask for more than any memory holds."""
 _DEPTH: Final = 200
-"""Of one document, aliases unfolded. The deepest field of a Pod is at some 15."""
+"""Per document, aliases unfolded. The deepest field of a Pod is at about 15."""
 
 BOM: Final = "\ufeff"
 _START: Final = re.compile(r"^(?=---(?:[ \t\r\n]|\Z))", re.MULTILINE)
@@ -36,8 +38,8 @@ class ManifestError(ValueError):
 class Node:
     """A value in the text.
 
-    `start`, `end`: of its text, its anchor included; a block collection's `end` is where the next token starts.
-    `aliases`: an alias stands in it. `data`: what it means, as JSON's types; nodes that aliases share share it.
+    `start`, `end`: of its text with its anchor; a block collection ends at the next token.
+    `aliases`: it contains an alias. `data`: what it means, in JSON's types; aliases share it.
     """
 
     __slots__ = ("aliases", "anchor", "data", "depth", "end", "flow", "size", "start", "tag")
@@ -165,7 +167,7 @@ def _has_content(text: str) -> bool:
     )
 
 
-# -- YAML --------------------------------------------------------------------------------------------------------------
+# -- YAML ------------------------------------------------------------------------------------------
 
 
 class _Composer:
@@ -291,7 +293,7 @@ def _close(node: Map | Seq) -> None:
 
 
 def merged(node: Map, value: Any) -> dict[str, Any]:
-    """Give what a map takes over by its merge keys. `value`: a node to what it means (now, or after a change)."""
+    """Give what a map takes over by its merge keys. `value` says what a node means."""
     found: dict[str, Any] = {}
     for key, _, member in node.pairs:
         if key != MERGE:
@@ -306,11 +308,11 @@ def merged(node: Map, value: Any) -> dict[str, Any]:
     return found
 
 
-# -- JSON --------------------------------------------------------------------------------------------------------------
+# -- JSON ------------------------------------------------------------------------------------------
 
 
 def _json(text: str) -> list[Node] | None:
-    """Build the nodes of JSON values that stand one after another; None if the text is something else."""
+    """Build the nodes of JSON values, one after another; None if the text is not JSON."""
     mark = _MARK.match(text)
     at = _after_space(text, mark.end() if mark else 0)
     if text[at : at + 1] not in ("{", "["):

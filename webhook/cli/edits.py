@@ -1,17 +1,21 @@
-"""Changes of data as changes of text: what a document should mean, written into the lines that it has.
+"""Changes of data as changes of text: new meaning, written into the lines that are there.
 
-In: a `Chunk`, one of its documents, and the data that it should become. Out: the chunk's text with the fewest places changed.
-Lines that mean the same as before are not touched, whatever they look like. The order is:
+In: a `Chunk`, one of its documents, and the data that it should become. Out: the chunk's text with
+the fewest places changed. Lines that mean the same as before are not touched, whatever they look
+like. The order is:
 
-1. The document and the data are walked side by side; where they differ, an `Edit` is noted: an entry or an item is put in or
-   taken out as whole lines, a value is replaced between its colon and its end. Alike parts of lists are told by `difflib`.
-2. An alias stays where what it names, after the change, is what should be there. Else its value is written out.
-3. The text is cut together and read again. Should it mean anything else than the data, the whole document is written anew
-   (`Written.anew`): its comments are lost, its meaning never.
+1. The document and the data are walked side by side; where they differ, an `Edit` is noted: an
+   entry or an item is put in or taken out as whole lines, a value is replaced between its colon and
+   its end. Alike parts of lists are told by `difflib`.
+2. An alias stays where what it names, after the change, is what should be there. Else its value is
+   written out.
+3. The text is cut together and read again. Should it mean anything else than the data, the whole
+   document is written anew (`Written.anew`): its comments are lost, its meaning never.
 
-What is put in comes after the last line of the entry before it, so that taking it out gives the same bytes. Where a change
-loses text of the user's (a null's spelling, an alias, a handler in a style of its own), the text goes into `Written.lost`; with
-it as `kept`, the way back writes it again.
+What is put in comes after the last line of the entry before it, so that taking it out gives the
+same bytes. Where a change loses text of the user's (a null's spelling, an alias, a handler in a
+style of its own), the text goes into `Written.lost`; with it as `kept`, the way back writes it
+again.
 """
 
 import json
@@ -65,11 +69,11 @@ class Edit(NamedTuple):
 
 
 class _Unfit(Exception):
-    """Text of a shape that is not edited in place: a key with `?`, a list that starts on its parent's line."""
+    """Text that is not edited in place: a key with `?`, a list that starts on its parent's line."""
 
 
 def write(chunk: Chunk, root: Node, data: Any, kept: Mapping[Path, str]) -> Written:
-    """Make a document mean `data`. `kept`: texts that are written where they mean what should be there."""
+    """Make a document mean `data`. `kept`: texts to write where they mean what should be there."""
     for texts in (kept, {}) if kept else ({},):
         editor = _Editor(chunk, root, texts)
         try:
@@ -148,10 +152,13 @@ class _Editor:
         """What nodes with an anchor mean after the change, by id: aliases may follow."""
         self.layout = _layout(root, self)
 
-    # -- the walk ------------------------------------------------------------------------------------------------------
+    # -- the walk ----------------------------------------------------------------------------------
 
     def sync(self, node: Node, data: Any, path: Path) -> Any:
-        """Note what makes `node` mean `data`; gives what it means then, or `_NOTHING`: it has to be replaced as a whole."""
+        """Note the edits that make `node` mean `data`, and give what it means after them.
+
+        `_NOTHING`: it has to be replaced as a whole.
+        """
         if node.data == data and not (self.changed and node.aliases) and path not in self.above:
             return node.data
         if isinstance(node, Alias):
@@ -244,7 +251,7 @@ class _Editor:
             (self._seq_in_flow if node.flow else self._seq_in_block)(node, texts)
         return made
 
-    # -- block style ---------------------------------------------------------------------------------------------------
+    # -- block style -------------------------------------------------------------------------------
 
     def _map_in_block(self, node: Map, gone: set[int], added: dict[str, tuple[Any, Path]]) -> None:
         column = self.column(node.pairs[0][1].start)
@@ -320,7 +327,7 @@ class _Editor:
             line = above
         return line
 
-    # -- flow style ----------------------------------------------------------------------------------------------------
+    # -- flow style --------------------------------------------------------------------------------
 
     def _map_in_flow(self, node: Map, gone: set[int], added: dict[str, tuple[Any, Path]]) -> None:
         spans = [(key.start, self.pair_end(node, n)) for n, (_, key, _) in enumerate(node.pairs)]
@@ -415,7 +422,7 @@ class _Editor:
         made = json.dumps(item, ensure_ascii=False, indent=step)
         return made.replace("\n", "\n" + before.rpartition("\n")[2])
 
-    # -- one value -----------------------------------------------------------------------------------------------------
+    # -- one value ---------------------------------------------------------------------------------
 
     def _replace(self, node: Map, key: Node, value: Node, item: Any, path: Path) -> None:
         """Replace what is between a key's colon and the end of its value."""
@@ -457,7 +464,7 @@ class _Editor:
             lines[0] = lines[0][column + self.layout.dash :]
             self.edits.append(Edit(item.start, self.end(item), "\n".join(lines)))
 
-    # -- texts of the user's that come back ----------------------------------------------------------------------------
+    # -- texts of the user's that come back --------------------------------------------------------
 
     def _lose(self, path: Path, node: Map, key: Node, value: Node) -> None:
         """Keep the text of a value that goes, unless it is data and would be written just so."""
@@ -489,7 +496,10 @@ class _Editor:
             self.lost[path] = raw
 
     def _kept(self, path: Path, item: Any, column: int | None) -> list[str]:
-        """Give the lines of a kept text behind a colon, if they mean `item`; `column`: of the key, None in flow style."""
+        """Give the lines of a kept text behind a colon, if they mean `item`.
+
+        `column`: of the key, None in flow style.
+        """
         raw = self.kept.get(path)
         if raw is None:
             return []
@@ -503,7 +513,7 @@ class _Editor:
         return raw.split("\n") if self._means(f"{' ' * column}k:{raw}\n", {"k": item}) else []
 
     def _means(self, text: str, data: Any) -> bool:
-        """Whether a text with a kept one in it reads as `data`, and is as plain as what it goes into.
+        """Whether a text with a kept one in it reads as `data`, and is plain.
 
         No tag, no key twice, and JSON in JSON: another program must not read anything else there.
         """
@@ -530,7 +540,7 @@ class _Editor:
         return found
 
     def _is_kept(self, path: Path, item: Any, value: Node, node: Map, key: Node) -> bool:
-        """Whether a kept text is to be written in place of a value, which is not that text already."""
+        """Whether to write a kept text in place of a value, which is not that text already."""
         if path not in self.kept:
             return False
         colon = self.colon(key, value)
@@ -538,7 +548,7 @@ class _Editor:
         column = None if node.flow else self.column(key.start)
         return now != self.kept[path] and bool(self._kept(path, item, column))
 
-    # -- places --------------------------------------------------------------------------------------------------------
+    # -- places ------------------------------------------------------------------------------------
 
     def _drop(self, start: int, end: int) -> None:
         self.edits.append(Edit(start, end, ""))
@@ -577,7 +587,9 @@ class _Editor:
 
     def content(self, node: Node) -> int:
         """Give where a block collection's first entry starts, behind anchor and tag."""
-        return node.pairs[0][1].start if isinstance(node, Map) else next(self.dashes(node))  # type: ignore[arg-type]  # a Map or a Seq
+        if isinstance(node, Map):
+            return node.pairs[0][1].start
+        return next(self.dashes(node))  # type: ignore[arg-type]  # a Seq
 
     def pair_end(self, node: Map, n: int) -> int:
         """Give where the text of an entry ends."""
@@ -660,7 +672,7 @@ def _is_plain(node: Node) -> bool:
 
 
 def _aligned(old: list[Any], new: list[Any]) -> Iterator[tuple[int | None, int | None]]:
-    """Pair the items of two lists: (n, m) alike or at the same place, (n, None) gone, (None, m) new."""
+    """Pair the items of two lists: (n, m) alike or in one place, (n, None) gone, (None, m) new."""
     if len(old) == len(new):
         yield from zip(range(len(old)), range(len(new)), strict=True)
         return
@@ -681,7 +693,7 @@ def _token(item: Any) -> str:
 
 
 def _layout(root: Node, editor: _Editor) -> Layout:
-    """Tell how a document is indented, by the first maps and lists in it that are in block style."""
+    """Tell how a document is indented, by its first maps and lists in block style."""
     step = offset = dash = None
     todo: list[tuple[int | None, Node]] = [(None, root)]
     while todo and (step is None or offset is None):

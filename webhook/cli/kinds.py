@@ -1,11 +1,11 @@
 """Which objects are workloads, and where their Pod templates are: a table.
 
-In: the data of a document, and the kinds that the configuration adds (`workloads`). Out: `Found`, one
-for each Pod or Pod template, in Lists too; and `Passed` for an object that has containers and is not
-read, so that nobody believes it was. What is done to a Pod belongs to `webhook.admission`.
+In: the data of a document, and the kinds that the configuration adds (`workloads`). Out: `Found`,
+one for each Pod or Pod template, in Lists too; and `Passed` for an object that has containers and
+is not read, so that nobody believes it was. What is done to a Pod belongs to `webhook.admission`.
 
-A kustomize patch names a kind but is no whole workload: it has no template, no containers, or no image
-in any of them. It is not read, just as an object of another kind is not.
+A kustomize patch names a kind but is no whole workload: it has no template, no containers, or no
+image in any of them. It is not read, just as an object of another kind is not.
 """
 
 import re
@@ -19,9 +19,9 @@ from webhook.config import Config
 class Kind(NamedTuple):
     """A kind of workload.
 
-    `group`: of its API, "" for core. `paths`: where its Pod templates are, `*` for each item of a list;
-    "" is the object itself. `owner`: the kind that will own its Pods; a Pod is its own. `refuses`: why
-    its Pods are left alone although they are found. `version`: of its API, "" for any.
+    `group`: of its API, "" for core. `paths`: where its Pod templates are; `*` is each item of a
+    list, "" the object itself. `owner`: the kind that will own its Pods; a Pod is its own.
+    `refuses`: why its Pods are left alone. `version`: of its API, "" for any.
     """
 
     group: str
@@ -79,8 +79,8 @@ KINDS: Final = (
         "StatefulSet",
     ),
     Kind("jobset.x-k8s.io", "JobSet", ("spec.replicatedJobs.*.template.spec.template",), "Job"),
-    # Its webhook refuses `lifecycle` and `terminationGracePeriodSeconds` in a revision. Its queue-proxy,
-    # which takes all requests, drains by itself and sets a preStop of its own in the user's container.
+    # Its webhook refuses `lifecycle` and `terminationGracePeriodSeconds` in a revision. Its
+    # queue-proxy, which takes all requests, drains and sets a preStop in the user's container.
     *(
         Kind(
             "serving.knative.dev",
@@ -180,7 +180,7 @@ def find(
 
 
 def _why_patch(pod: Any) -> str | None:
-    """Say why a template is part of a patch: None if it is a workload, "" if there is nothing to tell."""
+    """Say why a template is part of a patch: None if it is none, "" if nothing needs saying."""
     if pod is None:
         return ""
     if not isinstance(pod, dict):

@@ -1,16 +1,17 @@
 """Manifests with workloads in them: from text to Pods, and from patches back to text.
 
-In: the text of a file. Out: its `Workload`s, and the text again with their patches in it. Parsing belongs
-to `documents`, the kinds of workload to `kinds`, writing to `edits`, and what is changed to
+In: the text of a file. Out: its `Workload`s, and the text again with their patches in it. Parsing
+belongs to `documents`, the kinds of workload to `kinds`, writing to `edits`, and what is changed to
 `webhook.admission`.
 
-A patch can take away what the Pod itself cannot show afterwards: a null, an alias, a style of the user's.
-That is kept as the member `manifest` of the status annotation, from JSON Pointer to the text that stood
-there (null: nothing did). It is there only if something was lost, and only `uninject` reads it.
+A patch can take away what the Pod itself cannot show afterwards: a null, an alias, a style of the
+user's. That is kept as the member `manifest` of the status annotation, from JSON Pointer to the
+text that stood there (null: nothing did). It is there only if something was lost, and only
+`uninject` reads it.
 
-Whoever writes a Pod can forge it. So a text is believed at places that patches touch (`_PLACE`), if it is
-short and has no characters that end a line or a document for others (`_FOREIGN`). It comes back only where
-it means what is to be written without it (`edits`).
+Whoever writes a Pod can forge it. So a text is believed at places that patches touch (`_PLACE`), if
+it is short and has no characters that end a line or a document for others (`_FOREIGN`). It comes
+back only where it means what is to be written without it (`edits`).
 """
 
 import json
@@ -52,8 +53,8 @@ _FOREIGN: Final = re.compile(
     r"\U00010000-\U0010ffff]",
     re.MULTILINE,
 )
-"""Marks and directives; characters that YAML refuses, or takes for a line's end in one version only; and
-those that turn the direction of writing."""
+"""Marks and directives; characters that YAML refuses, or takes for a line's end in one version
+only; and those that change the direction of writing."""
 
 Lost = dict[str, str | None]
 """JSON Pointer from the Pod -> the text that stood there; None: there was no such member."""
@@ -64,7 +65,7 @@ T = TypeVar("T")
 
 
 class Workload(NamedTuple):
-    """A Pod inside a document. `owner_kind`: what its Pods will belong to; `place`: file, document, line."""
+    """A Pod in a document. `owner_kind`: what will own its Pods; `place`: file, document, line."""
 
     kind: str
     name: str
@@ -81,7 +82,7 @@ class Workload(NamedTuple):
 
 
 class Manifests:
-    """The documents of a file. `passed`: a sentence for each object that has containers and is not read."""
+    """The documents of a file. `passed`: a sentence for each object with containers, not read."""
 
     def __init__(self, text: str, where: str, known: Sequence[kinds.Kind]) -> None:
         self._head = documents.BOM if text.startswith(documents.BOM) else ""
@@ -110,7 +111,10 @@ class Manifests:
         self._changes.setdefault((workload.chunk, workload.root), []).append((workload, data))
 
     def written(self, *, back: bool) -> tuple[str, list[str]]:
-        """Give the text with all patches in it, and a sentence for each document that lost its form. `back`: they restore."""
+        """Give the text with all patches in it, and a sentence for each document written anew.
+
+        `back`: the patches restore.
+        """
         notes: list[str] = []
         parts = [chunk.text for chunk in self.chunks]
         for (number, n), changes in self._changes.items():
@@ -246,7 +250,7 @@ def _gone_nulls(before: Any, after: Any, path: Path) -> Iterator[Path]:
             yield from _gone_nulls(item, after[n], (*path, n))
 
 
-# -- what is kept for the way back -------------------------------------------------------------------------------------
+# -- what is kept for the way back -----------------------------------------------------------------
 
 
 def _lost(pod: Pod) -> Lost:
@@ -281,7 +285,7 @@ def _with(data: dict[str, Any], lost: Lost) -> dict[str, Any]:
 
 
 def _nulls(data: dict[str, Any], lost: Lost) -> dict[str, Any]:
-    """Put back a Pod's nulls, where the way back left nothing, and leave out what was not there."""
+    """Put back a Pod's nulls where nothing is left, and leave out what was not there before."""
     for pointer, text in lost.items():
         keys = _keys(data, pointer)
         if text is None:
@@ -340,7 +344,7 @@ def _keys(data: Any, pointer: str) -> Path:
     return tuple(keys)
 
 
-# -- places ------------------------------------------------------------------------------------------------------------
+# -- places ----------------------------------------------------------------------------------------
 
 
 def _put(data: Any, path: Path, item: Any) -> Any:

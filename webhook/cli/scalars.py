@@ -1,8 +1,9 @@
 """YAML's words and values: what a scalar stands for, and how a value is spelled.
 
-In: the text of a scalar, or a plain value (JSON's types). Out: the other one. Reading follows kubectl (go-yaml v2, which is
-YAML 1.1): a manifest means here what it means there. Writing is stricter: a word is left bare only where YAML 1.1 and 1.2
-read the same text. Where a scalar stands in a file belongs to `documents`, where a value goes to `edits`.
+In: the text of a scalar, or a plain value (JSON's types). Out: the other of the two. Reading
+follows kubectl (go-yaml v2, which is YAML 1.1): a manifest means here what it means there. Writing
+is stricter: a word is left bare only where YAML 1.1 and 1.2 read the same text. Where a scalar is
+in a file belongs in `documents`, where a value goes in `edits`.
 """
 
 import json
@@ -29,14 +30,16 @@ _EXACT: Final = 10**21
 """From here on Go writes a float with an exponent, below it as a whole number where it is one."""
 
 _BARE: Final = re.compile(
-    r"(?:-{0,2}[A-Za-z_/]|[0-9]+(?:m|[KMG]i)\Z)(?:[\w./@+=-]|:(?=[^\s,\[\]{}])|,(?=\S)| (?=[\w./@+=-]))*|--",
+    r"(?:-{0,2}[A-Za-z_/]|[0-9]+(?:m|[KMG]i)\Z)"
+    r"(?:[\w./@+=-]|:(?=[^\s,\[\]{}])|,(?=\S)| (?=[\w./@+=-]))*|--",
     re.ASCII,
 )
 _BARE_IN_FLOW: Final = re.compile(
     r"(?:-{0,2}[A-Za-z_/]|[0-9]+(?:m|[KMG]i)\Z)(?:[\w./@+=-]|:(?=[\w./]))*|--", re.ASCII
 )
 _LITERAL: Final = re.compile(
-    r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff][^\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]*\S\n?"
+    r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]"
+    r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]*\S\n?"
 )
 
 
@@ -47,7 +50,7 @@ class ScalarError(ValueError):
 class Layout(NamedTuple):
     """How a file is indented, in columns.
 
-    `step`: a map below its key. `offset`: the dash of an item below its key. `dash`: an item's content after its dash.
+    `step`: a map below its key. `offset`: a dash below its key. `dash`: content after a dash.
     """
 
     step: int = 2
@@ -94,7 +97,7 @@ def key(text: str, tag: str | None = None, plain: bool = True) -> str:
 
 
 def spelled(item: Any, *, flow: bool = False) -> str:
-    """Spell a value in one line: scalars bare where that is safe, else quoted; maps and lists in flow style."""
+    """Spell a value in one line: scalars bare where that is safe, maps and lists in flow style."""
     if isinstance(item, dict):
         inner = ", ".join(
             f"{spelled(k, flow=True)}: {spelled(v, flow=True)}" for k, v in item.items()
@@ -137,7 +140,7 @@ def entry(name: str, member: Any, column: int, layout: Layout) -> Iterator[str]:
 
 
 def after_colon(member: Any, column: int, layout: Layout) -> Iterator[str]:
-    """Write what follows the colon of a key at `column`: the rest of its line, and the lines below."""
+    """Write what follows the colon of a key at `column`: the rest of its line and those below."""
     if isinstance(member, dict) and member:
         yield ""
         yield from block(member, column + layout.step, layout)
@@ -165,7 +168,7 @@ def listed(member: Any, column: int, layout: Layout) -> Iterator[str]:
 
 
 def _scalar(item: Any, column: int) -> Iterator[str]:
-    """Write a scalar: one of several lines as a literal block, indented to `column`, where that is possible."""
+    """Write a scalar: several lines as a literal block at `column`, where that is possible."""
     if not (isinstance(item, str) and "\n" in item.rstrip("\n") and _LITERAL.fullmatch(item)):
         yield spelled(item)
         return

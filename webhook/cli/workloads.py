@@ -1,10 +1,10 @@
 """`podgrace inject`, `uninject` and `explain`: the webhook's decision about manifests, offline.
 
-In: manifests as text. Out: the manifests as they would be admitted, what changes, or why. Every workload
-is acted on, with or without the label, since handing it in says so. One whose Pod template says
-`podgrace.io/inject: disabled` is left alone. An object that has containers and is not read is named on
-standard error. Reading and writing belong to `manifests`, which kinds are workloads to `kinds`, and the
-decision to `webhook.admission`.
+In: manifests as text. Out: the manifests as they would be admitted, what changes, or why. Every
+workload is acted on, with or without the label, since handing it in says so. One whose Pod template
+says `podgrace.io/inject: disabled` is left alone. An object that has containers and is not read is
+named on standard error. Reading and writing belong to `manifests`, which kinds are workloads to
+`kinds`, and the decision to `webhook.admission`.
 """
 
 import argparse
