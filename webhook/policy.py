@@ -35,6 +35,8 @@ _PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
 _SHOWN = 32
 
 ENTRYPOINT_BYTES: Final = 4096
+SHARED_BYTES: Final = 64 << 10
+"""Of an entrypoint for all containers, times their number: it is read and written for each."""
 _LONGEST: Final = 4096
 """Of any value, in characters: what is longer is not even looked at."""
 _MOST_NOTES: Final = 32
@@ -238,6 +240,11 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
             notes.append(_note(code, why, name, text, hint=unused <= _MOST_HINTS))
     if unused > _MOST_NOTES:
         notes.append(("annotations-more", "", str(unused - _MOST_NOTES)))
+    shared = len(ours.get("entrypoint", "")) * len(containers)
+    if "entrypoint" in general and shared > SHARED_BYTES:
+        del general["entrypoint"]
+        why = f"accepted for {len(containers)} containers: {SHARED_BYTES // len(containers)} bytes"
+        notes.append(("annotation-invalid", "", f"{names.PREFIX}entrypoint: {why}"))
     general = _both_ends(general)
     return PodSettings(
         _settle(config.defaults, general),

@@ -24,7 +24,7 @@ import msgspec
 
 MOST_LAUNCHERS: Final = 16
 MOST_COMMANDS: Final = 32
-LONGEST_LINE: Final = 4096
+LONGEST_LINE: Final = 1024
 """Bounds of what is read: launchers in a row, commands of a line, characters of its end. Real ones
 have a handful; whoever writes more costs others no time."""
 
