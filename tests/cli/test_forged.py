@@ -7,6 +7,7 @@ neighbours keep every byte.
 
 import io
 import json
+import re
 import time
 from typing import Any
 
@@ -80,7 +81,7 @@ def judge(manifest: Any, style: str) -> str:
     expected = PLAIN if status.read(pod) else UNREADABLE
     assert edits.without_nulls(made) == expected
     assert edits.without_nulls(YAML(typ="safe", pure=True).load(io.StringIO(own))) == expected
-    assert "!" not in own
+    assert not re.search(r"!|[\u2028\u202e]|^(?:\.\.\.|---)", own, re.MULTILINE)
     if style.startswith("JSON"):
         assert json.loads(own) == made
     return own
@@ -187,6 +188,12 @@ DRESSED = {
 @pytest.mark.parametrize("name", DRESSED)
 def test_a_true_value_in_a_dangerous_dress(name: str, style: str) -> None:
     judge({"/spec/volumes": DRESSED[name]}, style)
+
+
+@pytest.mark.parametrize("end", ["\n...", "  # \u202edesrever", "  # one\u2028# two"])
+def test_a_true_value_with_a_dangerous_end(end: str) -> None:
+    """At the very end of a document, where nothing after it gives it away."""
+    judge({"/spec/terminationGracePeriodSeconds": " 40" + end}, "blocks")
 
 
 def test_a_true_text_comes_back() -> None:
