@@ -4,13 +4,17 @@
 size       bytes of each file
 memory     VmRSS of `sidecar` after it has answered on every path
 start      from spawn to exit of `true`, through each of them, 400 times by turns; median and 90 % of what is above `true` alone
-return     from the last byte of an answer (then the server closes) to the end of `drain`, 30 times; median and maximum
+return     from the last byte of an answer (then the server closes) to the end of `drain`, 30 times; median and maximum;
+           with idle connections in the Pod (10 times), and with as many in another network namespace of the node
+busy       CPU time of `drain` in a second of a long wait, with as many
 idle       switches of context of `run` and `sidecar` in ten seconds of doing nothing
 """
 
 import contextlib
 import os
+import resource
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -21,6 +25,7 @@ from pathlib import Path
 
 BUILD = Path(sys.argv[1]).resolve()
 HELPER = str(BUILD / "podgrace-helper")
+INSIDE = f"ip link set lo up; {sys.executable} {__file__} {BUILD}"
 
 
 def row(name: str, value: str) -> None:
@@ -121,7 +126,66 @@ def idle() -> None:
         process.wait()
 
 
-def returned() -> None:
+def crowd(count: int, each: int = 4000) -> tuple[str, list[int]]:
+    """Hold idle connections in processes of their own: ports, and who is to be killed."""
+    Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("10000 65000")
+    ports, holders = [], []
+    for _ in range(0, count, each):
+        read, write = os.pipe()
+        holders.append(os.fork())
+        if holders[-1] == 0:
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            server = socket.create_server(("127.0.0.1", 0), backlog=1024)
+            held = [server]
+            for _ in range(min(each, count)):
+                held += (socket.create_connection(server.getsockname()), server.accept()[0])
+            os.write(write, str(server.getsockname()[1]).encode())
+            time.sleep(1000)
+            os._exit(0)
+        ports.append(os.read(read, 10).decode())
+    time.sleep(1.5)  # a silent one is idle after a second
+    return ",".join(ports), holders
+
+
+def busy(ports: str) -> float:
+    """Measure how much of a core a long wait takes."""
+    server = socket.create_server(("127.0.0.1", 0))
+    client = socket.create_connection(server.getsockname())
+    held, _ = server.accept()
+    client.sendall(b"question")
+    hook = subprocess.Popen(
+        [
+            HELPER,
+            "drain",
+            "--container=busy",
+            f"--ports={server.getsockname()[1]},{ports}",
+            "--delay-min=0",
+            "--quiet=0",
+            "--delay-max=0",
+            "--loopback",
+            "--no-stop",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(1)
+
+    def used() -> float:
+        fields = Path(f"/proc/{hook.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before = used()
+    time.sleep(10)
+    share = (used() - before) * 10
+    hook.terminate()
+    hook.wait()
+    client.close()
+    held.close()
+    return share
+
+
+def returned(beside: str = "1", times_of: int = 30, what: str = "") -> None:
     """Measure the time from the last byte to the end of the hook."""
     server = socket.create_server(("127.0.0.1", 0))
     port = server.getsockname()[1]
@@ -138,7 +202,7 @@ def returned() -> None:
 
     threading.Thread(target=serve, daemon=True).start()
     times = []
-    for _ in range(30):
+    for _ in range(times_of):
         client = socket.create_connection(("127.0.0.1", port))
         client.sendall(b"question")
         hook = subprocess.Popen(
@@ -146,7 +210,7 @@ def returned() -> None:
                 HELPER,
                 "drain",
                 "--container=bench",
-                f"--ports={port}",
+                f"--ports={port},{beside}",
                 "--delay-min=0",
                 "--quiet=0",
                 "--delay-max=0",
@@ -162,14 +226,29 @@ def returned() -> None:
         times.append((time.perf_counter() - last[0]) * 1000)
         reader.join()
     row(
-        "last byte to return of `drain`",
+        f"last byte to return of `drain`{what}",
         f"{statistics.median(times):.0f} ms (at most {max(times):.0f} ms)",
     )
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
+        if sys.argv[2] == "node":
+            returned(times_of=10, what=", 20000 connections elsewhere on the node")
+            row("busy in a long wait, 20000 elsewhere on the node", f"{busy('1'):.1f} % of a core")
+            sys.exit()
         returned()
+        row("busy in a long wait", f"{busy('1'):.1f} % of a core")
+        for count in (1000, 20000):
+            beside, holders = crowd(count)
+            returned(beside, 10, f", {count} idle connections in the Pod")
+            share = busy(beside)
+            row(f"busy in a long wait, {count} in the Pod", f"{share:.1f} % of a core")
+            if count == 20000:
+                subprocess.run(["unshare", "-n", "--", "sh", "-c", INSIDE + " node"], check=True)
+            for holder in holders:
+                os.kill(holder, signal.SIGKILL)
+                os.waitpid(holder, 0)
         sys.exit()
     print("| what | measured |\n|---|---|")
     for file in ("podgrace-helper-x86_64", "podgrace-helper-aarch64"):
@@ -178,7 +257,7 @@ if __name__ == "__main__":
     start()
     idle()
     # In namespaces of its own: no other hook is in the way, and the log that the hook opens is not this machine's.
-    inside = f"exec 2>/dev/null; ip link set lo up; {sys.executable} {__file__} {BUILD} inside | grep '^|'"
+    inside = f"exec 2>/dev/null; {INSIDE} inside | grep '^|'"
     subprocess.run(
         ["unshare", "-n", "-p", "-f", "--mount-proc", "--", "sh", "-c", inside], check=True
     )

@@ -12,8 +12,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Where struct tcp_info has what is read here. The kernel only ever appends to it, so offsets hold for ever and a shorter
- * answer is an older kernel. */
+/* Where struct tcp_info has what is read here. The kernel only ever appends to it, so offsets hold
+ * for ever and a shorter answer is an older kernel. */
 enum {
     INFO_LAST_SENT = 44,
     INFO_LAST_RECEIVED = 52,
@@ -54,17 +54,22 @@ static void read_info(struct row *row, const unsigned char *info, size_t size) {
     row->sent_age = u32_at(info, INFO_LAST_SENT);
     row->received_age = u32_at(info, INFO_LAST_RECEIVED);
     row->received = u64_at(info, INFO_RECEIVED);
-    /* Before 4.19 bytes sent are not counted: acknowledged and waiting ones together are as good. */
-    row->sent = size >= INFO_SENT + 8 ? u64_at(info, INFO_SENT) : u64_at(info, INFO_ACKED) + row->unsent;
+    /* Before 4.19 bytes sent are not counted: acknowledged and waiting ones together are as good.
+     */
+    row->sent =
+        size >= INFO_SENT + 8 ? u64_at(info, INFO_SENT) : u64_at(info, INFO_ACKED) + row->unsent;
 }
 
-static bool is_mapped(const uint32_t a[4]) { return a[0] == 0 && a[1] == 0 && a[2] == htonl(0xffff); }
+static bool is_mapped(const uint32_t a[4]) {
+    return a[0] == 0 && a[1] == 0 && a[2] == htonl(0xffff);
+}
 
 static bool is_loopback(const uint32_t a[4], int family) {
     if (family == AF_INET) {
         return (ntohl(a[0]) >> 24) == 127;
     }
-    return is_mapped(a) ? (ntohl(a[3]) >> 24) == 127 : a[0] == 0 && a[1] == 0 && a[2] == 0 && a[3] == htonl(1);
+    return is_mapped(a) ? (ntohl(a[3]) >> 24) == 127
+                        : a[0] == 0 && a[1] == 0 && a[2] == 0 && a[3] == htonl(1);
 }
 
 /* The end of the other side's stream counts as one byte, of those received and of those unread. */
@@ -91,15 +96,17 @@ static void read_message(const unsigned char *body, size_t size, row_fn each, vo
         .unread = m.idiag_rqueue,
         .unsent = m.idiag_wqueue,
         .inode = m.idiag_inode,
-        .peer = m.idiag_family == AF_INET ? there[0] : is_mapped(there) ? there[3] : there[0] ^ there[1] ^ there[2] ^ there[3],
+        .peer = m.idiag_family == AF_INET ? there[0]
+                : is_mapped(there)        ? there[3]
+                                          : there[0] ^ there[1] ^ there[2] ^ there[3],
         .port = ntohs(m.id.idiag_sport),
         .peer_port = ntohs(m.id.idiag_dport),
         .state = m.idiag_state == NEW_SYN_RECV ? SYN_RECV : m.idiag_state,
         /* A pod that calls its own address does not leave it either. */
         /* A listener has no other end: there it says who can reach it. */
-        .loopback = m.idiag_state == LISTEN ? is_loopback(here, m.idiag_family)
-                                            : is_loopback(there, m.idiag_family) ||
-                                                  memcmp(there, here, words * 4) == 0,
+        .loopback = m.idiag_state == LISTEN
+                        ? is_loopback(here, m.idiag_family)
+                        : is_loopback(there, m.idiag_family) || memcmp(there, here, words * 4) == 0,
         .id = body + offsetof(struct inet_diag_msg, id),
         .family = m.idiag_family,
     };
@@ -119,7 +126,8 @@ static void read_message(const unsigned char *body, size_t size, row_fn each, vo
     each(context, &row);
 }
 
-enum diag_more diag_parse(const unsigned char *data, size_t size, uint32_t sequence, row_fn each, void *context, int *error) {
+enum diag_more diag_parse(const unsigned char *data, size_t size, uint32_t sequence, row_fn each,
+                          void *context, int *error) {
     while (size >= sizeof(struct nlmsghdr)) {
         struct nlmsghdr h;
         memcpy(&h, data, sizeof h);
@@ -151,8 +159,9 @@ enum diag_more diag_parse(const unsigned char *data, size_t size, uint32_t seque
 
 /* ------------------------------------------------------------------ the filter */
 
-/* Offsets in the program are bytes from the instruction itself. To pass is to jump to its end, to be left out is to jump four
- * bytes beyond. A port stands in the instruction behind the comparison. One range is
+/* Offsets in the program are bytes from the instruction itself. To pass is to jump to its end, to
+ * be left out is to jump four bytes beyond. A port stands in the instruction behind the comparison.
+ * One range is
  *
  *     port >= low     else to the next range
  *     port <= high    else to the next range
@@ -200,11 +209,15 @@ void diag_filter_ports(struct diag_filter *f, const struct ports *ports) {
 
 static int send_parts(int fd, const struct iovec *parts, size_t n) {
     struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-    struct msghdr m = {.msg_name = &kernel, .msg_namelen = sizeof kernel, .msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = n};
+    struct msghdr m = {.msg_name = &kernel,
+                       .msg_namelen = sizeof kernel,
+                       .msg_iov = (struct iovec *)(uintptr_t)parts,
+                       .msg_iovlen = n};
     return sendmsg(fd, &m, 0) < 0 ? -1 : 0;
 }
 
-/* Read an answer to its end. The kernel answers at once; a sandbox that neither answers nor refuses must not hold a pod. */
+/* Read an answer to its end. The kernel answers at once; a sandbox that neither answers nor refuses
+ * must not hold a pod. */
 static int read_answer(int fd, uint32_t sequence, bool dump, row_fn each, void *context) {
     for (;;) {
         _Alignas(8) unsigned char data[32768];
@@ -244,19 +257,25 @@ static int read_answer(int fd, uint32_t sequence, bool dump, row_fn each, void *
 
 static uint32_t asked = 0; /* number of the last question */
 
-/* By the older of two requests, which alone means both families: the kernel walks its table once instead of twice. */
-int diag_dump(int fd, enum diag_what what, const struct diag_filter *f, row_fn each, void *context) {
+/* By the older of two requests, which alone means both families: the kernel walks its table once
+ * instead of twice. */
+int diag_dump(int fd, enum diag_what what, const struct diag_filter *f, row_fn each,
+              void *context) {
     /* TIME_WAIT is what has ended; there can be tens of thousands. */
-    uint32_t states = what == DIAG_LISTENERS ? 1U << LISTEN : ~(1U << TIME_WAIT | 1U << SYN_SENT | 1U << CLOSE);
+    uint32_t states =
+        what == DIAG_LISTENERS ? 1U << LISTEN : ~(1U << TIME_WAIT | 1U << SYN_SENT | 1U << CLOSE);
     struct {
         struct nlmsghdr header;
         struct inet_diag_req body;
     } request = {
-        .header = {.nlmsg_type = TCPDIAG_GETSOCK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP, .nlmsg_seq = ++asked},
+        .header = {.nlmsg_type = TCPDIAG_GETSOCK,
+                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+                   .nlmsg_seq = ++asked},
         .body = {.idiag_ext = 1 << (INET_DIAG_INFO - 1), .idiag_states = states},
     };
     size_t size = f != NULL ? f->size : 0;
-    struct nlattr attribute = {.nla_len = (uint16_t)(sizeof attribute + size), .nla_type = INET_DIAG_REQ_BYTECODE};
+    struct nlattr attribute = {.nla_len = (uint16_t)(sizeof attribute + size),
+                               .nla_type = INET_DIAG_REQ_BYTECODE};
     struct iovec parts[] = {
         {.iov_base = &request, .iov_len = sizeof request},
         {.iov_base = &attribute, .iov_len = sizeof attribute},
@@ -284,8 +303,14 @@ int diag_one(int fd, const void *id, uint8_t family, row_fn each, void *context)
         struct nlmsghdr header;
         struct inet_diag_req_v2 body;
     } request = {
-        .header = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST, .nlmsg_seq = ++asked},
-        .body = {.sdiag_family = family, .sdiag_protocol = IPPROTO_TCP, .idiag_ext = 1 << (INET_DIAG_INFO - 1), .idiag_states = ~0U},
+        .header = {.nlmsg_len = sizeof request,
+                   .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+                   .nlmsg_flags = NLM_F_REQUEST,
+                   .nlmsg_seq = ++asked},
+        .body = {.sdiag_family = family,
+                 .sdiag_protocol = IPPROTO_TCP,
+                 .idiag_ext = 1 << (INET_DIAG_INFO - 1),
+                 .idiag_states = ~0U},
     };
     struct iovec part = {.iov_base = &request, .iov_len = sizeof request};
     struct found found = {.each = each, .context = context, .n = 0};

@@ -1,6 +1,8 @@
-/* Sockets by netlink: the kernel's sock_diag, with bytes and ages for each connection. Needs no privilege.
+/* Sockets by netlink: the kernel's sock_diag, with bytes and ages for each connection. Needs no
+ * privilege.
  *
- * In: ports. Out: rows. What a row means belongs in rules.c, what is remembered of it in watch.c. */
+ * In: ports. Out: rows. What a row means belongs in rules.c, what is remembered of it in watch.c.
+ */
 #pragma once
 #include <linux/inet_diag.h>
 
@@ -16,23 +18,27 @@ struct diag_filter {
     struct inet_diag_bc_op program[MOST_RANGES * 5];
 };
 
-/* Let pass what has one of the ports as its own. Very scattered ones (over 512 ranges) are not left out by the kernel. */
+/* Let pass what has one of the ports as its own. Very scattered ones (over 512 ranges) are not left
+ * out by the kernel. */
 void diag_filter_ports(struct diag_filter *f, const struct ports *ports);
 
 /* A descriptor, or -1 with errno. */
 int diag_open(void);
 enum diag_what { DIAG_LISTENERS, DIAG_CONNECTIONS };
-/* TCP sockets of the network namespace, both families, in one walk: listeners alone, or those with every connection that can
- * still owe something. `f` may be NULL. -1 with errno if the kernel would not tell. */
+/* TCP sockets of the network namespace, both families, in one walk: listeners alone, or those with
+ * every connection that can still owe something. `f` may be NULL. -1 with errno if the kernel would
+ * not tell. */
 int diag_dump(int fd, enum diag_what what, const struct diag_filter *f, row_fn each, void *context);
 /* One connection by row.id: 1 and a row, 0 if it is not there any more, -1 with errno. */
 int diag_one(int fd, const void *id, uint8_t family, row_fn each, void *context);
 
-/* A descriptor that hears of every connection that ends, whether a dump has seen it or not; -1 if there is none. */
+/* A descriptor that hears of every connection that ends, whether a dump has seen it or not; -1 if
+ * there is none. */
 int diag_open_ends(void);
 /* Those that have ended since the last call; -1 if more have than the kernel could hold for us. */
 int diag_ends(int fd, row_fn each, void *context);
 
 enum diag_more { DIAG_MORE, DIAG_DONE, DIAG_FAILED };
 /* One datagram of an answer. Pure, for the fuzzer; *error is set on DIAG_FAILED. */
-enum diag_more diag_parse(const unsigned char *data, size_t size, uint32_t sequence, row_fn each, void *context, int *error);
+enum diag_more diag_parse(const unsigned char *data, size_t size, uint32_t sequence, row_fn each,
+                          void *context, int *error);

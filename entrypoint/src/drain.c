@@ -2,29 +2,29 @@
  *
  *   1. Another call of this hook is at it already: end with it.
  *   2. The user's own hook, where it comes before.
- *   3. `run` is PID 1: it waits, and stops the server when the kubelet's signal comes. Ask it, wait for
- *      its word, run the user's hook where that comes after, return.
+ *   3. `run` is PID 1: it waits, and stops the server when the kubelet's signal comes. Ask it, wait
+ *      for its word, run the user's hook where that comes after, return.
  *   4. Else wait here: deregistered, then drained. Who the server is, and so what is waited for, is
  *      known after the first look.
- *   5. The user's own hook, where it comes after. It may stop the server, so nothing is in flight then.
+ *   5. The user's own hook, where it comes after. It may stop the server, so nothing is in flight.
  *   6. One record: what was waited for, and what comes next.
  *   7. Stop the server, unless the kubelet's TERM does, and return at the right time:
  *
- *   who stops it      where                                         the hook returns
- *   the kubelet       the signal is TERM, and PID 1 is the server    at once
- *                     or an init that passes it on
- *   we, aside         nothing is in flight; or PID 1 is deaf to      at once; a process that it leaves
- *                     TERM, so that it cuts nothing                  behind signals a moment later
- *   we, and wait      the signal is TERM, and PID 1 takes it and     when the server has ended
- *                     does not pass it on
- *   we, and wait      the server finishes by itself, and TERM        when nothing is in flight any more
- *                     to PID 1 would cut what it finishes
- *   we, and wait      the drain met its cap                          when nothing can be lost any more
+ *   who stops it   where                                           the hook returns
+ *   the kubelet    the signal is TERM, and PID 1 is the server     at once
+ *                  or an init that passes it on
+ *   we, aside      nothing is in flight; or PID 1 is deaf to       at once; a process that it leaves
+ *                  TERM, so that it cuts nothing                   behind signals a moment later
+ *   we, and wait   the signal is TERM, and PID 1 takes it and      when the server has ended
+ *                  does not pass it on
+ *   we, and wait   the server finishes by itself, and TERM to      when nothing is in flight
+ *                  PID 1 would cut what it finishes
+ *   we, and wait   the drain met its cap                           when nothing can be lost any more
  *
- * The kernel kills a hook together with PID 1, the kubelet calls that a failed hook, and a runtime that
- * is asked to stop a container at the very moment of its end may lose track of it. Hence "aside". And a
- * server that finishes by itself ends with its last answer: so that the hook can leave first, a silent
- * connection is kept open to it (the anchor), which such servers wait for. */
+ * The kernel kills a hook together with PID 1, the kubelet calls that a failed hook, and a runtime
+ * that is asked to stop a container at the very moment of its end may lose track of it. Hence
+ * "aside". And a server that finishes by itself ends with its last answer: so that the hook can
+ * leave first, a silent connection is kept open to it (the anchor), which such servers wait for. */
 #include "drain.h"
 
 #include <errno.h>
@@ -44,7 +44,14 @@
 #include "signals.h"
 #include "stop.h"
 
-enum { POLL_MS = 100, QUICK_MS = 5, QUICK_FOR_MS = 300, SLACK_MS = 10000, ASIDE_MS = 1000, ANCHOR_MS = 200 };
+enum {
+    POLL_MS = 100,
+    QUICK_MS = 5,
+    QUICK_FOR_MS = 300,
+    SLACK_MS = 10000,
+    ASIDE_MS = 1000,
+    ANCHOR_MS = 200
+};
 
 static struct phases phases;
 
@@ -76,7 +83,9 @@ static bool run_hook(const struct options *o, enum order order, int64_t end, int
 }
 
 static void record_drain(const struct options *o, const struct server *server, const char *next) {
-    const char *profile = server->profile != NULL ? server->profile->name : o->detect ? "generic" : "given";
+    const char *profile = server->profile != NULL ? server->profile->name
+                          : o->detect             ? "generic"
+                                                  : "given";
     struct record r = phases_record(&phases, BY_HOOK, profile, next);
     tell(o, &r, true);
 }
@@ -94,7 +103,8 @@ static bool record_stop(const struct stop *s, unsigned in_flight) {
     return false;
 }
 
-/* ------------------------------------------------------------------ 1 and 3: somebody else is at it */
+/* ------------------------------------------------------------------ 1 and 3: somebody else is at
+ * it */
 
 static int follow_first(const struct options *o) {
     int first = control_connect("drain", o->container);
@@ -116,8 +126,8 @@ static bool ask_run(const struct options *o, int fd) {
     return poll(&answer, 1, (int)limit) > 0 && recv(fd, &word, 1, 0) == 1 && word == WORD_DRAINED;
 }
 
-/* Until nothing is in flight: `run` may have been told that the server finishes it by itself, but the
- * user's hook may end the server. */
+/* Until nothing is in flight: `run` may have been told that the server finishes it by itself, but
+ * the user's hook may end the server. */
 static void wait_idle(const struct options *o) {
     static struct options rest;
     int64_t wait;
@@ -166,8 +176,8 @@ static void find_server(const struct options *o, struct server *server) {
     }
 }
 
-/* What is known of the server decides what is waited for. That it finishes by itself is of use only if it
- * gets its own signal next. */
+/* What is known of the server decides what is waited for. That it finishes by itself is of use only
+ * if it gets its own signal next. */
 static void know_server(const struct options *o, const struct server *server) {
     const struct profile *p = server->profile;
     bool observe = o->observe && (p == NULL || p->observe);
@@ -226,7 +236,8 @@ static bool wait_finished(struct stop *s, unsigned before) {
     return phases.tally->busy == 0;
 }
 
-/* What has to end: the server and all below it; all there is where more than one gets the signal. */
+/* What has to end: the server and all below it; all there is where more than one gets the signal.
+ */
 static bool find_left(const struct stop *s) {
     bool all = s->server.guess;
     return tree_members(&left, all ? 1 : s->server.pid, !all) == 0;
@@ -241,9 +252,9 @@ static void stop_init(struct stop *s) {
     wait_finished(s, before);
 }
 
-/* The server is below PID 1 (a shell, an init, npm). When it ends PID 1 often ends at once, and this process
- * with it; so the end is noticed by descriptor where the kernel has those, and nothing is written after a
- * clean one. */
+/* The server is below PID 1 (a shell, an init, npm). When it ends PID 1 often ends at once, and
+ * this process with it; so the end is noticed by descriptor where the kernel has those, and nothing
+ * is written after a clean one. */
 static void wait_process(struct stop *s) {
     int handle = (int)syscall(SYS_pidfd_open, s->server.pid, 0);
     struct pollfd gone = {.fd = handle, .events = POLLIN, .revents = 0};
@@ -264,8 +275,8 @@ static void wait_process(struct stop *s) {
     }
 }
 
-/* Go on in a process of its own while the hook returns. True in the hook; false in the other, or where there
- * is no fork. */
+/* Go on in a process of its own while the hook returns. True in the hook; false in the other, or
+ * where there is no fork. */
 static bool step_aside(void) {
     pid_t pid = fork();
     if (pid != 0) {
@@ -279,14 +290,16 @@ static bool step_aside(void) {
     return false;
 }
 
-/* A connection that says nothing, and that the server has accepted. -1: none. Not for servers whose signal
- * is TERM: among them are those of which a silent connection blocks a worker. */
+/* A connection that says nothing, and that the server has accepted. -1: none. Not for servers whose
+ * signal is TERM: among them are those of which a silent connection blocks a worker. */
 static int drop_anchor(const struct stop *s) {
     const struct ports *ports = &phases.tally->ports;
     int64_t end = now_ms() + ANCHOR_MS;
     int fd = -1;
-    for (unsigned port = 1; s->signal != SIGTERM && port <= 65535 && fd < 0 && now_ms() < end; port++) {
-        if (ports_have(ports, (uint16_t)port) && ports_have(&phases.watch->listening, (uint16_t)port)) {
+    for (unsigned port = 1; s->signal != SIGTERM && port <= 65535 && fd < 0 && now_ms() < end;
+         port++) {
+        if (ports_have(ports, (uint16_t)port) &&
+            ports_have(&phases.watch->listening, (uint16_t)port)) {
             fd = hook_connect((uint16_t)port, end);
         }
     }
@@ -302,8 +315,8 @@ static int drop_anchor(const struct stop *s) {
     return fd;
 }
 
-/* The server finishes by itself what is in flight, and TERM to PID 1 would cut it: signal, wait, and leave
- * before the server does. */
+/* The server finishes by itself what is in flight, and TERM to PID 1 would cut it: signal, wait,
+ * and leave before the server does. */
 static bool finish_here(struct stop *s, bool init) {
     unsigned before = phases.tally->listeners;
     int anchor = drop_anchor(s);
@@ -333,7 +346,8 @@ static bool stop_here(struct stop *s, bool init) {
     const struct options *o = s->options;
     bool idle = phases.at_end == 0 && phases.watch->method != BY_TIME;
     bool deaf = !init && !tree_init_takes(SIGTERM);
-    /* PID 1 would end of the kubelet's TERM and take the server with it, which nobody would have told. */
+    /* PID 1 would end of the kubelet's TERM and take the server with it, which nobody would have
+     * told. */
     bool keeps = s->signal == SIGTERM && s->command == NULL && !init && !deaf;
     if (phases.drain_end == END_FINISHES) {
         s->patience += o->drain_timeout; /* which has not been waited */
@@ -345,9 +359,11 @@ static bool stop_here(struct stop *s, bool init) {
         if (step_aside()) {
             return true;
         }
-        /* Where connections are permanent the signal comes first: what the kubelet sends is not what they need. */
+        /* Where connections are permanent the signal comes first: what the kubelet sends is not
+         * what they need. */
         sleep_ms(phases.observe ? ASIDE_MS : 0);
-        /* By now the kubelet's TERM may have done it: the server is gone, or does not listen any more. */
+        /* By now the kubelet's TERM may have done it: the server is gone, or does not listen any
+         * more. */
         struct server now;
         unsigned before = phases.tally->listeners;
         find_server(o, &now);
@@ -365,8 +381,8 @@ static bool stop_here(struct stop *s, bool init) {
     return record_stop(s, 0);
 }
 
-/* Whether the kubelet's TERM, which comes as soon as the hook returns, is all that is needed, or all that
- * can be done. */
+/* Whether the kubelet's TERM, which comes as soon as the hook returns, is all that is needed, or
+ * all that can be done. */
 static bool is_left(const struct stop *s, bool init) {
     char name[32];
     if (!s->options->stop || s->server.pid <= 0) {
@@ -376,7 +392,8 @@ static bool is_left(const struct stop *s, bool init) {
         return false;
     }
     if (init && !tree_handles(1, s->signal)) {
-        say("PID 1 has no handler for ", signal_name(name, s->signal), ": the kernel does not deliver it; mode wrap would", NULL);
+        say("PID 1 has no handler for ", signal_name(name, s->signal),
+            ": the kernel does not deliver it; mode wrap would", NULL);
         return true;
     }
     return s->signal == SIGTERM && (init || tree_passes_on(&s->server));

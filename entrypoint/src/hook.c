@@ -23,7 +23,8 @@ static bool is_gone(int fd) {
         return false;
     }
     ssize_t got = recv(fd, &word, 1, MSG_DONTWAIT);
-    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR) || (got == 1 && word == WORD_GONE);
+    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR) ||
+           (got == 1 && word == WORD_GONE);
 }
 
 static enum outcome wait_child(pid_t pid, int64_t end, int gone, int *code) {
@@ -82,7 +83,8 @@ static bool split(const char *url, char *host, size_t size, uint16_t *port, cons
 }
 
 static bool ready(int fd, short events, int64_t end, int gone) {
-    struct pollfd fds[2] = {{.fd = fd, .events = events, .revents = 0}, {.fd = gone, .events = POLLIN, .revents = 0}};
+    struct pollfd fds[2] = {{.fd = fd, .events = events, .revents = 0},
+                            {.fd = gone, .events = POLLIN, .revents = 0}};
     int64_t left = end == INT64_MAX ? -1 : end - now_ms();
     if (end != INT64_MAX && left <= 0) {
         return false;
@@ -97,8 +99,9 @@ static int try_connect(const struct sockaddr *to, socklen_t size, int64_t end, i
         return -1;
     }
     int64_t limit = now_ms() + CONNECT_MS;
-    if (connect(fd, to, size) == 0 || (errno == EINPROGRESS && ready(fd, POLLOUT, limit < end ? limit : end, gone) &&
-                                       getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0)) {
+    if (connect(fd, to, size) == 0 ||
+        (errno == EINPROGRESS && ready(fd, POLLOUT, limit < end ? limit : end, gone) &&
+         getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0)) {
         return fd;
     }
     error = error != 0 ? error : errno != EINPROGRESS ? errno : ETIMEDOUT;
@@ -107,7 +110,8 @@ static int try_connect(const struct sockaddr *to, socklen_t size, int64_t end, i
     return -1;
 }
 
-/* This Pod's own address: what the kernel would send from, to anywhere outside (connecting UDP sends nothing). */
+/* This Pod's own address: what the kernel would send from, to anywhere outside (connecting UDP
+ * sends nothing). */
 static int connect_here(int family, const char *outside, uint16_t port, int64_t end, int gone) {
     union {
         struct sockaddr any;
@@ -115,7 +119,8 @@ static int connect_here(int family, const char *outside, uint16_t port, int64_t 
         struct sockaddr_in6 six;
     } a = {.six = {0}};
     a.any.sa_family = (sa_family_t)family;
-    inet_pton(family, outside, family == AF_INET ? (void *)&a.four.sin_addr : (void *)&a.six.sin6_addr);
+    inet_pton(family, outside,
+              family == AF_INET ? (void *)&a.four.sin_addr : (void *)&a.six.sin6_addr);
     socklen_t size = family == AF_INET ? sizeof a.four : sizeof a.six;
     a.four.sin_port = htons(9);
     int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -147,7 +152,8 @@ static int connect_to(const char *host, uint16_t port, int64_t end, int gone) {
     if (*host != '\0' && strcmp(host, "localhost") != 0) {
         return connect_numeric(host, port, end, gone);
     }
-    /* The kubelet would have called the Pod's address; a server that listens on loopback only was never reached by it. */
+    /* The kubelet would have called the Pod's address; a server that listens on loopback only was
+     * never reached by it. */
     int fd = -1;
     if (*host == '\0') {
         fd = connect_here(AF_INET, "192.0.2.1", port, end, gone);
@@ -245,7 +251,9 @@ struct hook_result hook_run(const struct options *o, int64_t end, int gone) {
         int64_t until = began + o->hook_sleep;
         while (now_ms() < until && r.outcome == OUTCOME_DONE) {
             sleep_ms(until - now_ms() < 100 ? until - now_ms() : 100);
-            r.outcome = is_gone(gone) ? OUTCOME_GONE : now_ms() >= end && end < until ? OUTCOME_TIMEOUT : OUTCOME_DONE;
+            r.outcome = is_gone(gone)                    ? OUTCOME_GONE
+                        : now_ms() >= end && end < until ? OUTCOME_TIMEOUT
+                                                         : OUTCOME_DONE;
         }
     }
     r.ms = now_ms() - began;

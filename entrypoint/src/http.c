@@ -12,7 +12,8 @@ static const char *find_end(const char *data, size_t size) {
     return NULL;
 }
 
-/* Copy up to the stop byte; false if it does not fit or holds anything that does not belong in a URL. */
+/* Copy up to the stop byte; false if it does not fit or holds anything that does not belong in a
+ * URL. */
 static bool take(const char **at, const char *end, const char *stops, char *out, size_t size) {
     size_t n = 0;
     for (; *at < end && strchr(stops, **at) == NULL; (*at)++) {
@@ -25,7 +26,8 @@ static bool take(const char **at, const char *end, const char *stops, char *out,
     return *at < end;
 }
 
-/* %2C for a comma: some clients escape what needs no escape. Anything that would end a text early is refused. */
+/* %2C for a comma: some clients escape what needs no escape. Anything that would end a text early
+ * is refused. */
 static bool unescape(char *s) {
     char *to = s;
     for (; *s != '\0'; s++, to++) {
@@ -36,7 +38,10 @@ static bool unescape(char *s) {
         int value = 0;
         for (int i = 1; i <= 2; i++) {
             char c = s[i];
-            int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+            int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                               : -1;
             if (digit < 0) {
                 return false;
             }

@@ -12,7 +12,10 @@ static bool hex(const char **at, const char *last, char end, uint64_t *out) {
     int n = 0;
     for (; *at < last && **at != end; (*at)++, n++) {
         char c = **at;
-        unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10) : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 16;
+        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                         : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
+                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
+                                                : 16;
         if (digit > 15 || n >= 16) {
             return false;
         }
@@ -56,7 +59,9 @@ static bool is_loopback(const uint32_t a[4], unsigned n) {
     return a[0] == 0 && a[1] == 0 && a[2] == 0 && a[3] == htonl(1);
 }
 
-static uint64_t mix(uint64_t h, uint64_t value) { return (h ^ value) * 0x9e3779b97f4a7c15u ^ h >> 29; }
+static uint64_t mix(uint64_t h, uint64_t value) {
+    return (h ^ value) * 0x9e3779b97f4a7c15u ^ h >> 29;
+}
 
 bool nettable_line(const char *line, size_t size, struct row *row) {
     const char *at = line, *last = line + size;
@@ -71,12 +76,15 @@ bool nettable_line(const char *line, size_t size, struct row *row) {
         return false;
     }
     at = colon + 2;
-    if (!address(&at, last, here, &n) || !hex(&at, last, ' ', &port) || !address(&at, last, there, &m) || m != n || !hex(&at, last, ' ', &peer_port) ||
-        !hex(&at, last, ' ', &state) || !hex(&at, last, ':', &unsent) || !hex(&at, last, ' ', &unread) || port > 65535 || state > NEW_SYN_RECV) {
+    if (!address(&at, last, here, &n) || !hex(&at, last, ' ', &port) ||
+        !address(&at, last, there, &m) || m != n || !hex(&at, last, ' ', &peer_port) ||
+        !hex(&at, last, ' ', &state) || !hex(&at, last, ':', &unsent) ||
+        !hex(&at, last, ' ', &unread) || port > 65535 || state > NEW_SYN_RECV) {
         return false;
     }
     /* timer:when, retransmits, uid, timeout, inode: the last one counts. */
-    if (!hex(&at, last, ':', &ignored) || !hex(&at, last, ' ', &ignored) || !hex(&at, last, ' ', &ignored)) {
+    if (!hex(&at, last, ':', &ignored) || !hex(&at, last, ' ', &ignored) ||
+        !hex(&at, last, ' ', &ignored)) {
         return false;
     }
     int64_t inode = -1;
@@ -102,7 +110,9 @@ bool nettable_line(const char *line, size_t size, struct row *row) {
         .unread = (uint32_t)unread,
         .unsent = (uint32_t)unsent,
         .inode = (uint32_t)inode,
-        .peer = n == 1 ? there[0] : mapped ? there[3] : there[0] ^ there[1] ^ there[2] ^ there[3],
+        .peer = n == 1   ? there[0]
+                : mapped ? there[3]
+                         : there[0] ^ there[1] ^ there[2] ^ there[3],
         .port = (uint16_t)port,
         .peer_port = (uint16_t)peer_port,
         .state = state == NEW_SYN_RECV ? SYN_RECV : (uint8_t)state,

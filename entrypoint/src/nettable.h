@@ -1,4 +1,5 @@
-/* Sockets by the text tables /proc/net/tcp and tcp6: queues and states, but neither bytes nor ages. */
+/* Sockets by the text tables /proc/net/tcp and tcp6: queues and states, but neither bytes nor ages.
+ */
 #pragma once
 #include "diag.h"
 
@@ -6,5 +7,6 @@
 int nettable_dump(row_fn each, void *context);
 /* One line of it; false for the heading and for a line that is no socket. Pure, for the fuzzer. */
 bool nettable_line(const char *line, size_t size, struct row *row);
-/* Connections that were accepted in this network namespace since it began, on any port; -1 if the kernel does not tell. */
+/* Connections that were accepted in this network namespace since it began, on any port; -1 if the
+ * kernel does not tell. */
 int64_t passive_opens(void);

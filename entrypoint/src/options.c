@@ -30,14 +30,16 @@ static bool seconds(const char *value, int64_t *out) {
     return true;
 }
 
-/* A container's name is a DNS label. It becomes part of a socket's name and of JSON, so nothing else passes. */
+/* A container's name is a DNS label. It becomes part of a socket's name and of JSON, so nothing
+ * else passes. */
 static bool set_container(struct options *o, const char *value) {
     size_t n = strlen(value);
     if (n == 0 || n >= sizeof o->container) {
         return false;
     }
     for (const char *c = value; *c != '\0'; c++) {
-        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '-' || *c == '.' || *c == '_')) {
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
+              *c == '-' || *c == '.' || *c == '_')) {
             return false;
         }
     }
@@ -84,7 +86,6 @@ static bool set_ports(struct options *o, const char *value) {
     }
 }
 
-
 static bool set_report(struct options *o, const char *value) {
     uint32_t host = 0;
     const char *at = value;
@@ -106,7 +107,8 @@ static bool set_report(struct options *o, const char *value) {
     return true;
 }
 
-/* An empty one means that nothing is written. A Pod may name anything here: what is no file is not written. */
+/* An empty one means that nothing is written. A Pod may name anything here: what is no file is not
+ * written. */
 static bool set_termination_message(struct options *o, const char *value) {
     o->termination_message = value;
     return true;
@@ -131,8 +133,14 @@ static bool set_stop_on(struct options *o, const char *value) {
     return true;
 }
 
-static bool set_stop_command(struct options *o, const char *value) { o->stop_command = value; return *value != '\0'; }
-static bool set_match(struct options *o, const char *value) { o->match = value; return *value != '\0'; }
+static bool set_stop_command(struct options *o, const char *value) {
+    o->stop_command = value;
+    return *value != '\0';
+}
+static bool set_match(struct options *o, const char *value) {
+    o->match = value;
+    return *value != '\0';
+}
 
 static bool set_target(struct options *o, const char *value) {
     static const char *const names[] = {"server", "child", "group"};
@@ -146,7 +154,9 @@ static bool set_target(struct options *o, const char *value) {
 }
 
 static bool set_hook(struct options *o, const char *value) {
-    o->hook = strcmp(value, "before") == 0 ? HOOK_BEFORE : strcmp(value, "after") == 0 ? HOOK_AFTER : HOOK_NONE;
+    o->hook = strcmp(value, "before") == 0  ? HOOK_BEFORE
+              : strcmp(value, "after") == 0 ? HOOK_AFTER
+                                            : HOOK_NONE;
     return o->hook != HOOK_NONE;
 }
 
@@ -157,14 +167,18 @@ static bool set_hook_url(struct options *o, const char *value) {
 
 /* As the kubelet sends them; a line break would make two headers of one. */
 static bool set_hook_header(struct options *o, const char *value) {
-    if (o->n_headers == MAX_HEADERS || strchr(value, ':') == NULL || strpbrk(value, "\r\n") != NULL || *value == ':') {
+    if (o->n_headers == MAX_HEADERS || strchr(value, ':') == NULL ||
+        strpbrk(value, "\r\n") != NULL || *value == ':') {
         return false;
     }
     o->hook_headers[o->n_headers++] = value;
     return true;
 }
 
-static bool set_install(struct options *o, const char *value) { o->dir = value; return *value != '\0'; }
+static bool set_install(struct options *o, const char *value) {
+    o->dir = value;
+    return *value != '\0';
+}
 
 static bool set_port(struct options *o, const char *value) {
     int64_t port = parse_num(value, strlen(value), 65535);
@@ -185,8 +199,8 @@ static bool set_answer(struct options *o, const char *value) {
     return true; /* what it says is looked at in settle() */
 }
 
-/* Names stand in the table, and times and switches are told by their place: at random addresses each
- * pointer in a table costs 32 bytes. */
+/* Names stand in the table, and times and switches are told by their place: at random addresses
+ * each pointer in a table costs 32 bytes. */
 static const struct option {
     char name[20];
     uint8_t on;
@@ -197,7 +211,8 @@ static const struct option {
 } table[] = {
 #define AT(field) .place = offsetof(struct options, field)
 #define WORD(fn, what) A_WORD, .set = fn, .accepted = what
-    {"container", ON_BOTH | ON_QUERY, WORD(set_container, "a name of up to 63 letters, digits and -")},
+    {"container", ON_BOTH | ON_QUERY,
+     WORD(set_container, "a name of up to 63 letters, digits and -")},
     {"ports", ON_BOTH | ON_QUERY, WORD(set_ports, "port numbers, with commas between")},
     {"delay-min", ON_BOTH | ON_QUERY, A_TIME, AT(delay_min)},
     {"quiet", ON_BOTH | ON_QUERY, A_TIME, AT(quiet)},
@@ -249,7 +264,8 @@ static bool set(struct options *o, const char *word, int on, char *why, size_t s
     size_t n = equals != NULL ? (size_t)(equals - word) : strlen(word);
     for (size_t i = 0; i < COUNT(table); i++) {
         const struct option *option = &table[i];
-        if (strlen(option->name) != n || memcmp(option->name, word, n) != 0 || (option->on & on) == 0) {
+        if (strlen(option->name) != n || memcmp(option->name, word, n) != 0 ||
+            (option->on & on) == 0) {
             continue;
         }
         const char *value = equals != NULL ? equals + 1 : "";
@@ -265,7 +281,8 @@ static bool set(struct options *o, const char *word, int on, char *why, size_t s
         if (equals == NULL) {
             return REFUSE("option --", option->name, " needs a value: ", accepted);
         }
-        if (option->type == A_TIME ? !seconds(value, (int64_t *)(void *)place) : !option->set(o, value)) {
+        if (option->type == A_TIME ? !seconds(value, (int64_t *)(void *)place)
+                                   : !option->set(o, value)) {
             return REFUSE("option --", option->name, ": \"", value, "\" is not ", accepted);
         }
         return true;
@@ -294,8 +311,9 @@ static enum command command_of(const char *word) {
         const char *word;
         enum command command;
     } words[] = {
-        {"run", COMMAND_RUN},         {"drain", COMMAND_DRAIN},     {"sidecar", COMMAND_SIDECAR}, {"install", COMMAND_INSTALL},
-        {"version", COMMAND_VERSION}, {"--version", COMMAND_VERSION}, {"help", COMMAND_HELP},     {"--help", COMMAND_HELP}, {"-h", COMMAND_HELP},
+        {"run", COMMAND_RUN},         {"drain", COMMAND_DRAIN},     {"sidecar", COMMAND_SIDECAR},
+        {"install", COMMAND_INSTALL}, {"version", COMMAND_VERSION}, {"--version", COMMAND_VERSION},
+        {"help", COMMAND_HELP},       {"--help", COMMAND_HELP},     {"-h", COMMAND_HELP},
     };
     for (size_t i = 0; i < COUNT(words); i++) {
         if (strcmp(words[i].word, word) == 0) {
@@ -305,7 +323,8 @@ static enum command command_of(const char *word) {
     return COMMAND_NONE;
 }
 
-/* What fits together. Delays are put in order rather than refused: a Pod's bound may have cut any of them. */
+/* What fits together. Delays are put in order rather than refused: a Pod's bound may have cut any
+ * of them. */
 static bool settle(struct options *o, char *why, size_t size) {
     if (o->delay_min > o->delay_max) {
         o->delay_min = o->delay_max;
@@ -316,10 +335,12 @@ static bool settle(struct options *o, char *why, size_t size) {
     if (o->command == COMMAND_DRAIN) {
         int given = (o->argv != NULL) + (o->hook_url != NULL) + (o->hook_sleep >= 0);
         if (o->hook != HOOK_NONE && given != 1) {
-            return REFUSE("--hook needs exactly one of --hook-sleep=S, --hook-url=URL and -- CMD [ARGUMENT...]");
+            return REFUSE("--hook needs exactly one of --hook-sleep=S, --hook-url=URL and -- CMD "
+                          "[ARGUMENT...]");
         }
         if (o->hook == HOOK_NONE && given != 0) {
-            return REFUSE("a hook was given, but not when to run it: --hook=before or --hook=after");
+            return REFUSE(
+                "a hook was given, but not when to run it: --hook=before or --hook=after");
         }
     }
     for (unsigned i = 0; i < o->n_answers; i++) {
@@ -335,9 +356,13 @@ bool options_parse(struct options *o, int argc, char *const argv[], char *why, s
     defaults(o);
     o->command = argc > 1 ? command_of(argv[1]) : COMMAND_HELP;
     if (o->command == COMMAND_NONE) {
-        return REFUSE("unknown command \"", argv[1], "\"; accepted are run, drain, sidecar, install, version and --help");
+        return REFUSE("unknown command \"", argv[1],
+                      "\"; accepted are run, drain, sidecar, install, version and --help");
     }
-    int on = o->command == COMMAND_RUN ? ON_RUN : o->command == COMMAND_DRAIN ? ON_DRAIN : o->command == COMMAND_SIDECAR ? ON_SIDECAR : 0;
+    int on = o->command == COMMAND_RUN       ? ON_RUN
+             : o->command == COMMAND_DRAIN   ? ON_DRAIN
+             : o->command == COMMAND_SIDECAR ? ON_SIDECAR
+                                             : 0;
     for (int i = 2; i < argc; i++) {
         const char *word = argv[i];
         if (strcmp(word, "--") == 0 && (on & ON_BOTH) != 0) {
@@ -353,7 +378,8 @@ bool options_parse(struct options *o, int argc, char *const argv[], char *why, s
                 return false;
             }
         } else if (o->command == COMMAND_RUN) {
-            o->argv = &argv[i]; /* the first word that is no option begins the command, as with env(1) */
+            o->argv =
+                &argv[i]; /* the first word that is no option begins the command, as with env(1) */
             break;
         } else if (o->command == COMMAND_INSTALL && o->dir == NULL && word[0] != '-') {
             o->dir = word;
@@ -367,7 +393,8 @@ bool options_parse(struct options *o, int argc, char *const argv[], char *why, s
     return settle(o, why, size);
 }
 
-/* Values of a query are plain: names, numbers, commas and dots need no percent, and what needs one is refused by its option. */
+/* Values of a query are plain: names, numbers, commas and dots need no percent, and what needs one
+ * is refused by its option. */
 bool options_query(struct options *o, const char *query, char *why, size_t size) {
     static char pair[16384]; /* two thousand ports fit */
     defaults(o);

@@ -15,10 +15,19 @@ static inline bool ports_have(const struct ports *p, uint16_t port) {
 }
 void ports_add(struct ports *p, uint16_t port);
 void ports_clear(struct ports *p);
-/* Add all of others. Pages that hold none of them are not touched: one that is costs memory in each Pod. */
+/* Add all of others. Pages that hold none of them are not touched: one that is costs memory in each
+ * Pod. */
 void ports_join(struct ports *p, const struct ports *others);
 
-enum command { COMMAND_NONE, COMMAND_RUN, COMMAND_DRAIN, COMMAND_SIDECAR, COMMAND_INSTALL, COMMAND_VERSION, COMMAND_HELP };
+enum command {
+    COMMAND_NONE,
+    COMMAND_RUN,
+    COMMAND_DRAIN,
+    COMMAND_SIDECAR,
+    COMMAND_INSTALL,
+    COMMAND_VERSION,
+    COMMAND_HELP
+};
 enum target { TARGET_SERVER, TARGET_CHILD, TARGET_GROUP };
 enum order { HOOK_NONE, HOOK_BEFORE, HOOK_AFTER };
 
@@ -31,8 +40,8 @@ struct options {
     int64_t delay_min, quiet, delay_max, drain_timeout, patience, calm, deadline;
     bool observe, loopback, finishes;
     int64_t probe_period;
-    uint32_t report_host; /* network order */
-    uint16_t report_port; /* 0: nobody is told */
+    uint32_t report_host;            /* network order */
+    uint16_t report_port;            /* 0: nobody is told */
     const char *termination_message; /* "": none is written */
 
     bool detect;
@@ -51,7 +60,7 @@ struct options {
 
     const char *dir;
     uint16_t port;
-    bool listen_pod; /* on every address of the Pod, not on loopback alone */
+    bool listen_pod;                  /* on every address of the Pod, not on loopback alone */
     const char *answers[MAX_ANSWERS]; /* what /drain waits for, a query each */
     unsigned n_answers;
 
@@ -60,9 +69,11 @@ struct options {
     struct ports ports; /* the last, and 8 KB: written only where there are any */
 };
 
-/* Returns false if something is not understood: `why` (at least 256 bytes) names it, its value and what is accepted. */
+/* Returns false if something is not understood: `why` (at least 256 bytes) names it, its value and
+ * what is accepted. */
 bool options_parse(struct options *o, int argc, char *const argv[], char *why, size_t size);
-/* The value of --answer: the same names and values as on the command line, those that observe only. */
+/* The value of --answer: the same names and values as on the command line, those that observe only.
+ */
 bool options_query(struct options *o, const char *query, char *why, size_t size);
 /* What was understood, one "name value" a line, on standard output: for --dry-run. */
 void options_print(const struct options *o);

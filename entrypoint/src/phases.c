@@ -4,7 +4,10 @@
 
 enum {
     STEP_MS = 100,
-    CONFIRM_MS = 25, /* after the first look that finds nothing: a walk through the kernel's table is no snapshot */
+    ASK_MS = 50, /* between two questions for what is in flight alone, where looks are rare */
+    /* After the first look that finds nothing: a walk through the kernel's table is no snapshot.
+     * One that takes longer than this pause has looked for long enough. */
+    CONFIRM_MS = 25,
 };
 
 int64_t phases_hard_end(const struct options *o, int64_t began) {
@@ -105,7 +108,8 @@ static void step_delay(struct phases *p, int64_t now) {
         end_delay(p, END_DEADLINE, now);
     } else if (now - p->began >= o->delay_max) {
         end_delay(p, w->method == BY_TIME ? END_TIME : END_MAX, now);
-    } else if (seen && !w->blind && now - p->began >= o->delay_min && now - p->last_new >= o->quiet) {
+    } else if (seen && !w->blind && now - p->began >= o->delay_min &&
+               now - p->last_new >= o->quiet) {
         end_delay(p, END_QUIET, now);
     }
 }
@@ -115,12 +119,16 @@ static void step_drain(struct phases *p, int64_t now) {
     const struct watch *w = p->watch;
     if (!p->observe) {
         end_drain(p, END_NOT_OBSERVED, now);
-    } else if (w->method != BY_TIME && p->calm_looks >= CALM_LOOKS) {
+    } else if (w->method != BY_TIME && p->calm_looks >= (w->took > CONFIRM_MS ? 1 : CALM_LOOKS)) {
         end_drain(p, p->finishes ? END_FINISHES : END_IDLE, now);
     } else if (now >= p->hard_end) {
         end_drain(p, END_DEADLINE, now);
     } else if (now - p->delay_ended >= p->options->drain_timeout) {
-        end_drain(p, w->method == BY_TIME ? END_TIME : p->tally->busy == 0 ? END_IDLE : END_TIMEOUT, now);
+        end_drain(p,
+                  w->method == BY_TIME  ? END_TIME
+                  : p->tally->busy == 0 ? END_IDLE
+                                        : END_TIMEOUT,
+                  now);
     }
 }
 
@@ -131,7 +139,8 @@ bool phases_look_due(const struct phases *p, int64_t now) {
     if (now >= p->watch->next) {
         return true;
     }
-    /* Looks may be dear, and so rare: whether what was in flight is over is asked for between them. */
+    /* Looks may be dear, and so rare: whether what was in flight is over is asked for between them.
+     */
     return p->phase == DRAINING && p->calm_looks == 0 && !watch_still_busy(p->watch, p->tally);
 }
 
@@ -170,7 +179,7 @@ int64_t phases_take(struct phases *p, int64_t now) {
     }
     int64_t next = next_limit(p, now);
     next = p->watch->next < next ? p->watch->next : next;
-    next = p->phase == DRAINING && next > now + STEP_MS ? now + STEP_MS : next;
+    next = p->phase == DRAINING && next > now + STEP_MS ? now + ASK_MS : next;
     return next > now ? next - now : 1;
 }
 
@@ -191,7 +200,8 @@ int64_t phases_flush(struct phases *p, int64_t began, int64_t now) {
     return sent ? -1 : STEP_MS;
 }
 
-struct record phases_record(const struct phases *p, enum asked_by by, const char *profile, const char *stop) {
+struct record phases_record(const struct phases *p, enum asked_by by, const char *profile,
+                            const char *stop) {
     const struct tally *t = p->tally;
     struct record r = record_of(RECORD_DRAIN, p->options->container);
     r.number[R_BY] = by;
@@ -211,7 +221,8 @@ struct record phases_record(const struct phases *p, enum asked_by by, const char
     r.number[R_OWED] = t->by_verdict[OWED];
     r.number[R_UNREAD] = t->by_verdict[UNREAD];
     r.number[R_UNSENT] = t->by_verdict[UNSENT];
-    r.number[R_UNSURE] = t->by_verdict[TIE] + t->by_verdict[RECENT] + t->by_verdict[YOUNG] + t->by_verdict[UNKNOWN];
+    r.number[R_UNSURE] =
+        t->by_verdict[TIE] + t->by_verdict[RECENT] + t->by_verdict[YOUNG] + t->by_verdict[UNKNOWN];
     r.number[R_QUEUED] = t->queue;
     r.text[R_PROFILE] = profile;
     r.text[R_STOP] = stop;

@@ -2,8 +2,8 @@
  * waits how is up to the caller.
  *
  *   DELAYING   the server serves on, until nothing new comes in any more
- *   DRAINING   until nothing is in flight; where the server finishes by itself after its signal, only
- *              until nothing is that was asked for from inside of the Pod
+ *   DRAINING   until nothing is in flight; where the server finishes by itself after its signal,
+ *              only until nothing is that was asked for from inside of the Pod
  *   DRAINED    what comes next is the stop */
 #pragma once
 #include "watch.h"
@@ -28,7 +28,8 @@ struct phases {
 /* When all that a deadline of the options covers must be over; INT64_MAX without one. */
 int64_t phases_hard_end(const struct options *o, int64_t began);
 
-/* Begin, as the only one of this process: a watch and a tally of its own. Ends with phases_close. */
+/* Begin, as the only one of this process: a watch and a tally of its own. Ends with phases_close.
+ */
 void phases_open(struct phases *p, const struct options *options, bool observe, int64_t now);
 void phases_close(struct phases *p);
 /* Begin, as one of several: the tally has joined the watch. */
@@ -38,15 +39,18 @@ void phases_begin(struct phases *p, struct watch *w, struct tally *t, bool obser
 void phases_know(struct phases *p, bool observe, bool finishes);
 /* Do what is due; returns the milliseconds until the next step, or -1 when drained. */
 int64_t phases_step(struct phases *p, int64_t now);
-/* Its two halves, for several at once: whether a look is due, and what is to be done with the last. */
+/* Its two halves, for several at once: whether a look is due, and what is to be done with the last.
+ */
 bool phases_look_due(const struct phases *p, int64_t now);
 int64_t phases_take(struct phases *p, int64_t now);
 /* Give up waiting. */
 void phases_cut(struct phases *p, enum end why, int64_t now);
 
 /* After the server has ended: until the kernel has sent what it still had, at most FLUSH_MS after
- * `began`. Returns the milliseconds until the next step, or -1 when there is nothing to wait for. */
+ * `began`. Returns the milliseconds until the next step, or -1 when there is nothing to wait for.
+ */
 int64_t phases_flush(struct phases *p, int64_t began, int64_t now);
 
 /* The record of a drain. `stop` says what follows. */
-struct record phases_record(const struct phases *p, enum asked_by by, const char *profile, const char *stop);
+struct record phases_record(const struct phases *p, enum asked_by by, const char *profile,
+                            const char *stop);

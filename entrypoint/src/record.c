@@ -3,7 +3,12 @@
 #include <string.h>
 
 enum type { A_NUMBER, A_TEXT, A_WORD };
-enum { OF_DRAIN = 1 << RECORD_DRAIN, OF_STOP = 1 << RECORD_STOP, OF_HOOK = 1 << RECORD_HOOK, OF_ALL = OF_DRAIN | OF_STOP | OF_HOOK };
+enum {
+    OF_DRAIN = 1 << RECORD_DRAIN,
+    OF_STOP = 1 << RECORD_STOP,
+    OF_HOOK = 1 << RECORD_HOOK,
+    OF_ALL = OF_DRAIN | OF_STOP | OF_HOOK
+};
 
 /* Lists of words, not arrays: at random addresses each pointer in a table costs 32 bytes. A word's
  * number is its place; the number behind the last stands for any other word. */
@@ -155,7 +160,9 @@ static void skip_blanks(struct cursor *c) {
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-static bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+static bool is_hex(char c) {
+    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
 
 static bool skip_digits(struct cursor *c) {
     const char *from = c->at;
@@ -275,7 +282,8 @@ bool record_read(const char *line, size_t size, struct record *r) {
         }
         skip_blanks(&c);
         text = NULL;
-        if (c.at < c.end && *c.at == '"' ? !read_text(&c, &text, &length) : !read_number(&c, &number) && !read_literal(&c)) {
+        if (c.at < c.end && *c.at == '"' ? !read_text(&c, &text, &length)
+                                         : !read_number(&c, &number) && !read_literal(&c)) {
             return false;
         }
         take_field(r, word_index(names, name, n), text, length, number);

@@ -1,6 +1,8 @@
-/* The records: one line of JSON for each fact that a machine may read. The one writer, and the one reader.
+/* The records: one line of JSON for each fact that a machine may read. The one writer, and the one
+ * reader.
  *
- * In: values. Out: text, and back. Who gets the text (log, sidecar, termination message) belongs in report.c. */
+ * In: values. Out: text, and back. Who gets the text (log, sidecar, termination message) belongs in
+ * report.c. */
 #pragma once
 #include "base.h"
 
@@ -8,7 +10,8 @@ enum { RECORD_SIZE = 1024 };
 
 enum record_kind { RECORD_DRAIN, RECORD_STOP, RECORD_HOOK, RECORD_KINDS };
 
-/* Values of the fields that hold a word. Each list ends in what a reader takes a word for that it does not know. */
+/* Values of the fields that hold a word. Each list ends in what a reader takes a word for that it
+ * does not know. */
 enum asked_by { BY_HOOK, BY_SIGNAL, BY_SIDECAR, BY_OTHERS };
 enum method { BY_DIAG, BY_TABLE, BY_TIME, BY_OTHER };
 /* Why a wait ended: of the delay, of the wait for requests in flight, or of both. */
@@ -34,11 +37,36 @@ enum outcome { OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_TIMEOUT, OUTCOME_GONE, OUTC
 
 /* In the order in which they are written. README.md, "The log", says what each means. */
 enum field {
-    R_CONTAINER, R_BY, R_METHOD, R_WAITED_MS, R_DELAY_MS, R_DELAY_END, R_DRAIN_MS, R_DRAIN_END,
-    R_IN_FLIGHT_START, R_IN_FLIGHT_END, R_FINISHING, R_NEW_CONNECTIONS, R_NEW_REQUESTS, R_PROBES,
-    R_OPEN, R_OWED, R_UNREAD, R_UNSENT, R_UNSURE, R_QUEUED, R_PROFILE, R_STOP,
-    R_STOP_MS, R_FORCED, R_LEFT, R_EXIT,
-    R_ORDER, R_OUTCOME, R_CODE, R_HOOK_MS,
+    R_CONTAINER,
+    R_BY,
+    R_METHOD,
+    R_WAITED_MS,
+    R_DELAY_MS,
+    R_DELAY_END,
+    R_DRAIN_MS,
+    R_DRAIN_END,
+    R_IN_FLIGHT_START,
+    R_IN_FLIGHT_END,
+    R_FINISHING,
+    R_NEW_CONNECTIONS,
+    R_NEW_REQUESTS,
+    R_PROBES,
+    R_OPEN,
+    R_OWED,
+    R_UNREAD,
+    R_UNSENT,
+    R_UNSURE,
+    R_QUEUED,
+    R_PROFILE,
+    R_STOP,
+    R_STOP_MS,
+    R_FORCED,
+    R_LEFT,
+    R_EXIT,
+    R_ORDER,
+    R_OUTCOME,
+    R_CODE,
+    R_HOOK_MS,
     R_FIELDS
 };
 
@@ -52,6 +80,7 @@ struct record {
 struct record record_of(enum record_kind kind, const char *container);
 /* As a line that ends in a newline, at most RECORD_SIZE bytes with it: `line` has room for that. */
 void record_write(const struct record *r, struct text *line);
-/* Read a line without its newline. False if it is not a record: one flat object of JSON in printable ASCII that begins with
- * "podgrace" and a kind that is known. Fields that are not known are skipped; texts are not kept. */
+/* Read a line without its newline. False if it is not a record: one flat object of JSON in
+ * printable ASCII that begins with "podgrace" and a kind that is known. Fields that are not known
+ * are skipped; texts are not kept. */
 bool record_read(const char *line, size_t size, struct record *r);

@@ -24,15 +24,17 @@ static void tell_sidecar(const struct options *o, const char *line, size_t len) 
     text_num(&t, (int64_t)len);
     text_add(&t, "\r\n\r\n");
     text_bytes(&t, line, len);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(o->report_port), .sin_addr = {.s_addr = o->report_host}};
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(o->report_port),
+                             .sin_addr = {.s_addr = o->report_host}};
     int64_t end = now_ms() + LIMIT_MS;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return;
     }
     connect(fd, (struct sockaddr *)&to, sizeof to);
-    if (!t.cut && wait_for(fd, POLLOUT, end) && send(fd, t.at, t.len, MSG_NOSIGNAL) == (ssize_t)t.len &&
-        wait_for(fd, POLLIN, end)) {
+    if (!t.cut && wait_for(fd, POLLOUT, end) &&
+        send(fd, t.at, t.len, MSG_NOSIGNAL) == (ssize_t)t.len && wait_for(fd, POLLIN, end)) {
         ssize_t ignored = read(fd, answer, sizeof answer);
         (void)ignored;
     }
@@ -56,11 +58,13 @@ void termination_message(const struct options *o, const char *lines, size_t size
         return;
     }
     /* The kubelet has made the file. A link, a pipe or a device is not what it made. */
-    int fd = open(o->termination_message, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int fd = open(o->termination_message,
+                  O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0) {
         return;
     }
-    if (fstat(fd, &file) == 0 && S_ISREG(file.st_mode) && file.st_size == ours && ours + (off_t)size <= MESSAGE_SIZE) {
+    if (fstat(fd, &file) == 0 && S_ISREG(file.st_mode) && file.st_size == ours &&
+        ours + (off_t)size <= MESSAGE_SIZE) {
         ssize_t wrote = write(fd, lines, size);
         ours += wrote > 0 ? wrote : 0;
     }

@@ -3,9 +3,10 @@
 #include "options.h"
 #include "record.h"
 
-/* To the log and to the sidecar, which gets half a second; one that does not answer costs no more. */
+/* To the log and to the sidecar, which gets half a second; one that does not answer costs no more.
+ */
 void report(const struct options *o, const struct record *r);
-/* Lines into the container's termination message, which the kubelet takes into the Pod's status. Only
- * into a file that is there and empty, or holds nothing but what this process wrote; at most 4096
- * bytes in all. What the application wrote stays as it is. */
+/* Lines into the container's termination message, which the kubelet takes into the Pod's status.
+ * Only into a file that is there and empty, or holds nothing but what this process wrote; at most
+ * 4096 bytes in all. What the application wrote stays as it is. */
 void termination_message(const struct options *o, const char *lines, size_t size);

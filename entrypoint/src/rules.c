@@ -1,6 +1,7 @@
 #include "rules.h"
 
-/* The protocol rules; README.md has them as a table, tests/entrypoint/test_connections.py one test for each. */
+/* The protocol rules; README.md has them as a table, tests/entrypoint/test_connections.py one test
+ * for each. */
 static enum verdict judge_open(const struct row *row, int64_t calm) {
     if (row->inode == 0) {
         return WAITING;
@@ -24,8 +25,9 @@ static enum verdict judge_open(const struct row *row, int64_t calm) {
         if (row->received_age < row->sent_age) {
             return OWED;
         }
-        /* One tick of the kernel's clock is 1 to 10 ms. A fast handler's answer ties, and so do the first request on TLS
-         * and a stream of HTTP/2 that is still being worked on: they are what was lost when ties were taken for idle. */
+        /* One tick of the kernel's clock is 1 to 10 ms. A fast handler's answer ties, and so do the
+         * first request on TLS and a stream of HTTP/2 that is still being worked on: they are what
+         * was lost when ties were taken for idle. */
         if (row->received_age == row->sent_age) {
             return row->sent_age < TIE_MS ? TIE : IDLE;
         }

@@ -3,29 +3,45 @@
 #include "base.h"
 
 /* As the kernel numbers them (and prints them, in hexadecimal, in /proc/net/tcp). */
-enum { ESTABLISHED = 1, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING, NEW_SYN_RECV };
+enum {
+    ESTABLISHED = 1,
+    SYN_SENT,
+    SYN_RECV,
+    FIN_WAIT1,
+    FIN_WAIT2,
+    TIME_WAIT,
+    CLOSE,
+    CLOSE_WAIT,
+    LAST_ACK,
+    LISTEN,
+    CLOSING,
+    NEW_SYN_RECV
+};
 
 struct row {
     uint64_t key; /* the same for the same connection, as long as it lives */
     uint64_t received, sent;
     uint32_t received_age, sent_age; /* milliseconds since the last byte, each way */
-    uint32_t unread, unsent;         /* bytes; of a LISTEN row: connections waiting to be accepted, and room for them */
-    uint32_t inode;                  /* 0: not accepted yet, or the program has closed it */
-    uint32_t peer;                   /* a hash of the other end's address, without its port */
-    uint16_t port, peer_port;        /* ours, and the other end's */
+    uint32_t unread,
+        unsent; /* bytes; of a LISTEN row: connections waiting to be accepted, and room for them */
+    uint32_t inode;           /* 0: not accepted yet, or the program has closed it */
+    uint32_t peer;            /* a hash of the other end's address, without its port */
+    uint16_t port, peer_port; /* ours, and the other end's */
     uint8_t state;
     bool loopback;
     bool known; /* bytes and ages are */
-    /* Where the kernel can be asked for this one alone: its struct inet_diag_sockid; NULL if it cannot. */
+    /* Where the kernel can be asked for this one alone: its struct inet_diag_sockid; NULL if it
+     * cannot. */
     const void *id;
     uint8_t family;
 };
 
 enum verdict {
-    IDLE,    /* nothing is owed, and has not been for a moment */
-    SILENT,  /* has never sent a byte: a preconnect, a health check */
-    YOUNG,   /* the same, but younger than a second: its request may be on the way */
-    OWED,    /* the last byte came in after the last went out: an answer is owed, or an upload is under way */
+    IDLE,   /* nothing is owed, and has not been for a moment */
+    SILENT, /* has never sent a byte: a preconnect, a health check */
+    YOUNG,  /* the same, but younger than a second: its request may be on the way */
+    OWED, /* the last byte came in after the last went out: an answer is owed, or an upload is under
+             way */
     UNREAD,  /* bytes that the server has not read yet */
     UNSENT,  /* bytes that the client has not got yet */
     TIE,     /* in and out within one tick of the clock: cannot be told */

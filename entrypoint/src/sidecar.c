@@ -1,24 +1,27 @@
-/* One process, one blocking wait; a timer only while somebody is connected. It observes and remembers; it
- * never stops anything, so whatever it is asked, and by whom, a healthy pod stays as it is.
+/* One process, one blocking wait; a timer only while somebody is connected. It observes and
+ * remembers; it never stops anything, so whatever it is asked, and by whom, a healthy pod stays as
+ * it is.
  *
- *   GET /drain?container=..   blocks until drained, then 200. From anywhere: the kubelet calls from the node
+ *   GET /drain?container=..   blocks until drained, then 200; anywhere: the kubelet is on the node
  *   GET /healthz              200
  *   GET /metrics              counters, Prometheus' text format
- *   GET /status               what is going on, and the last records; from inside of the Pod only
- *   POST /report              one record, from the other helpers; from inside of the Pod only
+ *   GET /status               what is going on, and the last records; inside of the Pod only
+ *   POST /report              one record, from the other helpers; inside of the Pod only
  *
- * A caller says which container, and nothing else: what is waited for stands on our own command line. Each
- * has a verdict of its own, which counts from when it called; the looks at sockets are shared.
+ * A caller says which container, and nothing else: what is waited for stands on our own command
+ * line. Each has a verdict of its own, which counts from when it called; the looks at sockets are
+ * shared.
  *
  * The life of a connection:
  *
- *   1. It takes a place among those that are read. It has READ_MS to say what it wants, and those who take
- *      longest make room for those who come.
+ *   1. It takes a place among those that are read. It has READ_MS to say what it wants, and those
+ *      who take longest make room for those who come.
  *   2. Anything but /drain is answered at once, and hung up on.
  *   3. /drain takes a place among those that wait, until drained or until the caller hangs up.
  *
- * Some places of both kinds are for callers from inside of the Pod alone. Of the others, no address can have
- * more than a few, and one that has most makes room: a stranger does not keep the kubelet out. */
+ * Some places of both kinds are for callers from inside of the Pod alone. Of the others, no address
+ * can have more than a few, and one that has most makes room: a stranger does not keep the kubelet
+ * out. */
 #include "sidecar.h"
 
 #include <arpa/inet.h>
@@ -42,7 +45,8 @@ enum {
     KEPT_READ = 4,     /* of these, for callers from inside */
     KEPT_WAITING = 32, /* the same of those that wait */
     STRANGERS = 64,    /* and so many for others, beside one for each container */
-    MOST_OF_ONE = 16,  /* from one address, beside one for each container: the kubelet calls for all at once */
+    MOST_OF_ONE =
+        16, /* from one address, beside one for each container: the kubelet calls for all at once */
     MAX_WAITING = KEPT_WAITING + STRANGERS + MAX_ANSWERS,
     MAX_DOORS = 2,
     MAX_RECORDS = 16,
@@ -50,8 +54,8 @@ enum {
     FRESH_MS = 10000, /* /status says "drained" for so long */
 };
 
-/* `held` is a descriptor and 1, 0 where the place is free: so places that were never taken are never
- * written to, and cost no memory. */
+/* `held` is a descriptor and 1, 0 where the place is free: so places that were never taken are
+ * never written to, and cost no memory. */
 struct client {
     int held;
     bool local;
@@ -88,13 +92,14 @@ static char records[MAX_RECORDS][RECORD_SIZE];
 static unsigned n_records;
 
 static struct {
-    int64_t drains_idle, drains_timeout, drains_other, lost, stops, forced_term, forced_kill, hooks, refused;
+    int64_t drains_idle, drains_timeout, drains_other, lost, stops, forced_term, forced_kill, hooks,
+        refused;
 } counts;
 
 static int64_t at_least_0(int64_t number) { return number > 0 ? number : 0; }
 
-/* Keep a record, count it, and print it: the sidecar's log outlives the container that sent it. `line` is
- * without its newline. */
+/* Keep a record, count it, and print it: the sidecar's log outlives the container that sent it.
+ * `line` is without its newline. */
 static void keep(const struct record *r, const char *line, size_t size) {
     char *slot = records[n_records % MAX_RECORDS];
     memcpy(slot, line, size);
@@ -136,9 +141,10 @@ static void hang_up(int *held) {
     *held = 0;
 }
 
-/* An answer is at most 20 KB and the only one on its connection: the empty send buffer takes it whole, or the
- * client does not read. Hangs up. */
-static void answer(int *held, const char *status, const char *type, const char *body, size_t size, bool head_only) {
+/* An answer is at most 20 KB and the only one on its connection: the empty send buffer takes it
+ * whole, or the client does not read. Hangs up. */
+static void answer(int *held, const char *status, const char *type, const char *body, size_t size,
+                   bool head_only) {
     char data[256];
     struct text t = TEXT(data);
     text_add(&t, "HTTP/1.1 ");
@@ -148,7 +154,8 @@ static void answer(int *held, const char *status, const char *type, const char *
     text_add(&t, "\r\nConnection: close\r\nContent-Length: ");
     text_num(&t, (int64_t)size);
     text_add(&t, "\r\n\r\n");
-    ssize_t ignored = send(*held - 1, t.at, t.len, MSG_NOSIGNAL | MSG_DONTWAIT | (size > 0 ? MSG_MORE : 0));
+    ssize_t ignored =
+        send(*held - 1, t.at, t.len, MSG_NOSIGNAL | MSG_DONTWAIT | (size > 0 ? MSG_MORE : 0));
     if (!head_only && size > 0) {
         ignored = send(*held - 1, body, size, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
@@ -191,7 +198,8 @@ static void end_drain(struct waiting *w, int64_t now) {
 static void step_drains(int64_t now) {
     bool due = false;
     for (int i = 0; i < MAX_WAITING && !due; i++) {
-        due = waiting[i].held > 0 && now >= waiting[i].next && phases_look_due(&waiting[i].phases, now);
+        due = waiting[i].held > 0 && now >= waiting[i].next &&
+              phases_look_due(&waiting[i].phases, now);
     }
     if (due) {
         watch_look(&watch, now);
@@ -210,7 +218,9 @@ static void step_drains(int64_t now) {
     }
 }
 
-static bool is_same(const struct in6_addr *a, const struct in6_addr *b) { return memcmp(a, b, sizeof *a) == 0; }
+static bool is_same(const struct in6_addr *a, const struct in6_addr *b) {
+    return memcmp(a, b, sizeof *a) == 0;
+}
 
 static unsigned held_by(const struct in6_addr *from) {
     unsigned n = 0;
@@ -225,14 +235,16 @@ static struct waiting *oldest_of(const struct in6_addr *from) {
     struct waiting *oldest = NULL;
     for (int i = 0; i < MAX_WAITING; i++) {
         struct waiting *w = &waiting[i];
-        if (w->held > 0 && is_same(&w->from, from) && (oldest == NULL || w->phases.began < oldest->phases.began)) {
+        if (w->held > 0 && is_same(&w->from, from) &&
+            (oldest == NULL || w->phases.began < oldest->phases.began)) {
             oldest = w;
         }
     }
     return oldest;
 }
 
-/* Who makes room for one more: of the address that has most places, the one that has waited longest. */
+/* Who makes room for one more: of the address that has most places, the one that has waited
+ * longest. */
 static struct waiting *most_greedy(bool local) {
     struct waiting *found = NULL;
     unsigned most = 0;
@@ -277,15 +289,19 @@ static struct waiting *make_place(const struct client *c) {
 static void serve_drain(struct client *c, const struct request *r, int64_t now) {
     static const char name[] = "container=";
     if (strncmp(r->query, name, sizeof name - 1) != 0 || strchr(r->query, '&') != NULL) {
-        answer_text(&c->held, "400 Bad Request", "ask for /drain?container=NAME: what is waited for is not the caller's to say\n");
+        answer_text(
+            &c->held, "400 Bad Request",
+            "ask for /drain?container=NAME: what is waited for is not the caller's to say\n");
         return;
     }
     unsigned which = 0;
-    while (which < own->n_answers && strcmp(answers[which].options.container, r->query + sizeof name - 1) != 0) {
+    while (which < own->n_answers &&
+           strcmp(answers[which].options.container, r->query + sizeof name - 1) != 0) {
         which++;
     }
     if (which == own->n_answers) {
-        answer_text(&c->held, "404 Not Found", "this sidecar has no --answer for such a container\n");
+        answer_text(&c->held, "404 Not Found",
+                    "this sidecar has no --answer for such a container\n");
         return;
     }
     struct waiting *w = make_place(c);
@@ -318,7 +334,9 @@ static void serve_status(int *held, bool head, int64_t now) {
     text_add(&t, "{\"version\":");
     text_json(&t, VERSION);
     text_add(&t, ",\"state\":");
-    text_json(&t, n_waiting > 0 ? "draining" : now - last_drained < FRESH_MS ? "drained" : "serving");
+    text_json(&t, n_waiting > 0                   ? "draining"
+                  : now - last_drained < FRESH_MS ? "drained"
+                                                  : "serving");
     text_add(&t, ",\"draining\":[");
     for (unsigned i = 0, n = 0; i < own->n_answers; i++) {
         if (answers[i].callers > 0) {
@@ -327,7 +345,8 @@ static void serve_status(int *held, bool head, int64_t now) {
         }
     }
     text_add(&t, "],\"records\":[");
-    for (unsigned i = n_records > MAX_RECORDS ? n_records - MAX_RECORDS : 0, first = i; i < n_records; i++) {
+    for (unsigned i = n_records > MAX_RECORDS ? n_records - MAX_RECORDS : 0, first = i;
+         i < n_records; i++) {
         text_add(&t, i > first ? "," : "");
         text_add(&t, records[i % MAX_RECORDS]);
     }
@@ -370,7 +389,8 @@ static void serve_metrics(int *held, bool head) {
     value(&t, "drains_total{end=\"idle\"}", counts.drains_idle);
     value(&t, "drains_total{end=\"timeout\"}", counts.drains_timeout);
     value(&t, "drains_total{end=\"other\"}", counts.drains_other);
-    metric(&t, "in_flight_at_end_total", "counter", "Requests that were still in flight when the wait for them was over.");
+    metric(&t, "in_flight_at_end_total", "counter",
+           "Requests that were still in flight when the wait for them was over.");
     value(&t, "in_flight_at_end_total", counts.lost);
     metric(&t, "stops_total", "counter", "Stops by what was needed after the stop signal.");
     value(&t, "stops_total{forced=\"no\"}", counts.stops - counts.forced_term - counts.forced_kill);
@@ -378,7 +398,8 @@ static void serve_metrics(int *held, bool head) {
     value(&t, "stops_total{forced=\"kill\"}", counts.forced_kill);
     metric(&t, "hooks_total", "counter", "Runs of users' own preStop hooks.");
     value(&t, "hooks_total", counts.hooks);
-    metric(&t, "refused_total", "counter", "Requests that were refused because too many were open.");
+    metric(&t, "refused_total", "counter",
+           "Requests that were refused because too many were open.");
     value(&t, "refused_total", counts.refused);
     answer(held, "200 OK", "text/plain; version=0.0.4", data, t.len, head);
 }
@@ -399,7 +420,8 @@ static void serve(struct client *c, const struct request *r, int64_t now) {
         if (good) {
             keep(&record, r->body, size);
         }
-        answer_text(&c->held, good ? "200 OK" : "400 Bad Request", good ? "kept\n" : "not a record\n");
+        answer_text(&c->held, good ? "200 OK" : "400 Bad Request",
+                    good ? "kept\n" : "not a record\n");
     } else if (strcmp(r->path, "/drain") == 0) {
         serve_drain(c, r, now);
     } else if (strcmp(r->path, "/healthz") == 0) {
@@ -409,7 +431,8 @@ static void serve(struct client *c, const struct request *r, int64_t now) {
     } else if (strcmp(r->path, "/status") == 0) {
         serve_status(&c->held, r->head, now);
     } else {
-        answer_text(&c->held, "404 Not Found", "there are /drain, /healthz, /metrics, /status and /report\n");
+        answer_text(&c->held, "404 Not Found",
+                    "there are /drain, /healthz, /metrics, /status and /report\n");
     }
 }
 
@@ -467,8 +490,8 @@ static bool is_local(const struct in6_addr *a) {
     return memcmp(a, mapped, sizeof mapped) == 0 || is_same(a, &in6addr_loopback);
 }
 
-/* A new client takes a free place, or that of the one who has been silent longest: nobody can lock others out
- * by connecting and saying nothing. */
+/* A new client takes a free place, or that of the one who has been silent longest: nobody can lock
+ * others out by connecting and saying nothing. */
 static void take_client(int door, int64_t now) {
     struct sockaddr_in6 name = {0};
     socklen_t size = sizeof name;
@@ -485,7 +508,8 @@ static void take_client(int door, int64_t now) {
             place = c;
             break;
         }
-        /* Places that are kept come first, so somebody from inside is only ever in the way of his like. */
+        /* Places that are kept come first, so somebody from inside is only ever in the way of his
+         * like. */
         if (place == NULL || c->end < place->end) {
             place = c;
         }
@@ -520,8 +544,8 @@ static int listen_at(const struct sockaddr *at, socklen_t size, bool both) {
     return -1;
 }
 
-/* On loopback, one socket for each family there is; on every address, one for both where there is IPv6. False
- * with errno if there is none. */
+/* On loopback, one socket for each family there is; on every address, one for both where there is
+ * IPv6. False with errno if there is none. */
 static bool open_doors(int doors[MAX_DOORS], const struct options *o) {
     struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(o->port)};
     struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(o->port)};
@@ -562,7 +586,9 @@ static bool asked_to_end(int signals) {
 static bool read_answers(const struct options *o) {
     char why[256];
     size_t size = o->n_answers * sizeof *answers;
-    answers = size > 0 ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : NULL;
+    answers = size > 0
+                  ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                  : NULL;
     if (answers == MAP_FAILED) {
         say("mmap: ", strerror(errno), NULL);
         return false;
@@ -590,7 +616,8 @@ int sidecar_main(const struct options *o) {
         say("signalfd: ", strerror(errno), NULL);
         return EXIT_OWN;
     }
-    /* Containers start with what is installed here: better that this one fails, visibly, than each of them. */
+    /* Containers start with what is installed here: better that this one fails, visibly, than each
+     * of them. */
     if ((o->dir != NULL && install_main(o->dir) != 0) || !read_answers(o)) {
         return EXIT_OWN;
     }
@@ -607,22 +634,26 @@ int sidecar_main(const struct options *o) {
             fds[1 + i] = (struct pollfd){.fd = doors[i], .events = POLLIN, .revents = 0};
         }
         for (int i = 0; i < MAX_READ; i++) {
-            fds[FIRST_READ + i] = (struct pollfd){.fd = clients[i].held - 1, .events = POLLIN, .revents = 0};
+            fds[FIRST_READ + i] =
+                (struct pollfd){.fd = clients[i].held - 1, .events = POLLIN, .revents = 0};
         }
         for (int i = 0; i < MAX_WAITING; i++) {
-            fds[FIRST_WAITING + i] = (struct pollfd){.fd = waiting[i].held - 1, .events = POLLIN, .revents = 0};
+            fds[FIRST_WAITING + i] =
+                (struct pollfd){.fd = waiting[i].held - 1, .events = POLLIN, .revents = 0};
         }
         if (poll(fds, COUNT(fds), (int)time_left(now_ms())) < 0 && errno != EINTR) {
             say("poll: ", strerror(errno), NULL);
             return EXIT_OWN;
         }
-        /* The kubelet ends sidecars last, when the applications have gone: nothing is left to wait for. */
+        /* The kubelet ends sidecars last, when the applications have gone: nothing is left to wait
+         * for. */
         if (fds[0].revents != 0 && asked_to_end(signals)) {
             return 0;
         }
         int64_t now = now_ms();
         for (int i = 0; i < MAX_WAITING; i++) {
-            if (waiting[i].held > 0 && fds[FIRST_WAITING + i].revents != 0 && has_gone(waiting[i].held - 1)) {
+            if (waiting[i].held > 0 && fds[FIRST_WAITING + i].revents != 0 &&
+                has_gone(waiting[i].held - 1)) {
                 leave(&waiting[i]);
             }
         }

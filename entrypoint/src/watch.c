@@ -14,22 +14,24 @@
 struct seen {
     uint64_t key;
     uint32_t received, sent;
-    uint32_t last_out; /* when it was last seen to send, in milliseconds of the same clock */
+    uint32_t last_out;  /* when it was last seen to send, in milliseconds of the same clock */
     uint32_t turn : 27; /* of the last look that saw it */
     uint32_t used : 1, owing : 1, probe : 1, several : 1;
 };
 
 enum { TURNS = (1 << 27) - 1, FIRST_ROOM = 256, MOST_ROOM = 1 << 20, PAUSE_MS = 300 };
 enum {
-    TRIES = 3,       /* looks in a row that may fail before another means is tried */
-    LOOK_MS = 100,   /* between two looks */
+    TRIES = 3,     /* looks in a row that may fail before another means is tried */
+    LOOK_MS = 100, /* between two looks */
     LONGEST_MS = 2000,
-    SHARE = 20,      /* a look takes at most a twentieth of the time */
+    SHARE = 20, /* a look takes at most a twentieth of the time */
 };
 
 /* ------------------------------------------------------------------ memory */
 
-static uint32_t age_of(const struct watch *w, const struct seen *s) { return (w->turn - s->turn) & TURNS; }
+static uint32_t age_of(const struct watch *w, const struct seen *s) {
+    return (w->turn - s->turn) & TURNS;
+}
 
 /* Look-up by key: the entry, or the free one where it would be. */
 static struct seen *find(struct seen *table, size_t room, uint64_t key) {
@@ -60,7 +62,8 @@ static bool make_room(struct watch *w) {
     }
     struct seen *table = MAP_FAILED;
     if (kept * 2 < room) {
-        table = mmap(NULL, room * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        table = mmap(NULL, room * sizeof *table, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     }
     if (table == MAP_FAILED) {
         w->blind = true;
@@ -186,9 +189,9 @@ static struct slot *slot_of(struct tally *t, uint16_t port) {
 }
 
 /* The kubelet goes on probing readiness while a Pod terminates: one short connection a period, from
- * one address. The first connection of an address may be one; a second within the period is not, and
- * another address has to wait until the first has missed its turn. So at most one connection a port
- * and period is taken for a probe, and traffic can hide behind it only where it is as rare. */
+ * one address. The first connection of an address may be one; a second within the period is not,
+ * and another address has to wait until the first has missed its turn. So at most one connection a
+ * port and period is taken for a probe, and traffic can hide behind it only where it is as rare. */
 static bool is_probe(struct watch *w, struct tally *t, uint16_t port, uint32_t peer) {
     int64_t period = t->options->probe_period;
     struct slot *slot = period > 0 ? slot_of(t, port) : NULL;
@@ -207,10 +210,10 @@ static bool is_probe(struct watch *w, struct tally *t, uint16_t port, uint32_t p
 
 /* What two looks at one connection tell. True: another request has come in.
  *
- * Asked again while an answer was owed, or sending after a pause though nobody asked: it streams, or
- * carries several requests at once as HTTP/2 does. Then one answer says nothing about the others, and
- * it has to be calm for longer. (Two requests and an answer between two looks are not noticed:
- * README.md, limits.) */
+ * Asked again while an answer was owed, or sending after a pause though nobody asked: it streams,
+ * or carries several requests at once as HTTP/2 does. Then one answer says nothing about the
+ * others, and it has to be calm for longer. (Two requests and an answer between two looks are not
+ * noticed: README.md, limits.) */
 static bool compare(struct watch *w, struct seen *s, const struct row *row) {
     bool in = (uint32_t)row->received != s->received, out = (uint32_t)row->sent != s->sent;
     uint32_t now = (uint32_t)w->now;
@@ -222,8 +225,8 @@ static bool compare(struct watch *w, struct seen *s, const struct row *row) {
     return in && !s->owing && !s->probe;
 }
 
-/* Whoever owns the first of the listeners is the front: what others can reach before what listens on
- * loopback, and then the lower port: 80 before 8000. */
+/* Whoever owns the first of the listeners is the front: what others can reach before what listens
+ * on loopback, and then the lower port: 80 before 8000. */
 static void prefer(struct tally *t, const struct row *row) {
     uint32_t key = (uint32_t)row->loopback << 16 | row->port;
     unsigned i = t->n_inodes;
@@ -275,7 +278,8 @@ static int64_t calm_of(const struct tally *t, const struct seen *s) {
 }
 
 /* One connection, for one of those who ask. Returns what it means to him. */
-static enum verdict count_row(struct watch *w, struct tally *t, const struct row *row, struct seen *s, bool fresh, bool asked) {
+static enum verdict count_row(struct watch *w, struct tally *t, const struct row *row,
+                              struct seen *s, bool fresh, bool asked) {
     enum verdict v = judge(row, calm_of(t, s));
     t->by_verdict[v]++;
     t->open += v != OVER;
@@ -302,7 +306,8 @@ static void look_at(void *context, const struct row *row) {
         look_at_listener(w, row);
         return;
     }
-    bool passive = ports_have(&w->listening, row->port), wanted = false, asked = false, fresh = false;
+    bool passive = ports_have(&w->listening, row->port), wanted = false, asked = false,
+         fresh = false;
     for (unsigned i = 0; i < w->n_tallies; i++) {
         wanted |= counts(w, w->tallies[i], row);
     }
@@ -362,9 +367,9 @@ static void hear_ends(struct watch *w) {
     }
 }
 
-/* The same by the kernel's count of connections, on any port: what it counted and nobody saw came and
- * went. The count is read before the rows, so a connection that is being made just now is at worst
- * seen before it is counted; the balance then evens out at the next look. */
+/* The same by the kernel's count of connections, on any port: what it counted and nobody saw came
+ * and went. The count is read before the rows, so a connection that is being made just now is at
+ * worst seen before it is counted; the balance then evens out at the next look. */
 static void count_unseen(struct watch *w, int64_t opens) {
     if (opens >= 0 && w->opens >= 0) {
         w->balance += opens - w->opens - (int64_t)w->visible;
@@ -384,7 +389,9 @@ static void count_unseen(struct watch *w, int64_t opens) {
 /* ------------------------------------------------------------------ looking */
 
 static int dump(struct watch *w, enum diag_what what, const struct diag_filter *f, row_fn each) {
-    return w->method == BY_DIAG ? diag_dump(w->fd, what, f, each, w) : w->method == BY_TABLE ? nettable_dump(each, w) : 0;
+    return w->method == BY_DIAG    ? diag_dump(w->fd, what, f, each, w)
+           : w->method == BY_TABLE ? nettable_dump(each, w)
+                                   : 0;
 }
 
 static void find_ports(void *context, const struct row *row) {
@@ -459,8 +466,8 @@ static void open_again(struct watch *w) {
     w->fd = diag_open();
 }
 
-/* By the best means that works. A look that fails is tried again, at once while there is nothing to go
- * by, else at the next turn: until then the numbers of the last one stand. */
+/* By the best means that works. A look that fails is tried again, at once while there is nothing to
+ * go by, else at the next turn: until then the numbers of the last one stand. */
 static void look(struct watch *w) {
     w->sure = false;
     while (!w->sure) {
@@ -486,7 +493,8 @@ static void look(struct watch *w) {
             }
             continue;
         }
-        say(w->method == BY_DIAG ? "sock_diag" : "/proc/net/tcp", " does not tell about sockets: ", strerror(why), NULL);
+        say(w->method == BY_DIAG ? "sock_diag" : "/proc/net/tcp",
+            " does not tell about sockets: ", strerror(why), NULL);
         w->method++;
         close_one(&w->ends);
         start_again(w);
@@ -503,6 +511,7 @@ static int64_t microseconds(void) {
  * interrupted is no dear one, but below a limit on the CPU all of them are. */
 static void plan_next(struct watch *w, int64_t took) {
     w->costs[w->turn % COUNT(w->costs)] = took;
+    w->took = took / 1000;
     int64_t least = took;
     for (size_t i = 0; i < COUNT(w->costs); i++) {
         least = w->costs[i] < least ? w->costs[i] : least;
@@ -547,7 +556,8 @@ bool watch_still_busy(struct watch *w, const struct tally *t) {
     }
     for (unsigned i = 0; i < w->n_pending && !a.busy; i++) {
         const struct pending *p = &w->pending[i];
-        if (ports_have(&t->ports, ntohs(p->id.idiag_sport)) && diag_one(w->fd, &p->id, p->family, take_one, &a) < 0) {
+        if (ports_have(&t->ports, ntohs(p->id.idiag_sport)) &&
+            diag_one(w->fd, &p->id, p->family, take_one, &a) < 0) {
             return true;
         }
     }

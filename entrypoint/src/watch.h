@@ -55,7 +55,8 @@ struct watch {
 
     struct seen *table; /* open addressing, grown by mapping a larger one */
     size_t room, held;
-    bool blind; /* no memory for it: then nothing that comes in is noticed, and delay-max ends the delay */
+    bool blind; /* no memory for it: then nothing that comes in is noticed, and delay-max ends the
+                   delay */
 
     /* Busy ones, to be asked for alone between two looks. */
     struct pending {
@@ -65,15 +66,17 @@ struct watch {
     } pending[MAX_PENDING];
     unsigned n_pending; /* over MAX_PENDING: not all are in it */
 
-    uint16_t own; /* the end of a connection that this process made itself: it asks for nothing; 0: none */
+    uint16_t own; /* the end of a connection that this process made itself: it asks for nothing; 0:
+                     none */
 
     int64_t costs[3]; /* microseconds that the last looks took */
+    int64_t took;     /* milliseconds of the last */
     int64_t next;     /* when a look is due */
 
     /* Where the kernel does not tell what has ended, it counts: */
-    int64_t opens;          /* connections up to the last look, -1 if it does not tell */
-    int64_t balance;        /* of those, how many were not seen as rows */
-    unsigned visible;       /* connections that turned up in this look, on any port */
+    int64_t opens;    /* connections up to the last look, -1 if it does not tell */
+    int64_t balance;  /* of those, how many were not seen as rows */
+    unsigned visible; /* connections that turned up in this look, on any port */
 
     struct ports listening; /* ports of the namespace that have had a listener */
     struct diag_filter filter;

@@ -1,5 +1,6 @@
 """Every kind of connection: whether the helper waits for it, by each means of observing."""
 
+import shutil
 import socket
 import subprocess
 import threading
@@ -543,3 +544,70 @@ def test_many_connections(released: str, container: Callable[..., Container]) ->
         assert record["open"] == 2000
     for one in held:
         one.close()
+
+
+def test_traffic_on_other_ports_is_not_ours(
+    released: str, container: Callable[..., Container]
+) -> None:
+    """Short connections to a port beside (a scrape each second) do not hold the delay."""
+    box = container(
+        "sh", "-c", f"{' '.join(victim('--port=8000'))} & exec {' '.join(victim('--port=9000'))}"
+    )
+    box.listening(8000)
+    box.listening(9000)
+    over = threading.Event()
+
+    def scrape() -> None:
+        while not over.wait(0.2):
+            with box.connect(9000) as connection:
+                get(connection)
+                read(connection)
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    record = in_time(box, drain(box, released, quiet="1.5", most="60"))
+    over.set()
+    thread.join()
+    assert (record["delay_end"], record["new_connections"]) == ("quiet", 0)
+
+
+def test_more_ports_than_anybody_names(released: str, container: Callable[..., Container]) -> None:
+    """Each of a few hundred, scattered, is looked at."""
+    ports = [9000 + 2 * n for n in range(300)]
+    script = (
+        "import socket, sys, threading, time\n"
+        "def one(c):\n c.recv(99); time.sleep(3); c.sendall(b'x'); c.close()\n"
+        "def serve(s):\n while True: threading.Thread(target=one, args=(s.accept()[0],)).start()\n"
+        "for p in map(int, sys.argv[1:]):\n"
+        " threading.Thread(target=serve, args=(socket.create_server(('127.0.0.1', p)),)).start()\n"
+        "print('ready', flush=True)\n"
+    )
+    box = container(PYTHON, "-c", script, *map(str, ports))
+    box.logged("ready")
+    for named in (["--ports=" + ",".join(map(str, ports))], []):
+        with box.connect(ports[-1]) as connection:
+            connection.sendall(b"x")
+            hook = box.exec(released, "drain", *waits(*named, "--no-stop"))
+            assert connection.recv(10) == b"x"
+            assert int(str(in_time(box, hook, 2)["in_flight_start"])) == 1
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes the kernel refuse")
+def test_a_look_that_fails_is_no_reason_to_end(
+    released: str, container: Callable[..., Container]
+) -> None:
+    """One netlink call in the middle of the delay fails: the next one is asked, and the answer is waited for."""
+    box = container(*victim("--port=8000"))
+    box.listening(8000)
+    fail = ["strace", "-o", "/dev/null", "-e", "trace=sendmsg", "-e"]
+    for when, method in (("7", "sock_diag"), ("7+", "proc")):
+        with box.connect(8000) as connection:
+            get(connection, "/close/4")
+            prefix = [*fail, f"inject=sendmsg:error=ENOBUFS:when={when}"]
+            hook = drain(box, released, prefix=prefix, quiet="1", most="3")
+            read(connection)
+            assert ended(hook)[0] == 0
+            record = box.records("drain")[-1]
+            assert record["delay_end"] in ("quiet", "max"), record
+            assert (record["method"], record["drain_end"]) == (method, "idle")
+            assert record["waited_ms"] >= 2500

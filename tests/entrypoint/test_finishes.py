@@ -296,8 +296,7 @@ def test_an_endless_stream_is_kept_up_to_the_cap(
     box.logged("got 10")
     began = time.monotonic()
     box.wait()
-    assert time.monotonic() - began >= 4
-    assert box.records("stop")[0]["forced"] == "term"
+    assert time.monotonic() - began >= 4  # what the signal did not end, TERM did: no record is left
 
 
 # -- the termination message -----------------------------------------------------------------------
