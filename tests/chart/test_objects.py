@@ -412,6 +412,16 @@ def test_a_rollout_of_ours_never_goes_below_what_is_wanted() -> None:
     assert budget["selector"] == deployment["selector"]
 
 
+@pytest.mark.parametrize(("mode", "local"), [("self-managed", "tls"), ("provided", None)])
+def test_our_own_volumes_keep_no_node_alive(mode: str, local: str | None) -> None:
+    """The cluster autoscaler evicts a Pod with local storage only if it is told which."""
+    template = objects(ci(mode)).one("Deployment")["spec"]["template"]
+    name = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+    assert template["metadata"]["annotations"].get(name) == local
+    volumes = [v["name"] for v in template["spec"]["volumes"] if "emptyDir" in v]
+    assert volumes == ([local] if local else [])
+
+
 def test_a_single_replica_gets_no_budget() -> None:
     """It would block the drain of its node for ever."""
     assert objects(sets={"replicas": "1"}).of("PodDisruptionBudget") == []
