@@ -344,7 +344,8 @@ static void look_at(void *context, const struct row *row) {
     }
 }
 
-/* A connection that has ended. One that came and went between two looks was in none of them. */
+/* A connection that has ended. One that came and went between two looks was in none of them. The
+ * kernel tells a moment later: what it tells at the second look may have ended before the first. */
 static void take_end(void *context, const struct row *row) {
     struct watch *w = context;
     const struct seen *s = w->table != NULL ? find(w->table, w->room, row->key) : NULL;
@@ -353,7 +354,7 @@ static void take_end(void *context, const struct row *row) {
     }
     for (unsigned i = 0; i < w->n_tallies; i++) {
         struct tally *t = w->tallies[i];
-        if (t->began && counts(w, t, row) && !is_probe(w, t, row->port, row->peer)) {
+        if (t->began && w->turn - t->since > 1 && counts(w, t, row) && !is_probe(w, t, row->port, row->peer)) {
             t->connections++;
         }
     }
@@ -532,6 +533,7 @@ void watch_look(struct watch *w, int64_t now) {
     for (unsigned i = 0; i < w->n_tallies && w->sure; i++) {
         struct tally *t = w->tallies[i];
         t->busy += t->queue > t->waiting ? t->queue : t->waiting;
+        t->since = t->began ? t->since : w->turn;
         t->began = true;
     }
     plan_next(w, microseconds() - began);

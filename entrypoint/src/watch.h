@@ -17,6 +17,7 @@ struct tally {
     const struct options *options;
     int64_t calm;
     bool began;
+    uint32_t since; /* turn of its first look */
     bool wide; /* every port that listens, not just those that were named */
 
     /* One probe a port and period. */
