@@ -55,8 +55,7 @@ def metrics_of(query: str) -> set[str]:
 def exposed() -> set[str]:
     """Read the names of our own metrics off the code that declares them, with the suffixes that the text format adds."""
     source = "\n".join(
-        (ROOT / "webhook" / name).read_text(encoding="utf-8")
-        for name in ("server.py", "telemetry.py")
+        path.read_text(encoding="utf-8") for path in (ROOT / "webhook" / "server").glob("*.py")
     )
     names = set(re.findall(r'"(podgrace_[a-z_]+)"', source))
     ours = {

@@ -609,7 +609,10 @@ def test_the_server_knows_by_which_name_and_from_where_it_is_called() -> None:
     args = objects(sets={"webhook.apiServers": '["10.0.0.0/28","fd00::1"]'}).container()["args"]
     assert "--service-name=podgrace.podgrace.svc" in args
     assert "--api-servers=10.0.0.0/28,fd00::1" in args
-    by_address = {"tls.type": "cert-manager", "webhook.url": "https://hooks.example:8443/mutate"}
+    by_address = {
+        "tls.type": '"cert-manager"',
+        "webhook.url": '"https://hooks.example:8443/mutate"',
+    }
     assert "--service-name=hooks.example" in objects(sets=by_address).container()["args"]
 
 

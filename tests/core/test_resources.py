@@ -33,15 +33,15 @@ def chosen(*containers: Any, inits: tuple[Any, ...] = (), **spec: Any) -> dict[s
 @pytest.mark.parametrize(
     ("containers", "limits"),
     [
-        ((None,), {}),
-        (({"requests": {"cpu": "1"}},), {}),
+        ((None,), {"memory": "16Mi"}),
+        (({"requests": {"cpu": "1"}},), {"memory": "16Mi"}),
         ((MEMORY,), {"memory": "16Mi"}),
         ((BURSTABLE,), LIMITS),
         ((BURSTABLE, MEMORY), {"memory": "16Mi"}),
-        ((BURSTABLE, None), {}),
+        ((BURSTABLE, None), {"memory": "16Mi"}),
     ],
 )
-def test_a_limit_only_where_each_other_container_has_one(
+def test_cpu_is_limited_only_where_each_other_container_limits_it(
     containers: tuple[Any, ...], limits: dict[str, str]
 ) -> None:
     own = chosen(*containers)
@@ -55,7 +55,7 @@ def test_a_guaranteed_pod_stays_guaranteed(resources: Any) -> None:
 
 
 def test_an_init_container_counts_as_the_api_server_counts_it() -> None:
-    assert chosen(FIXED, inits=(None,)) == {"requests": REQUESTS}
+    assert chosen(FIXED, inits=(None,))["requests"] == REQUESTS
     assert chosen(FIXED, inits=(BURSTABLE,)) == {"requests": REQUESTS, "limits": LIMITS}
 
 

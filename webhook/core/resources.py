@@ -53,9 +53,9 @@ def sidecar_resources(
     """Choose the sidecar's requests and limits in this Pod from what the operator grants.
 
     1. The requests are the operator's, whatever the others ask for.
-    2. A resource is limited only where each other container limits it. There a quota may count
-       limits, and refuse a container without one. Elsewhere a limit only does harm: a small CPU
-       limit throttles the container runtime's own start-up code in the sidecar's cgroup.
+    2. CPU is limited only where each other container limits it. There a quota may count limits,
+       and refuse a container without one. Elsewhere a limit only does harm: a small one throttles
+       the container runtime's own start-up code in the sidecar's cgroup. Memory is limited always.
     3. A Guaranteed Pod stays Guaranteed: the requests become the limits.
     """
     containers = (*pod.spec.containers, *(pod.spec.init_containers or ()))
@@ -63,7 +63,7 @@ def sidecar_resources(
     limited = {
         name: limit
         for name, limit in limits.items()
-        if all(name in (own.limits or {}) for own in others)
+        if name != "cpu" or all(name in (own.limits or {}) for own in others)
     }
     if not limited:
         return {"requests": requests}
