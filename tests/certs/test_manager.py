@@ -705,7 +705,7 @@ def test_every_event_is_in_the_document() -> None:
         (Path(manager.__file__).parent / name).read_text() for name in ("manager.py", "cli.py")
     )
     told = set(re.findall(r'_report\(\s*"([a-z_]+)"', source)) | set(
-        re.findall(r'_tell\([^,\n]+, "([a-z_]+)"', source)
+        re.findall(r'_tell\(\s*[^,\n]+,\s*"([a-z_]+)"', source)
     )
     told |= {
         "authorities_written",

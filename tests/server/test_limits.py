@@ -297,8 +297,13 @@ def test_large_bodies_for_which_there_is_no_room_are_answered_without_a_decision
         served(tmp_path, "--failure-policy", policy, "--api-servers", "127.0.0.0/8") as server,
         ExitStack() as stack,
     ):
+        # 48 MiB are for bodies: room for 16 of these, and a further one does not fit.
         holding = hold(server, stack, 20, 2900 << 10)
-        answer = server.ask(REVIEW_BYTES.ljust(2 * MIB))
+        until(
+            lambda: server.metric("podgrace_connections_events_total", event="refused") == 4,
+            "what there is no room for is not kept",
+        )
+        answer = server.ask(REVIEW_BYTES.ljust(2900 << 10))
         assert answer.status == status
         if status == 200:
             response = answer.json()["response"]
@@ -313,9 +318,11 @@ def test_large_bodies_for_which_there_is_no_room_are_answered_without_a_decision
         assert server.metric("podgrace_overload_total", cause="bytes") == 1
         assert server.metric("podgrace_connections_events_total", event="evicted") == 0
         expect_ordinary(server)  # an ordinary Pod is not large
-        for secure in holding[:5]:
+        for secure in holding:
             secure.sendall(b" ")
-            assert patch_of(receive(secure)), "those that were held are decided about"
+        answers = [receive(secure) for secure in holding]
+        decided = [a for a in answers if a.status == 200 and "patch" in a.json()["response"]]
+        assert len(decided) == 16, "those that were kept are decided about"
         assert patch_of(server.ask(REVIEW_BYTES.ljust(2 * MIB)))
 
 
