@@ -14,7 +14,6 @@ command line and the tests use exactly this. Sockets, limits and deadlines belon
 | a bug of ours                                      | 200    | allowed, no patch, a warning                      |
 """
 
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -34,11 +33,12 @@ KIND: Final = "AdmissionReview"
 
 _WARNING_LENGTH: Final = 120
 """Characters; the API's advice (admission/v1 types), longer ones may be cut."""
+_WARNED: Final = frozenset(code for code, reason in REASONS.items() if reason.warn)
 _WARNINGS: Final = 8
 """All webhooks of a request share 4096 characters of warnings."""
 
 
-class GroupVersionKind(msgspec.Struct, frozen=True):
+class GroupVersionKind(msgspec.Struct, frozen=True, gc=False):
     """`request.kind`."""
 
     group: str = ""
@@ -46,7 +46,7 @@ class GroupVersionKind(msgspec.Struct, frozen=True):
     kind: str = ""
 
 
-class Request(msgspec.Struct, rename="camel"):
+class Request(msgspec.Struct, rename="camel", gc=False):
     """`request`, as far as it is read. The object stays raw until it is known to be a Pod."""
 
     uid: str = ""
@@ -59,7 +59,7 @@ class Request(msgspec.Struct, rename="camel"):
     dry_run: bool | None = None
 
 
-class Review(msgspec.Struct, rename="camel"):
+class Review(msgspec.Struct, rename="camel", gc=False):
     """The envelope."""
 
     api_version: str = ""
@@ -77,18 +77,18 @@ class _Uid(msgspec.Struct):
     uid: str
 
 
-class Response(msgspec.Struct, rename="camel", omit_defaults=True):
+class Response(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     """`response`; `allowed` stands first so that omit_defaults keeps it."""
 
     uid: str
     allowed: bool
     patch_type: str = ""
-    patch: str = ""
+    patch: Raw = ABSENT
     warnings: list[str] = []
     audit_annotations: dict[str, str] = {}
 
 
-class Reply(msgspec.Struct, rename="camel"):
+class Reply(msgspec.Struct, rename="camel", gc=False):
     """The envelope of the answer."""
 
     api_version: str
@@ -96,7 +96,7 @@ class Reply(msgspec.Struct, rename="camel"):
     response: Response
 
 
-class Answer(msgspec.Struct):
+class Answer(msgspec.Struct, gc=False):
     """What the server sends, logs and counts. `codes` come from `reasons.REASONS` only."""
 
     status: int
@@ -107,7 +107,7 @@ class Answer(msgspec.Struct):
     warnings: int = 0
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What is answered about a Pod, whoever asks: `Answer` without what is particular to one request."""
 
     result: str
@@ -115,11 +115,11 @@ class Verdict(msgspec.Struct, frozen=True):
     audit: dict[str, str]
     warnings: list[str]
     ops: int = 0
-    patch: str = ""
-    """Base64, as it is sent."""
+    patch: Raw = ABSENT
+    """A JSON string of base64, as it is sent."""
 
 
-class Outcome(msgspec.Struct):
+class Outcome(msgspec.Struct, gc=False):
     """A decided Pod: the plan and its operations."""
 
     plan: Plan
@@ -227,8 +227,11 @@ def name_of(metadata: Metadata | None) -> str:
 
 def _verdict(result: str, decisions: Sequence[Decision], ops: Sequence[Op] = ()) -> Verdict:
     codes = tuple(dict.fromkeys([decision.code for decision in decisions]))
-    warnings = [_warning(d) for d in decisions if REASONS[d.code].warn]
-    patch = b64encode(_encode(ops)).decode() if ops else ""
+    warnings: list[str] = []
+    if not _WARNED.isdisjoint(codes):
+        warnings = [_warning(d) for d in decisions if d.code in _WARNED]
+    # Bytes are base64 in msgspec's JSON.
+    patch = Raw(_encode(_encode(ops))) if ops else ABSENT
     return Verdict(
         result,
         codes,

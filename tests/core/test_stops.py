@@ -3,7 +3,8 @@
 import pytest
 
 from webhook.core.pod import Exec, Handler, HttpGet
-from webhook.core.stops import LONGEST, PATHS, STOPS, effect
+from webhook.core.prestop import literal_sleep
+from webhook.core.stops import LONGEST, PATHS, STOPS, Effect, effect
 
 
 def shell(line: str) -> Handler:
@@ -213,6 +214,25 @@ def test_requests(path: str, found: str) -> None:
 )
 def test_sleeps_ahead_of_a_stop_are_a_delay(line: str, seconds: int) -> None:
     assert effect(shell(line)).delay == seconds
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        *map(shell, ("sleep 3", "/bin/sleep 2.5", "$BIN/sleep 3s", " sleep  3 ")),
+        argv("sleep", "3"),
+        argv("/usr/bin/sleep", "3"),
+    ],
+)
+def test_a_plain_sleep_stops_nothing(user: Handler) -> None:
+    """So a hook whose length is known needs no look at what it does."""
+    assert literal_sleep(user) == 3
+    assert effect(user) == Effect()
+
+
+@pytest.mark.parametrize("line", ["poweroff;/bin/sleep 3", "x|/sleep 3", "'halt'/sleep 3"])
+def test_a_command_in_front_of_a_sleep_is_no_plain_sleep(line: str) -> None:
+    assert literal_sleep(shell(line)) is None
 
 
 def test_no_password_is_shown() -> None:

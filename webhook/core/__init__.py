@@ -13,6 +13,7 @@ No I/O, no clock, no framework. Each module takes values and returns new ones, a
     alone, ports                                which Pods are left alone; where requests arrive
     look, budget                                what is there; what the waits cost
     ladder, readiness, prestop, align, equip    the steps, each of which settles one thing
+    write                                       what was settled, as a plan with every reason
     plan                                        the order of the steps
     patch, audit                                a plan as JSON Patch; which Pods slipped through
 """

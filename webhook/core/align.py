@@ -30,9 +30,14 @@ _BEHIND: Final = ("proxy", "idle", "side")
 def align(choices: Sequence[Choice], grace: int) -> list[Choice]:
     """Let the containers wait for each other. `grace`: seconds that the Pod has now."""
     apps = _share([c for c in choices if c.rung.name and c.look.role == "server"])
-    held = [_held(c, apps, grace) for c in choices if c.rung.name and c.look.role in _BEHIND]
-    settled = {c.look.index: c for c in (*apps, *held)}
-    return [settled.get(c.look.index, c) for c in choices]
+    # They stand in the order of the Pod's containers.
+    settled = list(choices)
+    for choice in apps:
+        settled[choice.look.index] = choice
+    for choice in choices:
+        if choice.rung.name and choice.look.role in _BEHIND:
+            settled[choice.look.index] = _held(choice, apps, grace)
+    return settled
 
 
 def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
@@ -41,31 +46,22 @@ def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
     fronts = [c for c in helped if c.observe]
     if not fronts or len(helped) < 2:
         return apps
-    known = all([c.ports for c in fronts])  # noqa: C419 - a list is quicker
-    shared = sorted({port for c in fronts for port in c.ports}) if known else ()
-    drain = max([c.need.waits.drain for c in fronts if c.need], default=0)
+    watched = [c.ports for c in fronts]
+    shared = sorted(set[int]().union(*watched)) if all(watched) else ()
     period = min([c.probe_period for c in helped if c.probe_period], default=0)
-    distances = {
-        c.look.index: ports.distance(c.look.container, c.ports, c.look.profile) for c in helped
-    }
-    nearest = min(distances.values())
-
-    def shares(choice: Choice) -> Choice:
+    distances = [ports.distance(c.look.container, c.ports, c.look.profile) for c in helped]
+    nearest = min(distances)
+    settled = [c for c in apps if c.rung.name == "sleep"]
+    for choice, distance in zip(helped, distances, strict=True):
         need = choice.need
-        if choice.rung.name == "sleep" or need is None:
-            return choice
-        waits = need.waits if choice.observe else replace(need.waits, drain=drain)
-        if distances[choice.look.index] > nearest:
-            waits = replace(waits, drain=waits.drain + BEHIND)
-        return replace(
-            choice,
-            ports=shared,
-            probe_period=period,
-            observe=True,
-            need=replace(need, waits=waits),
-        )
-
-    return [shares(c) for c in apps]
+        if need is not None and not choice.observe:
+            drain = max([c.need.waits.drain for c in fronts if c.need], default=0)
+            need = replace(need, waits=replace(need.waits, drain=drain))
+        if need is not None and distance > nearest:
+            drain = need.waits.drain + BEHIND
+            need = replace(need, waits=replace(need.waits, drain=drain))
+        settled.append(replace(choice, ports=shared, probe_period=period, observe=True, need=need))
+    return settled
 
 
 def _held(choice: Choice, apps: Sequence[Choice], grace: int) -> Choice:

@@ -48,21 +48,20 @@ def settle(
     It is never lowered. `may_raise`: neither author nor operator switched that off.
     """
     limit = max(operator.grace_bound, facts.grace) if may_raise else facts.grace
-    fitted = [_fitted(c, facts.grace, limit, operator.grace_bound, told=may_raise) for c in choices]
-    ours = [(_wanted(c, facts.grace, limit), c) for c in fitted if c.rung.name]
-    seconds = max([wanted for wanted, _ in ours], default=0)
-    if not seconds:
+    fitted: list[Choice] = []
+    seconds, longest = 0, None
+    for choice in choices:
+        wanted, fits = _fitted(choice, facts.grace, limit, operator.grace_bound, told=may_raise)
+        fitted.append(fits)
+        if wanted > seconds:
+            seconds, longest = wanted, fits
+    if longest is None or longest.need is None:
         return Budget(fitted, None, ())
     if not may_raise:
         return Budget(fitted, None, (("grace-off", f"{facts.grace} s"),))
     if seconds <= facts.grace:
         return Budget(fitted, None, (("grace-enough", f"{facts.grace} s"),))
-    longest = next(c for wanted, c in ours if wanted == seconds)
-    said = (
-        f"bound {seconds}"
-        if longest.capped or longest.need is None
-        else words(longest.need, facts.grace)
-    )
+    said = f"bound {seconds}" if longest.capped else words(longest.need, facts.grace)
     said = f"{longest.look.container.name}: {said}"
     note = ("grace-raised", f"{facts.grace} -> {seconds} s = {said}")
     return Budget(fitted, GraceStatus(seconds, facts.grace_was, said), (note,))
@@ -140,25 +139,25 @@ def _tail(need: Need, grace: int) -> int:
     return (grace if need.hook is None else need.hook) + need.waits.patience
 
 
-def _wanted(choice: Choice, grace: int, limit: int) -> int:
-    """Seconds of grace for a container that fits."""
-    return limit if choice.capped or choice.need is None else total(choice.need, grace)
+def _fitted(
+    choice: Choice, grace: int, limit: int, bound: int, *, told: bool
+) -> tuple[int, Choice]:
+    """Shorten the waits of a container to the limit. Gives the seconds of grace that it needs then.
 
-
-def _fitted(choice: Choice, grace: int, limit: int, bound: int, *, told: bool) -> Choice:
-    """Shorten the waits of a container to the limit; it loses its rung where not a second is left."""
+    It loses its rung where not a second is left.
+    """
     need = choice.need
     if need is None or not choice.rung.name:
-        return choice
+        return 0, choice
     wanted = total(need, grace)
     if wanted <= limit:
-        return choice
+        return wanted, choice
     waits = fit(need, grace, limit)
     if waits is None:
         notes = (*choice.notes, ("grace-no-room", f"{limit} s"))
-        return replace(choice, rung=NONE, need=None, notes=notes)
+        return 0, replace(choice, rung=NONE, need=None, notes=notes)
     notes = choice.notes
     if told:
         code = "grace-capped" if limit > grace else "grace-over-bound"
         notes = (*notes, (code, f"wanted {wanted} s, bound {bound} s"))
-    return replace(choice, need=replace(need, waits=waits), capped=True, notes=notes)
+    return limit, replace(choice, need=replace(need, waits=waits), capped=True, notes=notes)

@@ -13,6 +13,7 @@ import msgspec
 
 from webhook.core.balancer import Balancer
 from webhook.core.helper import Waits
+from webhook.core.launchers import Program
 from webhook.core.pod import Container, Handler
 from webhook.core.probe import Probe
 from webhook.core.profile import GENERIC, Profile
@@ -65,8 +66,8 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     nothing), "side" (serves nobody's users), "worker" (takes tasks from a queue), "signalled" (a
     worker that needs nothing of ours), "server". `ports`: those whose requests are waited for,
     () for a server means whatever listens. `serving`: those of which something says that they serve
-    users. `command`: what it runs before its args, () if that is not known. `detect`: the helper
-    finds the server in the process tree itself.
+    users. `command`: what it runs before its args, () if that is not known; `programs`: what both
+    start. `detect`: the helper finds the server in the process tree itself.
     """
 
     index: int
@@ -78,6 +79,7 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     ports: Sequence[int] = ()
     serving: Sequence[int] = ()
     command: Sequence[str] = ()
+    programs: Sequence[Program] = ()
     profile: Profile = GENERIC
     profile_from: str = ""
     detect: bool = True
@@ -114,6 +116,9 @@ class Hook(msgspec.Struct, frozen=True, gc=False):
     sleeps: int = 0
 
 
+NO_HOOK = Hook()
+
+
 class Need(msgspec.Struct, frozen=True, gc=False):
     """What one container needs. `hook`: seconds of its own preStop, None if unknown, 0 without one.
 
@@ -134,7 +139,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
 
     look: Look
     rung: Rung = NONE
-    hook: Hook = Hook()
+    hook: Hook = NO_HOOK
     need: Need | None = None
     readiness: Probe | None = None
     ports: Sequence[int] = ()

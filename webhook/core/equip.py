@@ -42,7 +42,8 @@ def equip(
     look, view = choice.look, choice.look.view
     parts = _parts(choice, operator, report)
     was = view.probe_graces
-    kept = restart.kept(was, raised_from) if raised_from and look.role != "off" else {}
+    kept = restart.kept(was, raised_from) if was and raised_from and look.role != "off" else {}
+    made = choice.readiness
     desired = Desired(
         look.index,
         look.container,
@@ -50,13 +51,12 @@ def equip(
         view.command if parts.command is None else parts.command,
         view.args,
         view.pre_stop if parts.pre_stop is None else parts.pre_stop,
-        view.readiness if choice.readiness is None else choice.readiness,
+        view.readiness if made is None else made,
         parts.mount,
         {**was, **kept} if kept else was,
         choice.ports if choice.rung.name not in ("", "sleep") and choice.observe else None,
         parts.answer,
     )
-    made = choice.readiness
     return desired, ContainerStatus(
         mode=choice.rung.name,
         profile=look.profile.name if look.role in ("server", "worker") else "",

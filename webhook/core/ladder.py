@@ -10,7 +10,7 @@ reason for each that could not. A rung falls to the one below; never to nothing 
 What becomes of a preStop that is there belongs to `prestop`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from webhook.core.decision import NONE, Facts, Look, Note, Rung
@@ -100,19 +100,22 @@ def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
         return _SHARED
     if not look.command:
         return "entrypoint-unknown"
-    words = [*look.command, *(look.view.args or ())]
-    if operator.profiles.init(words):
+    if operator.profiles.init(look.programs):
         return "already-init"
-    return "names-pid-1" if any([names_pid_1(asked) for asked in _asked(look, words)]) else ""  # noqa: C419
+    named = any(map(names_pid_1, ([*look.command, *(look.view.args or ())], *_asked(look))))
+    return "names-pid-1" if named else ""
 
 
-def _asked(look: Look, words: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Give every command line that runs in a container: what it starts, its probes, its hooks."""
-    yield words
+def _asked(look: Look) -> list[Sequence[str]]:
+    """Give every command line that runs beside what a container starts: its probes, its hooks."""
     container, view = look.container, look.view
-    hooks = container.lifecycle or {}
-    handlers = (view.pre_stop, hooks.get("postStart"), view.readiness)
-    for raw in (*handlers, container.liveness_probe, container.startup_probe):
-        if raw is not None and b'"exec"' in bytes(raw):
+    post_start = container.lifecycle.get("postStart") if container.lifecycle else None
+    probes = (view.readiness, container.liveness_probe, container.startup_probe)
+    found: list[Sequence[str]] = []
+    for raw in (view.pre_stop, post_start, *probes):
+        # Most have no 1 in them at all, and need no reading.
+        if raw and b"1" in (text := bytes(raw)) and b'"exec"' in text:
             own = handler(raw).exec
-            yield (own.command if own is not None else None) or ()
+            if own is not None and own.command:
+                found.append(own.command)
+    return found

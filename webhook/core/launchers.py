@@ -17,7 +17,7 @@ How a command is read, word by word:
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -122,13 +122,13 @@ class Launchers:
             if launcher is None:
                 return
 
-    def init(self, words: Sequence[str]) -> str:
+    def init(self, programs: Iterable[Program]) -> str:
         """Return the name of the init that keeps a command from being wrapped, or "".
 
         It may be the command itself, or stand behind shells, scripts and `exec`: whoever put it
         there counts on PID 1. Some refuse to be anything else, such as `/init` of s6-overlay.
         """
-        for program in self.programs(words):
+        for program in programs:
             kind = program.launcher
             if kind is not None and kind.init:
                 return program.name

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from webhook.core import arguments, balancer, ports, sidecar
 from webhook.core.decision import Facts, Look
+from webhook.core.launchers import Program
 from webhook.core.names import ENABLED, INJECT_LABEL, MESH_PROXIES
 from webhook.core.pod import EMPTY, Container, Pod, owner_kind, variables
 from webhook.core.profile import GENERIC, Profile
@@ -39,16 +40,16 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
     kind = owner or owner_kind(pod.metadata)
     status = read(pod)
     was = grace_before(pod, status)
-    proxies = [c.name in MESH_PROXIES for c in spec.containers]
-    native = [c.name in MESH_PROXIES for c in spec.init_containers or ()]
+    names = [c.name for c in spec.containers]
+    native = [c.name for c in spec.init_containers] if spec.init_containers else []
     return Facts(
         status=status,
         # A negative one acts as 1 (core/v1, strategy of deletion).
         grace=DEFAULT_GRACE if was is None else was if was >= 0 else 1,
         grace_was=was,
         ours=sidecar.index(pod) is not None or sidecar.volume_index(pod) is not None,
-        mesh=any(proxies) or any(native),
-        gateway=all(proxies),
+        mesh=not MESH_PROXIES.isdisjoint([*names, *native]),
+        gateway=MESH_PROXIES.issuperset(names),
         shared_pid=bool(spec.share_process_namespace or spec.host_pid),
         host_network=bool(spec.host_network),
         no_helper=sidecar.why_no_helper(
@@ -77,8 +78,10 @@ def container_look(
     probes = ports.network_probes(container, view)
     found = ports.find(container, probes, settings.ports)
     command = _command(container, view, settings, operator)
-    profile, source = _profile(container, view, command, settings, operator)
-    words = [*command, *(view.args or ())]
+    words = [*command, *view.args] if view.args else command
+    programs = list(operator.profiles.launchers.programs(words)) if words else ()
+    known = programs if command else None
+    profile, source = _profile(container, view, known, settings, operator)
     if found.source in ("", "side"):
         told = arguments.read(words, variables(container))
         asked = any([kind == "readiness" for kind, _ in probes])  # noqa: C419 - a list is quicker
@@ -91,13 +94,14 @@ def container_look(
         container,
         view,
         settings,
-        _workers_role(words, settings, profile, source, operator)
+        _workers_role(programs, settings, profile, source, operator)
         if profile.worker and not settings.ports
         else _role(container, view, settings, facts, found),
         probes,
         found.watched,
         found.serving,
         command,
+        programs,
         profile,
         source,
         detect,
@@ -126,7 +130,11 @@ def _role(
 
 
 def _workers_role(
-    words: Sequence[str], settings: Settings, profile: Profile, source: str, operator: Operator
+    programs: Sequence[Program],
+    settings: Settings,
+    profile: Profile,
+    source: str,
+    operator: Operator,
 ) -> str:
     """Tell whether a worker needs us. Its author may say so, by the profile or by a mode.
 
@@ -135,7 +143,7 @@ def _workers_role(
     """
     if source == "profile-annotated" or settings.mode != "auto" or profile.signal != "TERM":
         return "worker"
-    return "worker" if operator.profiles.keeper(words) else "signalled"
+    return "worker" if operator.profiles.keeper(programs) else "signalled"
 
 
 def floored(look: Look, facts: Facts, bound: int) -> tuple[Look, str]:
@@ -173,16 +181,19 @@ def _command(
 def _profile(
     container: Container,
     view: Before,
-    command: Sequence[str],
+    programs: Sequence[Program] | None,
     settings: Settings,
     operator: Operator,
 ) -> tuple[Profile, str]:
-    """Find the profile, and the code of where: the annotation, the command, else the image's name."""
+    """Find the profile, and the code of where: the annotation, the command, else the image's name.
+
+    `programs`: those that its command starts, None where that is not known.
+    """
     index = operator.profiles
     if settings.profile is not None:
         return index.by_name[settings.profile], "profile-annotated"
-    if command:
-        found = index.by_command([*command, *(view.args or ())])
+    if programs is not None:
+        found = index.by_programs(programs)
         return (GENERIC, "profile-generic") if found is None else (found, "profile-command")
     found = index.by_image(container.image or "", view.args or ())
     return (GENERIC, "profile-generic") if found is None else (found, "profile-image")

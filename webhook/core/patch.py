@@ -7,7 +7,7 @@ module is small. `add` is used for members of objects throughout: it also replac
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,6 +18,9 @@ from webhook.core.pod import EMPTY, Pod, Raw, pre_stop, present
 from webhook.core.restart import graces
 
 Op = dict[str, Any]
+
+_GRACE: Final = "terminationGracePeriodSeconds"
+"""Of a Pod, and of a probe."""
 
 
 def escape(key: str) -> str:
@@ -39,8 +42,10 @@ def render(pod: Pod, plan: Plan) -> list[Op]:
 def _container(ops: list[Op], desired: Desired) -> None:
     container, view = desired.container, desired.view
     at = f"/spec/containers/{desired.index}"
-    _member(ops, f"{at}/command", container.command, desired.command)
-    _member(ops, f"{at}/args", container.args, desired.args)
+    if desired.command is not container.command:
+        _member(ops, at, "command", container.command, desired.command)
+    if desired.args is not container.args:
+        _member(ops, at, "args", container.args, desired.args)
     lifecycle, now = container.lifecycle, pre_stop(container)
     if lifecycle is None:
         if desired.pre_stop is not None:
@@ -55,11 +60,11 @@ def _container(ops: list[Op], desired: Desired) -> None:
     ):
         ops.append({"op": "remove", "path": f"{at}/lifecycle"})
     else:
-        _member(ops, f"{at}/lifecycle/preStop", now, desired.pre_stop)
-    _member(ops, f"{at}/readinessProbe", present(container.readiness_probe), desired.readiness)
-    for name, seconds in graces(container).items():
-        path = f"{at}/{name}/terminationGracePeriodSeconds"
-        _member(ops, path, seconds, desired.probe_graces.get(name))
+        _member(ops, f"{at}/lifecycle", "preStop", now, desired.pre_stop)
+    _member(ops, at, "readinessProbe", present(container.readiness_probe), desired.readiness)
+    if desired.probe_graces:
+        for name, seconds in graces(container).items():
+            _member(ops, f"{at}/{name}", _GRACE, seconds, desired.probe_graces.get(name))
     mounts = container.volume_mounts or []
     if desired.mount and not view.mounted:
         _append(ops, f"{at}/volumeMounts", container.volume_mounts, sidecar.MOUNT)
@@ -74,12 +79,7 @@ def _container(ops: list[Op], desired: Desired) -> None:
 
 def _pod(ops: list[Op], pod: Pod, plan: Plan) -> None:
     spec = pod.spec
-    _member(
-        ops,
-        "/spec/terminationGracePeriodSeconds",
-        spec.termination_grace_period_seconds,
-        plan.grace,
-    )
+    _member(ops, "/spec", _GRACE, spec.termination_grace_period_seconds, plan.grace)
     _sidecar(ops, pod, plan)
     _volume(ops, pod, plan)
     _pull_secrets(ops, pod, plan)
@@ -99,8 +99,10 @@ def _sidecar(ops: list[Op], pod: Pod, plan: Plan) -> None:
         ops.append({"op": "replace", "path": path, "value": wanted})
     else:
         # What else is in it was ours at the first pass, and another webhook may have changed it.
-        _member(ops, f"{path}/command", inits[at].command, wanted["command"])
-        _member(ops, f"{path}/lifecycle", inits[at].lifecycle, wanted.get("lifecycle"))
+        _member(ops, path, "command", inits[at].command, wanted["command"])
+        hooks = inits[at].lifecycle
+        now = None if hooks is None else {name: _plain(hook) for name, hook in hooks.items()}
+        _member(ops, path, "lifecycle", now, wanted.get("lifecycle"))
 
 
 def _volume(ops: list[Op], pod: Pod, plan: Plan) -> None:
@@ -117,6 +119,8 @@ def _volume(ops: list[Op], pod: Pod, plan: Plan) -> None:
 def _pull_secrets(ops: list[Op], pod: Pod, plan: Plan) -> None:
     """Bring the list to the plan's. Ours stand at its end, unless another webhook added more."""
     path, found = "/spec/imagePullSecrets", pod.spec.image_pull_secrets
+    if not found and not plan.pull_secrets:
+        return
     there = [secret.name for secret in found or ()]
     wanted, known = set(plan.pull_secrets), set(there)
     gone = [i for i, name in enumerate(there) if name not in wanted]
@@ -154,19 +158,17 @@ def _annotation(key: str) -> str:
     return f"/metadata/annotations/{escape(key)}"
 
 
-def _member(ops: list[Op], path: str, now: Any, wanted: Any) -> None:
-    """Set, replace or remove one member of an object that exists."""
+def _member(ops: list[Op], at: str, name: str, now: Any, wanted: Any) -> None:
+    """Set, replace or remove one member of the object that is there `at`."""
     if now is wanted:
         return
     if wanted is None:
-        ops.append({"op": "remove", "path": path})
+        ops.append({"op": "remove", "path": f"{at}/{name}"})
     elif now is None or _plain(now) != _plain(wanted):
-        ops.append({"op": "add", "path": path, "value": wanted})
+        ops.append({"op": "add", "path": f"{at}/{name}", "value": wanted})
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(member) for key, member in value.items()}
     return msgspec.json.decode(value) if isinstance(value, Raw) else value
 
 

@@ -39,7 +39,7 @@ _TAKES_PID: Final = frozenset([
 def names_pid_1(words: Sequence[str]) -> bool:
     """Whether a command line, or a line of shell in it, names PID 1."""
     line = " ".join(words)[:_LONGEST]
-    if not _MAYBE.search(line):
+    if "1" not in line or not _MAYBE.search(line):
         return False
     if _PROC.search(line):
         return True

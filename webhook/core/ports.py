@@ -124,23 +124,19 @@ def _add(found: list[tuple[str, Handler]], kind: str, raw: Raw) -> None:
         found.append((kind, probe))
 
 
-def declared(container: Container) -> list[Port]:
-    """Give its declared TCP ports."""
-    return [p for p in container.ports or () if p.protocol is None or p.protocol == "TCP"]
-
-
 def find(
     container: Container,
     probes: Sequence[tuple[str, Handler]],
     annotated: Sequence[int] | None,
 ) -> Ports:
     """Find the ports by what the Pod declares: rows "annotated", "declared" and "probed"."""
-    open_ports, side = [], set()
-    serving = []
-    for port in declared(container):
-        kind = _kind(port)
+    open_ports, serving, side = [], [], []
+    for port in container.ports or ():
+        if port.protocol is not None and port.protocol != "TCP":
+            continue
+        kind = _kind(port.name or "", port.container_port)
         if kind == "side":
-            side.add(port.container_port)
+            side.append(port.container_port)
             continue
         open_ports.append(port.container_port)
         if kind == "serving":
@@ -186,8 +182,10 @@ def distance(container: Container, ports: Sequence[int], profile: Profile) -> in
     """Tell how far from the users a container stands in its Pod: 0 for what is usually in front."""
     if profile.front:
         return 0
+    if not _FRONT_NUMBERS.isdisjoint(ports):
+        return 1
     named = any([_is_named_serving(p) for p in container.ports or ()])  # noqa: C419 - a list is quicker
-    return 1 if named or not _FRONT_NUMBERS.isdisjoint(ports) else 2
+    return 1 if named else 2
 
 
 def name_words(name: str) -> list[str]:
@@ -230,12 +228,8 @@ def _is_named_serving(port: Port) -> bool:
     return bool(port.name) and _says(port.name or "") == "serving"
 
 
-def _kind(port: Port) -> str:
-    return _kind_of(port.name or "", port.container_port)
-
-
 @lru_cache(maxsize=4096)
-def _kind_of(name: str, number: int) -> str:
+def _kind(name: str, number: int) -> str:
     """Read the first table: "side", "serving" or ""."""
     said = _says(name) if name else "nothing"
     if said == "nothing" and number in SIDE_NUMBERS:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from webhook.core import budget, helper, stops
-from webhook.core.decision import NONE, Hook, Look, Need, Note, Rung
+from webhook.core.decision import NO_HOOK, NONE, Hook, Look, Need, Note, Rung
 from webhook.core.helper import Waits
 from webhook.core.pod import Container, Handler, HttpGet, handler, port_number
 from webhook.core.settings import KILL_MARGIN
@@ -24,10 +24,12 @@ _ENDS_LINE: Final = re.compile(r"[\r\n]")
 _LONGEST: Final = 128 << 10
 """Bytes of a preStop; Linux starts no program with a longer word (MAX_ARG_STRLEN)."""
 _LONGEST_SLEEP: Final = 256
+_WHERE: Final = r"(?:[^\s;&|()`'\"<>\\]*/)?"
 _SLEEPS: Final = re.compile(
-    r"(?:(?:\S*/)?(?:sh|bash|ash|dash)\s+-c\s+)?"
-    r"(?:\S*/)?sleep\s+([0-9]{1,6}(?:\.[0-9]{0,6})?)s?\s*"
+    rf"(?:{_WHERE}(?:sh|bash|ash|dash)\s+-c\s+)?"
+    rf"{_WHERE}sleep\s+([0-9]{{1,6}}(?:\.[0-9]{{0,6}})?)s?\s*"
 )
+"""A sleep and nothing else: no other command stands in front of it."""
 
 
 class Composed(msgspec.Struct, frozen=True, gc=False):
@@ -49,8 +51,8 @@ def compose(look: Look, rung: Rung, grace: int, drain_bound: int) -> Composed:
     """
     raw, settings = look.view.pre_stop, look.settings
     if raw is None:
-        hook, why = Hook(), "prestop-added" if settings.prestop else "prestop-off"
-        note, kept = (why, ""), not settings.prestop
+        hook, kept = NO_HOOK, not settings.prestop
+        note = ("prestop-off" if kept else "prestop-added", "")
     else:
         # Only what is short enough is read; how long the other takes is unknown.
         user = Handler() if len(raw) > _LONGEST else handler(raw)
@@ -75,16 +77,18 @@ def literal_sleep(user: Handler) -> int | None:
     if user.exec is None:
         return None
     words = user.exec.command or ()
-    if len(words) > 3 or sum([len(word) for word in words]) > _LONGEST_SLEEP:
+    if not 1 <= len(words) <= 3:
         return None
-    found = _SLEEPS.fullmatch(" ".join(words))
+    line = " ".join(words)
+    found = _SLEEPS.fullmatch(line) if len(line) <= _LONGEST_SLEEP else None
     return None if found is None else math.ceil(float(found[1]))
 
 
 def _run(look: Look, user: Handler, seconds: int | None, grace: int) -> tuple[Hook, Note]:
     """Put the user's hook before or after ours, as the helper will run it."""
     existing = look.settings.existing
-    found = stops.effect(user) if existing == "auto" else stops.Effect()
+    # A plain sleep stops nothing.
+    found = stops.effect(user) if existing == "auto" and seconds is None else stops.NOTHING
     held = look.role != "server" and seconds is None
     after = existing == "after" or (existing == "auto" and (found.shown != "" or held))
     if user.http_get is not None:

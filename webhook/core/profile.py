@@ -102,18 +102,22 @@ class Index:
 
     def by_command(self, argv: Sequence[str]) -> Profile | None:
         """Look a command up: the first of the programs that it starts which a profile matches."""
-        for program in self.launchers.programs(argv):
-            if found := self._profile(program):
+        return self.by_programs(self.launchers.programs(argv))
+
+    def by_programs(self, programs: Iterable[Program]) -> Profile | None:
+        """Look the programs up that a command starts."""
+        for program in programs:
+            if (found := self._profile(program)) is not None:
                 return found
         return None
 
-    def keeper(self, argv: Sequence[str]) -> str:
-        """Return what keeps TERM from the server that a command names, or "".
+    def keeper(self, programs: Iterable[Program]) -> str:
+        """Return what keeps TERM from the server among the programs of a command, or "".
 
         That is a shell that stays in front of it; `exec` takes the shell away.
         """
         keeper = ""
-        for program in self.launchers.programs(argv):
+        for program in programs:
             if self._profile(program):
                 return keeper
             if program.launcher is not None and program.launcher.keeps:
@@ -132,9 +136,9 @@ class Index:
             return found
         return self._by_image.get(image_name(image))
 
-    def init(self, argv: Sequence[str]) -> str:
+    def init(self, programs: Iterable[Program]) -> str:
         """Return the init that keeps a command from being wrapped, or "": see `Launchers.init`."""
-        return self.launchers.init(argv)
+        return self.launchers.init(programs)
 
     def _profile(self, program: Program) -> Profile | None:
         name = program.name

@@ -58,20 +58,23 @@ def sidecar_resources(
        the container runtime's own start-up code in the sidecar's cgroup. Memory is limited always.
     3. A Guaranteed Pod stays Guaranteed: the requests become the limits.
     """
-    containers = (*pod.spec.containers, *(pod.spec.init_containers or ()))
-    others = [_read(c.resources) for c in containers if c.name != SIDECAR]
-    limited = {
-        name: limit
-        for name, limit in limits.items()
-        if name != "cpu" or all(name in (own.limits or {}) for own in others)
-    }
-    if not limited:
+    others = []
+    for container in (*pod.spec.containers, *(pod.spec.init_containers or ())):
+        if container.name == SIDECAR:
+            continue
+        own = _read(container.resources)
+        if not own.limits or "cpu" not in own.limits:
+            # Nor is such a Pod Guaranteed.
+            limits = {name: limit for name, limit in limits.items() if name != "cpu"}
+            return {"requests": requests, "limits": limits} if limits else {"requests": requests}
+        others.append(own)
+    if not limits:
         return {"requests": requests}
     total = _read(pod.spec.resources)
     # An empty total is none (component-helpers, IsPodLevelResourcesSet).
     if not (total.requests or total.limits) and all(map(_is_guaranteed, others)):
-        requests = requests | limited
-    return {"requests": requests, "limits": limited}
+        requests = requests | limits
+    return {"requests": requests, "limits": limits}
 
 
 def _is_guaranteed(own: _Resources) -> bool:

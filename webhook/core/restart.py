@@ -27,13 +27,22 @@ _NONE: Final[Graces] = {}
 
 def graces(container: Container) -> Graces:
     """Read what the liveness and the startup probe of a container have now."""
-    probes = {"livenessProbe": container.liveness_probe, "startupProbe": container.startup_probe}
-    found = {name: raw for name, raw in probes.items() if present(raw) is not None}
-    return {name: _grace(raw) for name, raw in found.items()} if found else _NONE
+    liveness, startup = container.liveness_probe, container.startup_probe
+    if not liveness and not startup:
+        return _NONE
+    found: dict[str, int | None] = {}
+    if present(liveness) is not None:
+        found["livenessProbe"] = _grace(liveness)
+    if present(startup) is not None:
+        found["startupProbe"] = _grace(startup)
+    return found
 
 
-def before(now: Graces, ours: Mapping[str, int]) -> Graces:
-    """Take out what a status names as ours, where it stands there unchanged."""
+def before(container: Container, ours: Mapping[str, int]) -> Graces:
+    """Read the same without what a status names as ours, where it stands there unchanged."""
+    now = graces(container)
+    if not now or not ours:
+        return now
     return {name: None if ours.get(name) == value else value for name, value in now.items()}
 
 

@@ -83,7 +83,9 @@ def command(operator: Operator, port: int, answers: Sequence[str]) -> list[str]:
     argv = [IMAGE_HELPER, "sidecar", f"--install={MOUNT_PATH}", f"--port={port}"]
     if port and (answers or operator.sidecar_metrics):
         argv.append("--listen=pod")
-    return [*argv, *(f"--answer={answer}" for answer in answers)]
+    if answers:
+        argv += [f"--answer={answer}" for answer in answers]
+    return argv
 
 
 def lifecycle(*, wraps: bool) -> dict[str, Any] | None:
@@ -183,18 +185,17 @@ def why_no_helper(pod: Pod, operator: Operator, *, windows: bool, wanted: bool) 
     if not wanted:
         return "sidecar-off"
     spec = pod.spec
-    if VOLUME in [v.name for v in spec.volumes or ()] and volume_index(pod) is None:
+    if spec.volumes and VOLUME in [v.name for v in spec.volumes] and volume_index(pod) is None:
         return "name-collision"
     if operator.delivery == "image":
         return ""
     if not operator.native_sidecar:
         return "unsupported-version"
-    if index(pod) is not None:
+    if SIDECAR in [c.name for c in (*spec.containers, *(spec.init_containers or ()))]:
+        return "name-collision" if index(pod) is None else ""
+    if present(spec.resources) is None or fits(pod, resources(pod, operator)):
         return ""
-    others = (*spec.containers, *(spec.init_containers or ()))
-    if SIDECAR in [c.name for c in others]:
-        return "name-collision"
-    return "" if fits(pod, resources(pod, operator)) else "pod-resources"
+    return "pod-resources"
 
 
 def _is_mounted_image(pod: Pod, volume: Volume) -> bool:

@@ -47,12 +47,16 @@ def strings(text: bytes) -> int:
 
 def crowded(pod: Pod) -> bool:
     """Whether a Pod holds more containers, ports or hooks than are meant to run."""
-    containers = [*pod.spec.containers, *(pod.spec.init_containers or ())]
-    if len(containers) > MOST_CONTAINERS:
+    containers, inits = pod.spec.containers, pod.spec.init_containers or []
+    if len(containers) + len(inits) > MOST_CONTAINERS:
         return True
-    if sum([len(container.ports or ()) for container in containers]) > MOST_PORTS:
+    ports = [len(found.ports) for found in (*containers, *inits) if found.ports]
+    if sum(ports) > MOST_PORTS:
         return True
-    return sum([_has_hook(container) for container in pod.spec.containers]) > MOST_HOOKS
+    # A container has one preStop at most.
+    if len(containers) <= MOST_HOOKS:
+        return False
+    return sum([_has_hook(container) for container in containers]) > MOST_HOOKS
 
 
 def _has_hook(container: Container) -> bool:
@@ -62,9 +66,7 @@ def _has_hook(container: Container) -> bool:
     return bool(text) and (_OURS not in text[:128] or b'"--hook=' in text)
 
 
-def annotated(annotations: Mapping[str, str], *, but: str = "") -> int:
-    """Count the bytes of annotations as the API server does, without the one named `but`."""
-    whole = "".join(
-        [text for key, value in annotations.items() if key != but for text in (key, value)]
-    )
+def annotated(annotations: Mapping[str, str]) -> int:
+    """Count the bytes of annotations as the API server does."""
+    whole = "".join([*annotations, *annotations.values()])
     return len(whole) if whole.isascii() else len(whole.encode("utf-8", "surrogatepass"))

@@ -116,10 +116,8 @@ def read(pod: Pod) -> Status | None:
 
 def overfull(pod: Pod, text: str) -> bool:
     """Whether the Pod cannot bear this annotation: the API server, or a later pass, would refuse it."""
-    annotations = (pod.metadata or EMPTY).annotations or {}
-    others = size.annotated(annotations, but=STATUS_ANNOTATION)
-    ours = size.annotated({STATUS_ANNOTATION: text})
-    return others + ours > size.ANNOTATIONS_LIMIT or not _is_readable(text)
+    annotations = {**((pod.metadata or EMPTY).annotations or {}), STATUS_ANNOTATION: text}
+    return size.annotated(annotations) > size.ANNOTATIONS_LIMIT or not _is_readable(text)
 
 
 def _is_readable(text: str) -> bool:
@@ -160,8 +158,11 @@ def empty_before(pod: Pod, status: Status | None) -> list[str]:
 
 def pull_secrets_before(pod: Pod, status: Status | None) -> list[str]:
     """Name the pull secrets that the user gave: all but those that we have added."""
+    secrets = pod.spec.image_pull_secrets
+    if not secrets:
+        return []
     ours = set(status.pull_secrets if status is not None else ())
-    return [s.name for s in pod.spec.image_pull_secrets or () if s.name not in ours]
+    return [secret.name for secret in secrets if secret.name not in ours]
 
 
 def before(container: Container, status: Status | None) -> Before:
@@ -190,7 +191,7 @@ def before(container: Container, status: Status | None) -> Before:
         mounted,
         possible,
         _empty(container, record),
-        restart.before(restart.graces(container), record.probe_graces if record else {}),
+        restart.before(container, record.probe_graces if record is not None else {}),
     )
 
 

@@ -38,7 +38,7 @@ class Effect(msgspec.Struct, frozen=True, gc=False):
     delay: int = 0
 
 
-_NOTHING: Final = Effect()
+NOTHING: Final = Effect()
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
@@ -206,7 +206,7 @@ _UNITS: Final[Mapping[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600}
 def effect(user: Handler) -> Effect:
     """Look a handler up."""
     if user.http_get is not None:
-        return _asked(user.http_get.path or "/") or Effect()
+        return _asked(user.http_get.path or "/") or NOTHING
     words = (user.exec.command if user.exec is not None else None) or ()
     return _told(words, 0)
 
@@ -237,7 +237,7 @@ def _told(words: Sequence[str], depth: int) -> Effect:
         if found.shown:
             return replace(found, shown=found.shown[:80], delay=delay)
     # What it sleeps is a delay only ahead of a stop: alone, it is the user's to say what for.
-    return Effect(delay=delay) if depth else Effect()
+    return Effect(delay=delay) if depth else NOTHING
 
 
 def _commands(words: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -306,7 +306,7 @@ def _one(name: str, words: Sequence[str]) -> Effect:
             # Only what matched: other words may be a password.
             return Effect(f"{name} {found[0].strip()}".strip(), row.guess)
     if name in _FILES:
-        return _NOTHING
+        return NOTHING
     for url in _URL.finditer(said) if "/" in said and ":" in said else ():
         local = url["host"] or (not url["scheme"] and url["port"])
         if local and (url["scheme"] or url["port"]) and (asked := _asked(url["path"])):
@@ -319,7 +319,7 @@ def _killed(name: str, said: str) -> Effect:
     signal = _SIGNAL.search(said)
     what = (signal[1] if signal else "TERM").upper()
     if what in _NO_STOP or (name == "fuser" and not re.search(r"(?:^|\s)-\w*k", said)):
-        return _NOTHING
+        return NOTHING
     return Effect(f"{name} {what}", what in _OFTEN_NO_STOP)
 
 
@@ -330,7 +330,7 @@ def _guess(name: str, words: Sequence[str]) -> Effect:
     if _NAMED.search(own) and " " not in own and _NAMED.search(_PRE.sub("", own)):
         return Effect(script, guess=True)
     verb = next((word for word in words[1:6] if word in _VERBS), "")
-    return Effect(f"{name} {verb}", guess=True) if verb else _NOTHING
+    return Effect(f"{name} {verb}", guess=True) if verb else NOTHING
 
 
 def _seconds(words: Sequence[str]) -> int:

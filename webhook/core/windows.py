@@ -60,17 +60,19 @@ def is_windows(pod: Pod) -> bool:
     spec = pod.spec
     if spec.os is not None and spec.os.name:
         return spec.os.name == _WINDOWS
-    selector = spec.node_selector or {}
-    named = [selector[label] for label in _LABELS if label in selector]
-    if named:
+    selector = spec.node_selector
+    if selector and (named := [selector[label] for label in _LABELS if label in selector]):
         return _WINDOWS in named
-    systems = {_system(term) for term in _terms(spec.affinity)}
-    if systems and "" not in systems:
-        return systems == {_WINDOWS}
+    if terms := _terms(spec.affinity):
+        systems = {_system(term) for term in terms}
+        if "" not in systems:
+            return systems == {_WINDOWS}
     if spec.security_context is not None and spec.security_context.windows_options:
         return True
-    containers = [*spec.containers, *(spec.init_containers or ())]
-    return any([_has_options(c.security_context) for c in containers])  # noqa: C419 - a list is quicker
+    for container in (*spec.containers, *(spec.init_containers or ())):
+        if container.security_context and _has_options(container.security_context):
+            return True
+    return False
 
 
 def _terms(raw: Raw) -> Sequence[_Term]:
