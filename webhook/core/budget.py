@@ -154,8 +154,8 @@ def _fitted(
         return wanted, choice
     waits = fit(need, grace, limit)
     if waits is None:
-        notes = (*choice.notes, ("grace-no-room", f"{limit} s"))
-        return 0, replace(choice, rung=NONE, need=None, notes=notes)
+        refused = (*choice.notes, ("grace-no-room", f"{limit} s"))
+        return 0, replace(choice, rung=NONE, need=None, notes=refused)
     notes = choice.notes
     if told:
         code = "grace-capped" if limit > grace else "grace-over-bound"

@@ -96,7 +96,7 @@ class Rung(msgspec.Struct, frozen=True, gc=False):
     name: str
     delivery: str = "exec"
     sends_signal: bool = True
-    falls: tuple[Note, ...] = ()
+    falls: Sequence[Note] = ()
 
 
 NONE = Rung("")
@@ -146,7 +146,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     observe: bool = True
     probe_period: int = 0
     capped: bool = False
-    notes: tuple[Note, ...] = ()
+    notes: Sequence[Note] = ()
 
 
 class Desired(msgspec.Struct, frozen=True, gc=False):

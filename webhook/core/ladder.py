@@ -42,15 +42,15 @@ def climb(look: Look, facts: Facts, operator: Operator) -> Rung:
                 falls.append((why, "" if why == facts.no_helper else name))
             continue
         if name != "hook":
-            return Rung(name, falls=tuple(falls))
+            return Rung(name, falls=falls)
         if not look.view.helper_possible:
-            return Rung(name, "http", sends_signal=False, falls=tuple(falls))
+            return Rung(name, "http", sends_signal=False, falls=falls)
         if facts.shared_pid and _SHARED not in [code for code, _ in falls]:
             falls.append((_SHARED, name))
-        return Rung(name, sends_signal=not facts.shared_pid, falls=tuple(falls))
+        return Rung(name, sends_signal=not facts.shared_pid, falls=falls)
     if refused:
         falls.append(("mode-not-allowed", ", ".join(refused)))
-    return Rung("", falls=tuple(falls))
+    return Rung("", falls=falls)
 
 
 def hold(look: Look, facts: Facts, operator: Operator) -> Rung:

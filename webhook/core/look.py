@@ -14,7 +14,7 @@ from webhook.core import arguments, balancer, ports, sidecar
 from webhook.core.decision import Facts, Look
 from webhook.core.launchers import Program
 from webhook.core.names import ENABLED, INJECT_LABEL, MESH_PROXIES
-from webhook.core.pod import EMPTY, Container, Pod, owner_kind, variables
+from webhook.core.pod import EMPTY, Container, Pod, every_container, owner_kind, variables
 from webhook.core.profile import GENERIC, Profile
 from webhook.core.settings import Operator, PodSettings, Settings
 from webhook.core.status import Before, before, grace_before, read
@@ -40,16 +40,14 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
     kind = owner or owner_kind(pod.metadata)
     status = read(pod)
     was = grace_before(pod, status)
-    names = [c.name for c in spec.containers]
-    native = [c.name for c in spec.init_containers] if spec.init_containers else []
     return Facts(
         status=status,
         # A negative one acts as 1 (core/v1, strategy of deletion).
         grace=DEFAULT_GRACE if was is None else was if was >= 0 else 1,
         grace_was=was,
         ours=sidecar.index(pod) is not None or sidecar.volume_index(pod) is not None,
-        mesh=not MESH_PROXIES.isdisjoint([*names, *native]),
-        gateway=MESH_PROXIES.issuperset(names),
+        mesh=not MESH_PROXIES.isdisjoint([c.name for c in every_container(pod)]),
+        gateway=MESH_PROXIES.issuperset([c.name for c in spec.containers]),
         shared_pid=bool(spec.share_process_namespace or spec.host_pid),
         host_network=bool(spec.host_network),
         no_helper=sidecar.why_no_helper(

@@ -136,11 +136,13 @@ def _pull_secrets(ops: list[Op], pod: Pod, plan: Plan) -> None:
 
 
 def _annotations(ops: list[Op], pod: Pod, plan: Plan) -> None:
-    wanted = {SAFE_TO_EVICT: plan.evictable, STATUS_ANNOTATION: plan.status}
     now = (pod.metadata or EMPTY).annotations
-    there = now or {}
-    new = {k: v for k, v in wanted.items() if v is not None and there.get(k) != v}
-    gone = [k for k, v in wanted.items() if v is None and k in there]
+    there, new, gone = now or {}, {}, []
+    for key, text in ((SAFE_TO_EVICT, plan.evictable), (STATUS_ANNOTATION, plan.status)):
+        if text is not None and there.get(key) != text:
+            new[key] = text
+        elif text is None and key in there:
+            gone.append(key)
     if now is None:
         at = "/metadata" if pod.metadata is None else "/metadata/annotations"
         if new:

@@ -46,8 +46,8 @@ def decide(
     ]
     servers = [look for look in looks if look.role == "server"]
     answers = readiness.choose_all(servers, facts)
-    safe = any([look.view.readiness for look in looks]) or any(  # noqa: C419 - a list is quicker
-        [answer.probe for answer in answers.values()]  # noqa: C419
+    safe = any([answer.probe for answer in answers.values()]) or any(  # noqa: C419 - a list is quicker
+        [look.view.readiness for look in looks]  # noqa: C419
     )
     choices: dict[int, Choice] = {}
     drained = False
@@ -88,19 +88,21 @@ def restore(pod: Pod) -> Plan:
 def _serve(look: Look, ready: Answer, facts: Facts, operator: Operator, *, safe: bool) -> Choice:
     """Settle a container that serves, as if it were alone in its Pod. `safe`: its rollout waits."""
     made = ready.probe
-    notes: tuple[Note, ...] = ((ready.code, ready.detail),)
+    notes: list[Note] = [(ready.code, ready.detail)]
     if ready.refused and not safe and facts.owner not in ("", "Pod"):
-        notes = (*notes, ("rollout-unprotected", ""))
+        notes.append(("rollout-unprotected", ""))
     if facts.grace == 0:
         return Choice(look, readiness=made, notes=notes)
     if facts.balancer is not None:
         look, said = floored(look, facts, operator.delay_bound)
-        notes = (*notes, ("balancer", said))
-    notes = (*notes, (look.profile_from, look.profile.name))
+        notes.append(("balancer", said))
+    notes.append((look.profile_from, look.profile.name))
     rung = ladder.climb(look, facts, operator)
+    notes += rung.falls
     if not rung.name:
-        return Choice(look, readiness=made, notes=(*notes, *rung.falls))
+        return Choice(look, readiness=made, notes=notes)
     hooks = prestop.compose(look, rung, facts.grace, operator.drain_bound)
+    notes += hooks.notes
     return Choice(
         look,
         hooks.rung,
@@ -110,22 +112,22 @@ def _serve(look: Look, ready: Answer, facts: Facts, operator: Operator, *, safe:
         look.ports,
         look.profile.observe,
         0 if hooks.rung.name == "sleep" else _probe_period(look, made),
-        notes=(*notes, *rung.falls, *hooks.notes),
+        notes=notes,
     )
 
 
 def _work(look: Look, facts: Facts, operator: Operator) -> Choice:
     """Settle a worker: nobody sends to it, so it gets its signal at once, and the time that it had."""
-    notes: tuple[Note, ...] = (("worker", ""), (look.profile_from, look.profile.name))
+    notes: list[Note] = [("worker", ""), (look.profile_from, look.profile.name)]
     if facts.grace == 0:
         return Choice(look, notes=notes)
     rung = ladder.climb(look, facts, operator)
-    notes = (*notes, *rung.falls)
+    notes += rung.falls
     if rung.name in ("", "sleep"):
         # To sleep before the signal is no help to it.
         return Choice(look, notes=notes)
     hooks = prestop.compose(look, rung, facts.grace, operator.drain_bound)
-    notes = (*notes, *hooks.notes)
+    notes += hooks.notes
     return Choice(look, hooks.rung, hooks.hook, hooks.need, observe=False, notes=notes)
 
 

@@ -5,6 +5,7 @@ a patch names only our own paths. Parts that are handed on unread, or seldom rea
 Field meanings are those of the Kubernetes API, core/v1. `gc=False`: a tree has no cycles, and a hostile one a million leaves.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -203,6 +204,12 @@ EMPTY: Final = Metadata()
 _variables = msgspec.json.Decoder(list[Variable])
 _handler = msgspec.json.Decoder(Handler)
 _string = msgspec.json.Decoder(str)
+
+
+def every_container(pod: Pod) -> Sequence[Container]:
+    """Give the containers, and the init containers behind them."""
+    spec = pod.spec
+    return [*spec.containers, *spec.init_containers] if spec.init_containers else spec.containers
 
 
 def handler(raw: Raw) -> Handler:

@@ -111,14 +111,16 @@ def network_probes(container: Container, view: Before) -> list[tuple[str, Handle
     found: list[tuple[str, Handler]] = []
     if view.readiness is not None:
         _add(found, "readiness", view.readiness)
-    if (raw := present(container.liveness_probe)) is not None:
-        _add(found, "liveness", raw)
-    if (raw := present(container.startup_probe)) is not None:
-        _add(found, "startup", raw)
+    if container.liveness_probe:
+        _add(found, "liveness", container.liveness_probe)
+    if container.startup_probe:
+        _add(found, "startup", container.startup_probe)
     return found
 
 
 def _add(found: list[tuple[str, Handler]], kind: str, raw: Raw) -> None:
+    if present(raw) is None:
+        return
     probe = handler(raw)
     if probe.http_get is not None or probe.tcp_socket is not None or probe.grpc is not None:
         found.append((kind, probe))

@@ -109,7 +109,7 @@ def name(probe: Probe) -> str:
 
 def times(probe: Probe) -> dict[str, int]:
     """Give the times of a probe that we made, as `is_made` wants them; {} for the first version's."""
-    found = {key: value for key, value in probe.items() if key in _NOT_SET}
+    found = {key: probe[key] for key in TIMES}
     return {} if found == _FIRST_TIMES else found
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from webhook.core.names import SIDECAR
-from webhook.core.pod import Container, Pod, Raw, present
+from webhook.core.pod import Container, Pod, Raw, every_container, present
 
 _QUANTITY = re.compile(
     r"([+-]?)([0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?"
@@ -59,7 +59,7 @@ def sidecar_resources(
     3. A Guaranteed Pod stays Guaranteed: the requests become the limits.
     """
     others = []
-    for container in (*pod.spec.containers, *(pod.spec.init_containers or ())):
+    for container in every_container(pod):
         if container.name == SIDECAR:
             continue
         own = _read(container.resources)

@@ -23,13 +23,22 @@ from webhook.core.names import (
     TOKEN_PATH,
     VOLUME,
 )
-from webhook.core.pod import EMPTY, Container, Pod, Volume, present
+from webhook.core.pod import EMPTY, Container, Pod, Volume, every_container, present
 from webhook.core.resources import fits, sidecar_resources
 from webhook.core.settings import Operator
 
 MOUNT: Final[dict[str, Any]] = {"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True}
 """Of the helper's volume, in a container of the user's."""
 
+
+_INSTALLS: Final[dict[str, Any]] = {
+    "postStart": {"exec": {"command": [IMAGE_HELPER, "install", MOUNT_PATH]}}
+}
+"""The sidecar's hooks, where a container starts with the helper.
+
+postStart installs: the kubelet starts the next container only when it has returned. A preStop needs
+the file much later, and the sidecar installs it by itself as it starts.
+"""
 
 SECURITY_CONTEXT: Final[Mapping[str, Any]] = {
     "allowPrivilegeEscalation": False,
@@ -88,28 +97,19 @@ def command(operator: Operator, port: int, answers: Sequence[str]) -> list[str]:
     return argv
 
 
-def lifecycle(*, wraps: bool) -> dict[str, Any] | None:
-    """Build the sidecar's hooks. `wraps`: a container of the Pod starts with the helper.
-
-    postStart installs: the kubelet starts the next container only when it has returned. A preStop
-    needs the file much later, and the sidecar installs it by itself as it starts.
-    """
-    if not wraps:
-        return None
-    return {"postStart": {"exec": {"command": [IMAGE_HELPER, "install", MOUNT_PATH]}}}
-
-
 def for_pod(
     pod: Pod, operator: Operator, port: int, answers: Sequence[str], *, wraps: bool
 ) -> dict[str, Any]:
-    """Complete the container for one Pod. `port`, `answers`, `wraps`: see `command`, `lifecycle`."""
+    """Complete the container for one Pod. `port`, `answers`: see `command`.
+
+    `wraps`: a container of the Pod starts with the helper.
+    """
     made = operator.sidecar | {
         "command": command(operator, port, answers),
         "resources": resources(pod, operator),
     }
-    hooks = lifecycle(wraps=wraps)
-    if hooks is not None:
-        made["lifecycle"] = hooks
+    if wraps:
+        made["lifecycle"] = _INSTALLS
     context = pod.spec.security_context
     if context is not None and context.run_as_user == 0:
         made["securityContext"] = _beside_root(operator.sidecar["securityContext"])
@@ -191,7 +191,7 @@ def why_no_helper(pod: Pod, operator: Operator, *, windows: bool, wanted: bool) 
         return ""
     if not operator.native_sidecar:
         return "unsupported-version"
-    if SIDECAR in [c.name for c in (*spec.containers, *(spec.init_containers or ()))]:
+    if SIDECAR in [c.name for c in every_container(pod)]:
         return "name-collision" if index(pod) is None else ""
     if present(spec.resources) is None or fits(pod, resources(pod, operator)):
         return ""

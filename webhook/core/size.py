@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from webhook.core.names import HELPER
-from webhook.core.pod import ABSENT, Container, Pod, Raw
+from webhook.core.pod import ABSENT, Container, Pod, Raw, every_container
 
 MOST_BYTES: Final = 3 << 19
 MOST_STRINGS: Final = 128 << 10
@@ -47,11 +47,10 @@ def strings(text: bytes) -> int:
 
 def crowded(pod: Pod) -> bool:
     """Whether a Pod holds more containers, ports or hooks than are meant to run."""
-    containers, inits = pod.spec.containers, pod.spec.init_containers or []
-    if len(containers) + len(inits) > MOST_CONTAINERS:
+    every, containers = every_container(pod), pod.spec.containers
+    if len(every) > MOST_CONTAINERS:
         return True
-    ports = [len(found.ports) for found in (*containers, *inits) if found.ports]
-    if sum(ports) > MOST_PORTS:
+    if sum([len(found.ports) for found in every if found.ports]) > MOST_PORTS:
         return True
     # A container has one preStop at most.
     if len(containers) <= MOST_HOOKS:

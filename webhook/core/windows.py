@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from webhook.core.pod import Pod, Raw, present
+from webhook.core.pod import Pod, Raw, every_container, present
 
 _WINDOWS: Final = "windows"
 _LINUX: Final = "linux"
@@ -69,10 +69,8 @@ def is_windows(pod: Pod) -> bool:
             return systems == {_WINDOWS}
     if spec.security_context is not None and spec.security_context.windows_options:
         return True
-    for container in (*spec.containers, *(spec.init_containers or ())):
-        if container.security_context and _has_options(container.security_context):
-            return True
-    return False
+    contexts = [c.security_context for c in every_container(pod) if c.security_context]
+    return any(map(_has_options, contexts))
 
 
 def _terms(raw: Raw) -> Sequence[_Term]:

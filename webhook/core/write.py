@@ -40,16 +40,21 @@ def write(
     # A liveness restart of a container takes no longer than it did.
     raised_from = 0 if raised is None else facts.grace
     containers: list[Desired] = []
+    answers: list[str] = []
     records: dict[str, ContainerStatus] = {}
     for choice in choices:
         desired, record = equip(choice, operator, port, raised_from)
         containers.append(desired)
+        if desired.answer:
+            answers.append(desired.answer)
         if record.codes or record.probe_graces:
             records[choice.look.container.name] = record
     empty = empty_before(pod, status)
     evictable, added = evictable_in(pod, status, empty, wanted=copied)
     own = pull_secrets_before(pod, status)
-    secrets = [name for name in operator.pull_secrets if name not in own] if helped else []
+    secrets: list[str] = []
+    if helped and operator.pull_secrets:
+        secrets = [name for name in operator.pull_secrets if name not in own]
     manifest = ABSENT if status is None else status.manifest
     text = encode(Status(operator.version, raised, records, empty, added, secrets, manifest))
     if overfull(pod, text):
@@ -63,15 +68,13 @@ def write(
             decisions.append(Decision("pull-secrets-alone"))
     if idle:
         decisions += _of_idle(facts, settled)
-    made = None
-    if copied:
-        answers = [desired.answer for desired in containers if desired.answer]
-        made = sidecar.for_pod(pod, operator, port, answers, wraps="wrap" in rungs)
     return Plan(
         decisions,
         idle=idle,
         containers=containers,
-        sidecar=made,
+        sidecar=sidecar.for_pod(pod, operator, port, answers, wraps="wrap" in rungs)
+        if copied
+        else None,
         volume=operator.volume if helped else None,
         renew=facts.ours and (status is None or status.version != operator.version),
         grace=facts.grace_was if raised is None else raised.now,
