@@ -71,7 +71,7 @@ export PODGRACE_IMAGE PODGRACE_HELPER_IMAGE
 
 .PHONY: test-cluster
 test-cluster: $(VENV)/.dev ## install into a cluster and lose no request there (KUBECONFIG; PODGRACE_FULL=1 for the long measurement)
-	@test -z "$(CLUSTER)" || $(CLUSTER) up >/dev/null
+	@test -z "$(CLUSTER)" || $(CLUSTER) up --nodes 2 >/dev/null
 	@test -z "$$PODGRACE_IMAGE_BUILD" || for it in "webhook $$PODGRACE_IMAGE" "helper $$PODGRACE_HELPER_IMAGE"; do set -e -- $$it; \
 	  echo "building $$2"; $$PODGRACE_IMAGE_BUILD $$2 . --target $$1 $$PODGRACE_IMAGE_OPTIONS \
 	    --build-arg PYTHON_IMAGE=$${PODGRACE_BASE_IMAGE:-python:3.11-slim-bookworm} >/dev/null; \
