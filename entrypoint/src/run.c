@@ -160,8 +160,10 @@ static void begin_stop(struct life *l, int64_t now) {
     l->state = STOPPING;
     find_server(l);
     stop_plan(&l->stop, l->o, &l->server);
-    if (l->phases.drain_end == END_FINISHES) {
-        l->stop.patience += l->o->drain_timeout; /* which has not been waited */
+    /* What is in flight has not been waited for: it has the drain's time yet. A connection that is only
+     * silent has the patience, as ever. */
+    if (l->phases.drain_end == END_FINISHES && l->phases.finishing > 0) {
+        l->stop.patience += l->o->drain_timeout;
     }
     stop_begin(&l->stop, now);
 }

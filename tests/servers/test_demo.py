@@ -34,6 +34,8 @@ def test_the_ten_second_request_gets_its_answer(server: Server, way: Way, direct
     assert result.drained, story
     assert result.leftovers == 0, story
     if way is WRAP:
-        # nginx is found and asked to finish; what runs beside it (gunicorn, the script) does not cost the patience, which is 12 s.
-        assert result.exit_at < result.slow_at + 8, story
+        # nginx is found and asked to finish; gunicorn beside it hears TERM and costs nothing. A script
+        # that only stays (the daemons' one) may still be cleaning up: it has the patience, 12 s.
+        most = 20 if server.name == "demo-daemons" else 8
+        assert result.exit_at < result.slow_at + most, story
         assert not result.killed, story
