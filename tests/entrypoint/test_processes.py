@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -258,7 +259,8 @@ def told(box: Container, helper: str, *options: str) -> None:
     """Run a hook, then do the kubelet's part."""
     hook = box.exec(helper, "drain", *waits("--ports=8000", *options))
     assert ended(hook)[0] in (0, 137, -9)
-    box.kill(signal.SIGTERM) if box.running else None
+    with suppress(ProcessLookupError):  # it may have ended by then
+        box.kill(signal.SIGTERM)
 
 
 FRONT = """

@@ -110,12 +110,12 @@ def fits(pod: Pod, sidecar: Mapping[str, Mapping[str, str]]) -> bool:
 
 
 def _requested(pod: Pod, name: str) -> Fraction:
-    """Sum of what runs at the same time: the containers and the native sidecars."""
+    """Sum of what runs at the same time, but for our sidecar: containers and native sidecars."""
     running: list[Container] = [
         *pod.spec.containers,
         *(c for c in pod.spec.init_containers or () if c.restart_policy == "Always"),
     ]
-    return sum((_request(c.resources, name) for c in running), start=Fraction(0))
+    return sum((_request(c.resources, name) for c in running if c.name != SIDECAR), Fraction(0))
 
 
 def _request(raw: Raw, name: str) -> Fraction:

@@ -191,8 +191,9 @@ def why_no_helper(pod: Pod, operator: Operator, *, windows: bool, wanted: bool) 
         return ""
     if not operator.native_sidecar:
         return "unsupported-version"
-    if SIDECAR in [c.name for c in every_container(pod)]:
-        return "name-collision" if index(pod) is None else ""
+    if SIDECAR in [c.name for c in every_container(pod)] and index(pod) is None:
+        return "name-collision"
+    # Asked at each pass: a container that came later may have taken the room that there was.
     if present(spec.resources) is None or fits(pod, resources(pod, operator)):
         return ""
     return "pod-resources"
