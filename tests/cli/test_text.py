@@ -19,7 +19,7 @@ import jsonpatch
 import msgspec
 import pytest
 import yaml
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -53,6 +53,7 @@ def there_and_back(text: str) -> str:
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32))
+@example(1113529)  # a probe is an alias of one that gets a grace period, too
 def test_any_style_comes_back_byte_for_byte(seed: int) -> None:
     """And what was injected means what the patch makes of the data."""
     chance = random.Random(seed)  # noqa: S311 - a style

@@ -43,7 +43,7 @@ _PLACE: Final = re.compile(
     r"|/metadata(?:/annotations(?:/[^/]*)?)?"
     r"|/spec(?:/(?:volumes|(?:initC|c)ontainers|imagePullSecrets|terminationGracePeriodSeconds))?"
     r"|/spec/containers/[0-9]{1,4}"
-    r"(?:/(?:command|args|volumeMounts|(?:lifecycle|readinessProbe)(?:/[A-Za-z]+){0,4}))?"
+    r"(?:/(?:command|args|volumeMounts|(?:lifecycle|(?:readiness|liveness|startup)Probe)(?:/[A-Za-z]+){0,4}))?"
 )
 """Where `webhook.core.patch` writes into what is the user's."""
 
