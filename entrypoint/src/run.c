@@ -246,6 +246,7 @@ static void take_signal(struct life *l, const struct signalfd_siginfo *s, int64_
          * left. */
         phases_cut(&l->phases, END_SIGNAL, now);
         l->by_hook = false;
+        tell_hooks(l, WORD_DRAINED); /* what is left of it has nothing to wait for */
     } else if (l->state == READY) {
         begin_stop(l, now);
     }
