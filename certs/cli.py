@@ -114,7 +114,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help="Secret of the authority; must exist, may be empty",
     )
-    _api(made)
+    api_options(made)
     made.add_argument(
         "--service",
         required=True,
@@ -197,7 +197,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help=f"Secret of the authority (default: {CA_SECRET})",
     )
-    _api(made)
+    api_options(made)
     made.add_argument(
         "--authority",
         action="store_true",
@@ -286,10 +286,11 @@ def _cluster(made: argparse.ArgumentParser) -> None:
         "MutatingWebhookConfiguration (default: RELEASE, or RELEASE-NAMESPACE where the two differ)"
     )
     made.add_argument("--webhook-configuration", metavar="NAME", help=configuration)
-    _api(made)
+    api_options(made)
 
 
-def _api(made: argparse.ArgumentParser) -> None:
+def api_options(made: argparse.ArgumentParser) -> None:
+    """Add the options that name an API server, and how it is spoken to."""
     made.add_argument(
         "--api",
         metavar="URL",

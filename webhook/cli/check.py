@@ -27,10 +27,9 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from certs.cli import duration
+from certs.cli import api_options, duration
 from certs.errors import ApiError
 from certs.kubernetes import Answer, Server, call
 from webhook.core.names import (
@@ -76,20 +75,7 @@ def add_parser(commands: Any) -> None:
         metavar="TIME",
         help="ask again until it is injected, at most for this time (0s)",
     )
-    made.add_argument(
-        "--api",
-        metavar="URL",
-        help="API server (default: the cluster's own); http://127.0.0.1:8001 beside `kubectl proxy`",
-    )
-    made.add_argument(
-        "--api-token", type=Path, metavar="FILE", help="token for it (default: the Pod's)"
-    )
-    made.add_argument(
-        "--api-ca",
-        type=Path,
-        metavar="FILE",
-        help="authority of its certificate (default: the Pod's)",
-    )
+    api_options(made)
     made.add_argument("-o", "--output", choices=("text", "json"), default="text")
     made.set_defaults(func=run)
 
