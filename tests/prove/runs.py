@@ -8,16 +8,15 @@ from webhook.cli.prove.ledger import (
     OK,
     RETRIED,
     CommandSeen,
-    Endpoint,
     Ledger,
     Loss,
     PodSeen,
     Second,
     Seen,
-    SliceSeen,
     Tally,
 )
 from webhook.cli.prove.report import About, Report, make
+from webhook.cli.watching.slices import Endpoint, SliceSeen
 
 RECORD = '{"podgrace":"drain","waited_ms":6000,"delay_end":"quiet","drain_end":"idle"}'
 

@@ -13,8 +13,9 @@ from tests.prove.servers import ANSWER, Server, reset, serve
 from tests.prove.stage import Stage, settle
 from webhook.cli import main
 from webhook.cli.prove.blame import KINDS, blame
-from webhook.cli.prove.ledger import Endpoint, Loss, PodSeen, Seen, SliceSeen
+from webhook.cli.prove.ledger import Loss, PodSeen, Seen
 from webhook.cli.prove.lives import lives
+from webhook.cli.watching.slices import Endpoint, SliceSeen
 
 # -- the whole of it: real requests, lost on purpose beside what the API tells
 

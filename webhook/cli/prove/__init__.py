@@ -1,7 +1,8 @@
 """`podgrace prove`: find out whether a rollout of your own workload loses requests, and whose loss.
 
 A load, your command in the middle of it, a watch beside it; one ledger; a verdict. Nothing is changed
-in the cluster but by the command given. Read it in this order:
+in the cluster but by the command given. The watches themselves are in `webhook.cli.watching`. Read it
+in this order:
 
 | module       | one line                                                                      |
 |--------------|--------------------------------------------------------------------------------|
@@ -9,7 +10,6 @@ in the cluster but by the command given. Read it in this order:
 | `target`     | a URL, method, headers, body: parsed once                                      |
 | `connection` | one HTTP/1.1 connection, and how each request on it ends                       |
 | `clients`    | the load: who sends when, and what is tried again                              |
-| `streams`    | watches of the API: through kubectl, or as a Pod                               |
 | `seen`       | what one event of a watch says. Pure                                           |
 | `watch`      | the watch beside the load, on its clock                                        |
 | `lives`      | the entries of a ledger -> one life a Pod. Pure                                |

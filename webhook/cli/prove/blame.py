@@ -16,8 +16,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from webhook.cli.prove.ledger import Loss, Seen, SliceSeen
+from webhook.cli.prove.ledger import Loss, Seen
 from webhook.cli.prove.lives import Life
+from webhook.cli.watching.slices import SliceSeen
 
 SLACK: Final = 0.5
 """Seconds by which the watch may tell of a moment later than it was: two hops and a busy machine."""

@@ -30,6 +30,8 @@ from webhook.cli.prove.run import DURATION, SETTLE
 from webhook.cli.prove.run import run as load
 from webhook.cli.prove.target import LoadError
 from webhook.cli.prove.text import text
+from webhook.cli.watching.page import PageError
+from webhook.cli.watching.streams import WatchError
 
 NONE_LOST, UNPROVED, USAGE, LOST = range(4)
 COMPARE: Final = "compare"
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         if args.url == COMPARE:
             return _compare(args, command)
         return _print_job(args) if args.job else _prove(args, command)
-    except LoadError as error:
+    except (LoadError, PageError, WatchError) as error:
         print(f"podgrace: {error}", file=sys.stderr)
         return UNPROVED
 

@@ -12,12 +12,12 @@ from webhook.cli.prove.compare import beside
 from webhook.cli.prove.lives import MOMENTS, NAMES
 from webhook.cli.prove.picture import PHASES, length, picture
 from webhook.cli.prove.report import Report
-from webhook.cli.prove.target import LoadError
 from webhook.cli.prove.text import cells, counted, notes, remedies, short, verdict
+from webhook.cli.watching import page
 
 
 def html(reports: Sequence[Report]) -> str:
-    """Draw one run, or several below each other on the same scale. Raises `LoadError` without Jinja."""
+    """Draw one run, or several below each other on the same scale. Raises `PageError` without Jinja."""
     span = length(reports)
     made: str = template().render(
         runs=[(report, picture(report, span)) for report in reports],
@@ -37,15 +37,5 @@ def html(reports: Sequence[Report]) -> str:
 
 
 def template() -> Any:
-    """Load the template. Raises `LoadError` without Jinja."""
-    try:
-        import jinja2  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise LoadError("--html needs Jinja: pip install 'podgrace[prove]'") from error
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("webhook.cli.prove", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    ).get_template("picture.html")
+    """Load the template. Raises `PageError` without Jinja."""
+    return page.template("webhook.cli.prove", "picture.html")

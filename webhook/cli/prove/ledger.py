@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from webhook.cli.watching.slices import SliceSeen
+
 OK: Final = "ok"
 RETRIED: Final = "retried"
 LOSSES: Final = {
@@ -104,24 +106,6 @@ class PodSeen(NamedTuple):
     hook: str = ""
     hook_sleep: float = 0.0
     messages: tuple[str, ...] = ()
-
-
-class Endpoint(NamedTuple):
-    """One Pod in an EndpointSlice, with its three conditions."""
-
-    pod: str
-    ready: bool
-    serving: bool
-    terminating: bool
-
-
-class SliceSeen(NamedTuple):
-    """An EndpointSlice as the API told of it at one moment; without endpoints once it is gone."""
-
-    at: float
-    name: str
-    service: str
-    endpoints: tuple[Endpoint, ...]
 
 
 class CommandSeen(NamedTuple):

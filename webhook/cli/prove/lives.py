@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
-from webhook.cli.prove.ledger import PodSeen, Seen, SliceSeen
+from webhook.cli.prove.ledger import PodSeen, Seen
+from webhook.cli.watching.slices import SliceSeen
 
 MOMENTS: Final = (
     "created",

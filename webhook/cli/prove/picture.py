@@ -22,6 +22,7 @@ from webhook.cli.prove.ledger import LOSSES, RETRIED
 from webhook.cli.prove.lives import NAMES
 from webhook.cli.prove.report import Lost, Pod, Report, Row
 from webhook.cli.prove.text import short
+from webhook.cli.watching.axis import Phase, Tick, phase, place, ticks
 
 _COLUMNS: Final = 400
 _MARKS: Final = 80
@@ -29,17 +30,8 @@ _LANES: Final = 60
 _LISTED: Final = 200
 _SPANS: Final = 120
 _EXAMPLES: Final = 2
-_STEPS: Final = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
-_TICKS: Final = 8
 _FASTEST: Final = 0.001
 """Seconds at the bottom of the latency chart, whose scale is logarithmic."""
-
-
-class Tick(NamedTuple):
-    """A place on the axis, and what stands there."""
-
-    x: float
-    text: str
 
 
 class Mark(NamedTuple):
@@ -57,14 +49,6 @@ class MarkRow(NamedTuple):
     title: str
     number: int
     marks: list[Mark]
-
-
-class Phase(NamedTuple):
-    """A part of a Pod's life."""
-
-    name: str
-    x: float
-    width: float
 
 
 class Lane(NamedTuple):
@@ -134,7 +118,7 @@ def picture(report: Report, span: float) -> Picture:
     lanes = _chosen(report.pods)
     losses = [*report.losses, *report.retries]
     return Picture(
-        ticks=_ticks(span),
+        ticks=ticks(span),
         command=_command(report, span),
         rate=_rate(report.timeline, span),
         latency=_latency(report.timeline, span),
@@ -147,22 +131,11 @@ def picture(report: Report, span: float) -> Picture:
     )
 
 
-def _x(at: float, span: float) -> float:
-    return round(100 * min(max(at / span, 0.0), 1.0), 2)
-
-
-def _ticks(span: float) -> list[Tick]:
-    step = next((step for step in _STEPS if span / step <= _TICKS), _STEPS[-1])
-    count = math.floor(span / step)
-    return [Tick(_x(i * step, span), f"{i * step:g} s") for i in range(count + 1)]
-
-
 def _command(report: Report, span: float) -> Phase | None:
     begins = [event.at for event in report.events if event.what.startswith("command began")]
     if not begins or report.command_seconds is None:
         return None
-    left = _x(begins[0], span)
-    return Phase("command", left, round(_x(begins[0] + report.command_seconds, span) - left, 2))
+    return phase("command", begins[0], begins[0] + report.command_seconds, span)
 
 
 # -- charts
@@ -305,7 +278,7 @@ def _grouped(losses: Iterable[Lost], span: float) -> list[Mark]:
         groups[min(int(_place(loss) / span * _MARKS), _MARKS - 1)].append(loss)
     return [
         Mark(
-            _x(sum(map(_place, group)) / len(group), span),
+            place(sum(map(_place, group)) / len(group), span),
             round(1 + min(0.15 * math.log2(len(group)), 0.6), 2),
             "; ".join(_told(group)),
         )
@@ -355,7 +328,7 @@ def _lane(pod: Pod, span: float, until: float) -> Lane:
         pod.name,
         "; ".join([f"Pod {pod.name}", *words]),
         _phases(pod, span, until),
-        [Tick(_x(at, span), f"{NAMES.get(name, name)} at {at:.1f} s") for name, at in order],
+        [Tick(place(at, span), f"{NAMES.get(name, name)} at {at:.1f} s") for name, at in order],
     )
 
 
@@ -388,8 +361,4 @@ def _phases(pod: Pod, span: float, until: float) -> list[Phase]:
             cuts.append(("stopping", max(left, signalled), end))
         else:
             cuts.append(("draining", left, end))
-    return [
-        Phase(name, _x(begin, span), round(_x(stop, span) - _x(begin, span), 2))
-        for name, begin, stop in cuts
-        if stop > begin
-    ]
+    return [phase(name, begin, stop, span) for name, begin, stop in cuts if stop > begin]

@@ -19,7 +19,6 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final
 
-from webhook.cli.prove import streams
 from webhook.cli.prove.clients import Load
 from webhook.cli.prove.connection import once
 from webhook.cli.prove.forward import REASON, forwarded, is_loopback, processes
@@ -28,6 +27,7 @@ from webhook.cli.prove.progress import progress
 from webhook.cli.prove.report import SLOW
 from webhook.cli.prove.target import LoadError, Target, target
 from webhook.cli.prove.watch import Watch
+from webhook.cli.watching import streams
 
 SETTLE: Final = 900.0
 """Seconds that Pods which go are waited for: the operator's default bound of a grace period."""

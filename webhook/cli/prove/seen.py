@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from webhook.cli.prove.ledger import Endpoint, PodSeen, SliceSeen
+from webhook.cli.prove.ledger import PodSeen
 
 _MESSAGE = 4096
 """Bytes of a termination message: the kubelet's own limit."""
@@ -18,7 +18,6 @@ class _Meta(msgspec.Struct, rename="camel"):
     name: str = ""
     uid: str = ""
     deletion_timestamp: str | None = None
-    labels: dict[str, str] | None = None
 
 
 class _Sleep(msgspec.Struct):
@@ -79,27 +78,6 @@ class _Pod(msgspec.Struct):
     status: _Status = msgspec.field(default_factory=_Status)
 
 
-class _Ref(msgspec.Struct):
-    kind: str = ""
-    name: str = ""
-
-
-class _Conditions(msgspec.Struct):
-    ready: bool | None = None
-    serving: bool | None = None
-    terminating: bool | None = None
-
-
-class _Endpoint(msgspec.Struct, rename="camel"):
-    conditions: _Conditions = msgspec.field(default_factory=_Conditions)
-    target_ref: _Ref | None = None
-
-
-class _Slice(msgspec.Struct):
-    metadata: _Meta
-    endpoints: list[_Endpoint] | None = None
-
-
 def pod(kind: str, tree: Any, at: float) -> PodSeen:
     """Read an event of a Pod. Raises msgspec.ValidationError if it is none."""
     found = msgspec.convert(tree, _Pod)
@@ -128,29 +106,4 @@ def pod(kind: str, tree: Any, at: float) -> PodSeen:
             for s in statuses
             if s.state.terminated and s.state.terminated.message
         ),
-    )
-
-
-def endpoint_slice(kind: str, tree: Any, at: float) -> SliceSeen:
-    """Read an event of an EndpointSlice. Raises msgspec.ValidationError if it is none.
-
-    A condition that is not set means yes for ready and serving, no for terminating (the API's rule).
-    """
-    found = msgspec.convert(tree, _Slice)
-    labels = found.metadata.labels or {}
-    endpoints = [
-        Endpoint(
-            e.target_ref.name,
-            ready=e.conditions.ready is not False,
-            serving=e.conditions.serving is not False,
-            terminating=bool(e.conditions.terminating),
-        )
-        for e in found.endpoints or ()
-        if e.target_ref and e.target_ref.kind == "Pod"
-    ]
-    return SliceSeen(
-        at,
-        found.metadata.name,
-        labels.get("kubernetes.io/service-name", ""),
-        tuple(endpoints) if kind != "DELETED" else (),
     )

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from webhook.cli.prove import seen, streams
+from webhook.cli.prove import seen
 from webhook.cli.prove.ledger import PodSeen, Seen, Trouble
-from webhook.cli.prove.target import LoadError
+from webhook.cli.watching import slices, streams
 
 _FIRST: Final = 10.0
 """Seconds that the first event may take; a selector without a Pod has none."""
@@ -27,12 +27,12 @@ class Watch:
     """Watches Pods and EndpointSlices. `seen` grows; `trouble` says what could not be watched."""
 
     def __init__(
-        self, pods: streams.Stream, slices: streams.Stream, now: Callable[[], float]
+        self, pods: streams.Stream, endpoint_slices: streams.Stream, now: Callable[[], float]
     ) -> None:
         self.seen: list[Seen] = []
         self._streams: tuple[tuple[streams.Stream, Read, str], ...] = (
             (pods, seen.pod, "Pods"),
-            (slices, seen.endpoint_slice, "EndpointSlices"),
+            (endpoint_slices, slices.read, "EndpointSlices"),
         )
         self._now = now
         self._tasks: list[asyncio.Task[None]] = []
@@ -43,7 +43,7 @@ class Watch:
         self._over = False
 
     async def start(self) -> None:
-        """Begin, and learn what is there already. Raises `LoadError` if the Pods can't be watched."""
+        """Begin, and learn what is there already. Raises `WatchError` if the Pods can't be watched."""
         self._tasks = [asyncio.create_task(self._follow(*parts)) for parts in self._streams]
         pods = self._tasks[0]
         with contextlib.suppress(TimeoutError):
@@ -55,7 +55,7 @@ class Watch:
         if pods.done():
             pods.result()
             await self.stop()
-            raise LoadError(f"--pods: {self._streams[0][0].why or 'the watch has ended'}")
+            raise streams.WatchError(f"--pods: {self._streams[0][0].why or 'the watch has ended'}")
         self._old = set(self._pods)
 
     async def _next_event(self, limit: float) -> bool:

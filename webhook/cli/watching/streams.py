@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
-from webhook.cli.prove.target import LoadError
-
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LINE: Final = 8 << 20
 """Bytes of one event: etcd holds 1.5 MiB an object, managedFields and JSON may double that."""
@@ -27,6 +25,10 @@ _AGAIN: Final = 1.0
 """Seconds until a watch that the API server ended is begun again."""
 
 Event = tuple[str, Any]
+
+
+class WatchError(ValueError):
+    """The cluster can't be watched; the message says why."""
 
 
 class Resource(NamedTuple):
@@ -92,7 +94,9 @@ class Kubectl:
                 *self._words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
             )
         except OSError as error:
-            raise LoadError(f"kubectl, which --pods needs: {error.strerror or error}") from error
+            raise WatchError(
+                f"kubectl, which watches the cluster: {error.strerror or error}"
+            ) from error
         if process.stdout is None or process.stderr is None:
             raise AssertionError
         said: deque[bytes] = deque(maxlen=3)
