@@ -181,6 +181,16 @@ class Client:
         return judge(what, answer)
 
 
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back, unread: the status, the body's bytes, the `Warning` headers as texts, the API server's time."""
+
+    status: int
+    content: bytes
+    warnings: tuple[str, ...]
+    date: datetime | None
+
+
 def call(
     server: Server,
     method: str,
@@ -190,8 +200,29 @@ def call(
     agent: str = FIELD_MANAGER,
 ) -> Answer:
     """Make one call. Raises ApiError when there is no answer; what the status means is the caller's to say."""
+    sent = None if body is None else json.dumps(body).encode()
+    got = exchange(server, method, target, sent, agent=agent)
+    return Answer(got.status, _parsed(got.content), got.warnings, got.date)
+
+
+def exchange(
+    server: Server,
+    method: str,
+    target: str,
+    body: bytes | None = None,
+    *,
+    agent: str = FIELD_MANAGER,
+    seconds: float | None = None,
+    limit: int = BODY_LIMIT,
+) -> Response:
+    """Make one call of JSON that is written and read elsewhere.
+
+    `seconds` bounds the whole of it, `limit` the bytes of the answer. Raises ApiError when there is
+    no whole answer.
+    """
     what = f"{method} {target.partition('?')[0]} at {server.url}"
-    seconds = TIMEOUT if body is None else WRITE_TIMEOUT
+    if seconds is None:
+        seconds = TIMEOUT if body is None else WRITE_TIMEOUT
     connection = _connection(server, seconds)
     deadline: threading.Timer | None = None
     late = threading.Event()
@@ -211,13 +242,11 @@ def call(
         deadline = threading.Timer(seconds, _cut, (connection.sock, late))
         deadline.daemon = True
         deadline.start()
-        connection.request(
-            method, base + target, None if body is None else json.dumps(body).encode(), headers
-        )
+        connection.request(method, base + target, body, headers)
         response = connection.getresponse()
-        content = response.read(BODY_LIMIT + 1)
+        content = response.read(limit + 1)
         # Read with a limit, the library does not tell an end from a cut; ours looks like an end, too.
-        if len(content) <= BODY_LIMIT and (response.length or late.is_set()):
+        if len(content) <= limit and (response.length or late.is_set()):
             raise http.client.IncompleteRead(content, response.length)
     except (OSError, http.client.HTTPException) as error:
         told = f"no whole answer within {seconds:.0f} s: " if late.is_set() else ""
@@ -226,14 +255,24 @@ def call(
         if deadline is not None:
             deadline.cancel()
         connection.close()
-    if len(content) > BODY_LIMIT:
-        raise ApiError(f"{what}: the answer is longer than {BODY_LIMIT} bytes")
-    try:
-        parsed = json.loads(content)
-    except (ValueError, RecursionError):
-        parsed = None
+    if len(content) > limit:
+        raise ApiError(f"{what}: the answer is longer than {limit} bytes")
     warnings = tuple(_warning(text) for text in response.headers.get_all("Warning", ()))
-    return Answer(response.status, parsed, warnings, _date(response.getheader("Date")))
+    return Response(response.status, content, warnings, _date(response.getheader("Date")))
+
+
+def message(got: Response) -> str:
+    """Give what the API server says of a status that is not 2xx."""
+    parsed = _parsed(got.content)
+    told = parsed.get("message") if isinstance(parsed, dict) else None
+    return str(told or http.client.responses.get(got.status, got.status))
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _cut(sock: socket.socket, late: threading.Event) -> None:

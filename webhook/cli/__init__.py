@@ -28,9 +28,8 @@ import msgspec
 
 from webhook import __version__
 from webhook.cli import audit, manifests, show, workloads
+from webhook.cli.exits import BUG, OK, UNUSABLE, Unusable
 from webhook.config import Config, ConfigError, load
-
-OK, UNUSABLE, USAGE, DIFFERS, BUG = range(5)
 
 
 def parser(first: str = "") -> argparse.ArgumentParser:
@@ -221,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser(words[0] if words else "").parse_args(words)
     try:
         return int(args.func(args))
-    except (ConfigError, manifests.ManifestError) as error:
+    except (ConfigError, manifests.ManifestError, Unusable) as error:
         return _fail(str(error))
     except BrokenPipeError:
         # The reader has what it wanted; what is left in the buffer has nowhere to go.
