@@ -84,12 +84,14 @@ build/peer: tests/bench/peer/main.go ## a webhook on controller-runtime, for `ma
 .PHONY: bench
 bench: $(VENV)/.runtime helper ## how fast the webhook is, beside the obvious way to write it; and the helper, beside tini and dumb-init
 	$(BIN)/python tests/bench/speed.py
+	$(BIN)/python -m tests.bench.plan
 	$(MAKE) -C entrypoint bench PYTHON=$(CURDIR)/$(BIN)/python
 
 .PHONY: docs
 docs: $(VENV)/.dev ## write those parts of the documentation anew that tests hold to the code
 	$(BIN)/python -m tests.cli.readme
 	$(BIN)/python -m tests.core.docs
+	$(BIN)/python -m tests.survey.docs
 	$(BIN)/python charts/readme.py
 
 .PHONY: lock

@@ -6,7 +6,8 @@
 | 1    | the input, the configuration or a certificate cannot be used       |
 | 2    | wrong arguments                                                    |
 | 3    | `inject --check`: something is not injected as it would be;        |
-|      | `audit`: a Pod slipped through; `prove`: requests were lost        |
+|      | `audit`: a Pod slipped through; `prove`: requests were lost;       |
+|      | `plan --diff`: something is worse than it was                      |
 | 4    | a bug of podgrace's own                                            |
 
 Errors are one line on standard error that names the thing, the place and what is accepted. No
@@ -200,7 +201,7 @@ def parser(first: str = "") -> argparse.ArgumentParser:
     if first != "serve":
         # 10 MB of cryptography.
         from certs.cli import add_parser as add_certs_parser  # noqa: PLC0415
-        from webhook.cli import check, demo, prove  # noqa: PLC0415
+        from webhook.cli import check, demo, prove, survey  # noqa: PLC0415
 
         made = command(
             "demo",
@@ -208,6 +209,7 @@ def parser(first: str = "") -> argparse.ArgumentParser:
             "Serve once with throw-away certificates and show what happens to a sample Pod.",
         )
         config_option(made)
+        survey.add_parser(commands)
         prove.add_parser(commands)
         check.add_parser(commands)
         add_certs_parser(commands)

@@ -165,6 +165,8 @@ class Desired(msgspec.Struct, frozen=True, gc=False):
     """Ports whose requests are waited for; () for whatever listens, None for none."""
     answer: str = ""
     """What the sidecar waits for when the kubelet asks it about this container; "": it does not."""
+    waits: Waits | None = None
+    """Seconds, as they fit into the budget; None where nothing of ours waits."""
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):

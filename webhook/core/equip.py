@@ -56,6 +56,7 @@ def equip(
         {**was, **kept} if kept else was,
         choice.ports if choice.rung.name not in ("", "sleep") and choice.observe else None,
         parts.answer,
+        None if choice.need is None else choice.need.waits,
     )
     return desired, ContainerStatus(
         mode=choice.rung.name,

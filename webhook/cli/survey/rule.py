@@ -1,0 +1,82 @@
+"""What a rule is: a code, how bad it is, what it says, what mends it, and how it is found.
+
+In: nothing. Out: `Rule`, `Hit`, and the words for harm and place. The rules themselves stand in
+`today`, `obstacles` and `beyond`; `rules` has them all. A code is stable, like those of
+`webhook.core.reasons`: pipelines compare it, docs/plan.md explains it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from webhook.cli.survey.evidence import Around, Evidence
+from webhook.config import Config
+
+HARMS: Final[Mapping[str, str]] = {
+    "loses": "loses requests",
+    "may-lose": "may lose requests",
+    "refused": "Pods would be refused",
+    "less": "podgrace does less",
+    "drains": "node drains suffer",
+    "slower": "takes longer",
+    "advice": "advice",
+}
+"""Harm -> what it says to people; the worst first."""
+
+PLACES: Final[Mapping[str, str]] = {
+    "today": "Why requests are lost today",
+    "obstacles": "What stands in the way",
+    "beyond": "What no Pod patch can mend",
+}
+"""Where a rule belongs -> its heading."""
+
+PODGRACE: Final = "podgrace"
+YOU: Final = "you"
+"""Who mends it."""
+
+
+class Hit(NamedTuple):
+    """What a rule found. `harm`: "" for the rule's own; `by`: who mends it."""
+
+    detail: str
+    harm: str = ""
+    by: str = YOU
+
+
+class Space(NamedTuple):
+    """A namespace: its labels, and its workloads."""
+
+    name: str
+    labels: Mapping[str, str]
+    workloads: Sequence[Evidence]
+    around: Around
+    config: Config
+
+
+class Rule(NamedTuple):
+    """One rule. `sentence`: what it means; `mend`: what to do; `find`: reads the evidence."""
+
+    code: str
+    harm: str
+    sentence: str
+    mend: str
+    find: Callable[[Evidence], Iterable[Hit]]
+
+
+class SpaceRule(NamedTuple):
+    """One rule about a whole namespace."""
+
+    code: str
+    harm: str
+    sentence: str
+    mend: str
+    find: Callable[[Space], Iterable[Hit]]
+
+
+class ClusterRule(NamedTuple):
+    """One rule about the whole cluster."""
+
+    code: str
+    harm: str
+    sentence: str
+    mend: str
+    find: Callable[[Around, Config], Iterable[Hit]]
