@@ -60,6 +60,8 @@ ifneq ($(CLUSTER),)
 test-cluster: export KUBECONFIG = $(shell $(CLUSTER) kubeconfig)
 test-cluster: export PATH := $(PATH):$(dir $(shell dirname $$($(CLUSTER) kubeconfig)))bin
 test-cluster: export PODGRACE_CLIENT = $(CLUSTER) exec $(abspath $(BIN))/podgrace
+# Used where it is there: `cluster addon traefik`. What switches kube-proxy is named by whoever owns the cluster alone, as .ci/run does.
+test-cluster: export PODGRACE_INGRESS = traefik traefik/traefik
 test-cluster: export PODGRACE_IMAGE_BUILD = $(CLUSTER) build
 test-cluster: export PODGRACE_BASE_IMAGE = localhost/python:3.11
 # Its builds may open no more than 1024 files otherwise, and the compiler that the helper is built with opens more.

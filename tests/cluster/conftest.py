@@ -9,11 +9,13 @@
 | PODGRACE_BASE_IMAGE   | Debian 12 with Python 3.11 as base. Without: python:3.11-slim-bookworm                                    |
 | PODGRACE_IMAGE        | the webhook's image. Without: podgrace.test/podgrace:dev                                                  |
 | PODGRACE_HELPER_IMAGE | the helper's. Without: podgrace.test/podgrace-helper:dev                                                  |
+| PODGRACE_INGRESS      | CLASS NAMESPACE/SERVICE: an ingress controller and where it listens, port 80. Without: none is measured   |
+| PODGRACE_PROXY        | words before `nftables` or `iptables` that switch kube-proxy on all nodes. Without: it is left alone      |
 | PODGRACE_FULL         | 1: the long measurement behind docs/proof.md as well. Without: the short one                              |
 | PODGRACE_RESULTS      | a directory for the measured tables. Without: they are only printed                                       |
 
 Every namespace begins with `e2e-` and is deleted afterwards. The tests run one after another: two loads on one machine would
-measure each other.
+measure each other. Those that switch kube-proxy come last and leave it in iptables mode.
 """
 
 import contextlib
@@ -31,7 +33,7 @@ import pytest
 from tests.cluster import install, kube, mission
 from tests.cluster.install import Release
 from tests.cluster.kube import Api
-from tests.cluster.mission import Place, Prove, Row
+from tests.cluster.mission import Front, Place, Prove, Reach, Row
 from webhook.cli.check import mounts_images
 
 HERE = Path(__file__).parent
@@ -58,6 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker("cluster")
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
+    items.sort(key=lambda item: item.path == HERE / "test_proxy.py")
 
 
 @pytest.fixture(scope="session")
@@ -168,6 +171,45 @@ def prove(api: Api) -> Iterator[Prove]:
 @pytest.fixture
 def place(api: Api, namespace: str, servers_image: str, prove: Prove) -> Place:
     return Place(api, namespace, servers_image, prove)
+
+
+@pytest.fixture
+def places(
+    podgrace: Release, namespaces: Callable[..., str], servers_image: str, prove: Prove
+) -> Callable[[], Place]:
+    """Give a function that makes a place with a namespace of its own: where variants run at once."""
+    return lambda: Place(podgrace.api, namespaces(podgrace.labels), servers_image, prove)
+
+
+@pytest.fixture
+def ingress(api: Api) -> Reach:
+    """Put an Ingress before each Service, with a host of its own."""
+    if not (setting := os.environ.get("PODGRACE_INGRESS")):
+        pytest.skip("no ingress controller: PODGRACE_INGRESS")
+    name, _, listens = setting.partition(" ")
+    if api.ask("GET", api.path("IngressClass", "", name)).status != 200:
+        pytest.skip(f"the cluster has no IngressClass {name} (PODGRACE_INGRESS)")
+    where = api.get("Service", *listens.split("/"))["spec"]["clusterIP"]
+
+    def reach(api: Api, namespace: str, server: str, _: str) -> Front:
+        host = f"{server}.{namespace}.test"
+        backend = {"service": {"name": server, "port": {"number": 80}}}
+        path = {"path": "/", "pathType": "Prefix", "backend": backend}
+        api.create(
+            {
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "Ingress",
+                "metadata": {"name": server},
+                "spec": {
+                    "ingressClassName": name,
+                    "rules": [{"host": host, "http": {"paths": [path]}}],
+                },
+            },
+            namespace,
+        )
+        return Front(where, ("--header", f"Host:{host}"))
+
+    return reach
 
 
 @pytest.fixture(scope="session")

@@ -7,24 +7,47 @@ of load, since what takes time is waiting; each has its own `podgrace prove`, wh
 import json
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from tests.cluster import kube
 from tests.cluster.kube import Api, Tree
-from tests.cluster.workloads import REPLICAS, manifest
+from tests.cluster.workloads import REPLICAS, VARIANTS, manifest
 
 
 class Pressure(NamedTuple):
-    """The load on one server: quick requests a second of each kind of client, and answers of ten seconds."""
+    """The load on one server: quick requests a second of each kind of client, and answers of ten seconds.
+
+    lead: seconds of load before the first disturbance, as the measure of the rest.
+    """
 
     rate: float = 4
     connections: int = 4
     slow_rate: float = 0.5
     new: bool = True
+    method: str = "GET"
+    path: str = "/"
+    lead: float = 4
 
 
 USUAL = Pressure()
+
+
+class Front(NamedTuple):
+    """What clients speak to: an address, and the words that `prove` needs to be let through."""
+
+    address: str
+    words: tuple[str, ...] = ()
+
+
+Reach = Callable[[Api, str, str, str], Front]
+"""Make what stands in front of a Service: API, namespace, name and address of it in."""
+
+
+def _service(_api: Api, _namespace: str, _server: str, address: str) -> Front:
+    """Let clients speak to the Service itself."""
+    return Front(address)
 
 
 _PODS_GONE = 180.0
@@ -32,7 +55,10 @@ _PODS_GONE = 180.0
 
 
 class Row(NamedTuple):
-    """What one kind of client saw of one disturbance of one server. `outcomes`: of the lost. Times in seconds."""
+    """What one kind of client saw of one disturbance of one server. `outcomes`: of the lost. Times in seconds.
+
+    stay: of the old Pod that took longest, from its deletion to its end.
+    """
 
     server: str
     variant: str
@@ -44,15 +70,20 @@ class Row(NamedTuple):
     outcomes: dict[str, int]
     done: float
     gone: float
+    stay: float = 0.0
 
 
 class Phase(NamedTuple):
-    """One disturbance of one server: when it began, when the controller was done, when the last Pod was gone."""
+    """One disturbance of one server: when it began, when the controller was done, when the last Pod was gone.
+
+    stay: the longest time from a Pod's deletion to its end.
+    """
 
     name: str
     begin: float
     done: float
     gone: float
+    stay: float
 
 
 Prove = Callable[..., "list[str]"]
@@ -108,18 +139,24 @@ DISTURBANCES: dict[str, Callable[[Api, str, str], None]] = {
 
 
 def deploy(
-    api: Api, namespace: str, servers: Sequence[str], variant: str, image: str
+    api: Api,
+    namespace: str,
+    servers: Sequence[str],
+    variant: str,
+    image: str,
+    *,
+    replicas: int = REPLICAS,
 ) -> dict[str, str]:
     """Make the workloads and wait until they serve; returns the address of each one's Service."""
     addresses = {}
     for server in servers:
         addresses[server] = api.create(kube.service(server), namespace)["spec"]["clusterIP"]
-        api.create(manifest(server, variant, image), namespace)
+        api.create(manifest(server, variant, image, replicas=replicas), namespace)
     for server in servers:
-        kube.wait_ready(api, namespace, server, REPLICAS, seconds=240)
+        kube.wait_ready(api, namespace, server, replicas, seconds=240)
         kube.wait(
-            f"three addresses behind {server}",
-            lambda server=server: _addresses(api, namespace, server) == REPLICAS,
+            f"{replicas} addresses behind {server}",
+            lambda server=server: _addresses(api, namespace, server) == replicas,
         )  # type: ignore[misc]
         for pod in api.pods(namespace, server):
             # Without a readiness probe a Pod is Ready before its server answers.
@@ -145,18 +182,25 @@ def disturb(
 ) -> dict[str, Phase]:
     """Disturb all servers in one way, and wait until each has its replicas again and no Pod that is going."""
     begin, before, done, gone = {}, {}, dict.fromkeys(servers, 0.0), dict.fromkeys(servers, 0.0)
+    lives: dict[str, dict[str, tuple[float, float]]] = {server: {} for server in servers}
     for server in servers:
         before[server] = {pod["metadata"]["uid"] for pod in api.pods(namespace, server)}
         begin[server] = clock()
         DISTURBANCES[name](api, namespace, server)
 
     def settled() -> bool | str:
-        pods = api.pods(namespace)
+        pods, now = api.pods(namespace), clock()
         deployments = {tree["metadata"]["name"]: tree for tree in api.list("Deployment", namespace)}
         for server in servers:
             mine = [pod for pod in pods if pod["metadata"]["labels"].get("app") == server]
-            left = [pod for pod in mine if kube.going(pod)]
-            if not done[server] and kube.rolled_out(deployments[server]):
+            left = {pod["metadata"]["uid"] for pod in mine if kube.going(pod)}
+            for uid in left:
+                told, _ = lives[server].get(uid, (now, now))
+                lives[server][uid] = (told, now)
+            serving = sum(kube.ready(pod) and not kube.going(pod) for pod in mine)
+            # The controller's own count is of a moment ago: right after an eviction nothing is missing yet.
+            whole = serving == deployments[server]["spec"]["replicas"]
+            if not done[server] and whole and kube.rolled_out(deployments[server]):
                 done[server] = clock() - begin[server]
             if (
                 done[server]
@@ -170,8 +214,15 @@ def disturb(
             or f"not yet: {[kube.state(pod) for pod in pods if kube.going(pod) or not kube.ready(pod)]}"
         )
 
-    kube.wait(f"the end of the {name}", settled, _PODS_GONE, every=0.5)
-    return {server: Phase(name, begin[server], done[server], gone[server]) for server in servers}
+    kube.wait(f"the end of the {name}", settled, _PODS_GONE, every=0.25)
+    stay = {
+        server: max((end - told for told, end in lives[server].values()), default=0.0)
+        for server in servers
+    }
+    return {
+        server: Phase(name, begin[server], done[server], gone[server], stay[server])
+        for server in servers
+    }
 
 
 class Place(NamedTuple):
@@ -189,20 +240,26 @@ def run(
     variant: str,
     disturbances: Sequence[str],
     pressure: Pressure = USUAL,
+    *,
+    replicas: int = REPLICAS,
+    reach: Reach = _service,
 ) -> tuple[list[Row], dict[str, Tree]]:
     """Deploy, load, disturb, count; returns the rows, and each server's whole report."""
     api, namespace, image, prove = place
-    addresses = deploy(api, namespace, servers, variant, image)
+    addresses = deploy(api, namespace, servers, variant, image, replicas=replicas)
+    fronts = {
+        server: reach(api, namespace, server, address) for server, address in addresses.items()
+    }
     started: dict[str, float] = {}
     phases: dict[str, list[Phase]] = {server: [] for server in servers}
     processes: dict[str, subprocess.Popen[str]] = {}
     try:
-        for server, address in addresses.items():
+        for server, front in fronts.items():
             processes[server] = kube.wait(
-                f"the load on {server}", lambda address=address: _load(prove, address, pressure)
+                f"the load on {server}", lambda front=front: _load(prove, front, pressure)
             )  # type: ignore[misc]
             started[server] = time.monotonic()
-        time.sleep(4)  # of load on what nobody disturbs, as the measure of the rest
+        time.sleep(pressure.lead)
         for name in disturbances:
             for server, phase in disturb(api, namespace, servers, name, time.monotonic).items():
                 phases[server].append(phase)
@@ -220,33 +277,62 @@ def run(
     return rows, reports
 
 
-def _load(prove: Prove, address: str, pressure: Pressure) -> "subprocess.Popen[str] | str":
+Ran = tuple[list[Row], dict[str, Tree]]
+"""What `run` gives."""
+
+
+def at_once(runs: Mapping[str, Callable[[], Ran]]) -> tuple[list[Row], dict[str, dict[str, Tree]]]:
+    """Do runs at the same time, each in a namespace of its own: what else the machine does meets all of them alike.
+
+    Returns the rows of all, and the reports by the run's name and the server's.
+    """
+    with ThreadPoolExecutor(len(runs)) as pool:
+        futures = {name: pool.submit(run) for name, run in runs.items()}
+    done = {name: future.result() for name, future in futures.items()}
+    rows = [row for found, _ in done.values() for row in found]
+    return rows, {name: reports for name, (_, reports) in done.items()}
+
+
+def beside(
+    places: Callable[[], Place], servers: Sequence[str], disturbance: str, **options: Any
+) -> tuple[list[Row], dict[str, dict[str, Tree]]]:
+    """Run all variants at once; `options` are those of `run`."""
+
+    def one(variant: str) -> Callable[[], Ran]:
+        place = places()
+        return lambda: run(place, servers, variant, [disturbance], **options)
+
+    return at_once({variant: one(variant) for variant in VARIANTS})
+
+
+def lost(rows: Sequence[Row], variant: str) -> list[Row]:
+    """Give the rows of a variant in which something was lost."""
+    return [row for row in rows if row.variant == variant and row.lost]
+
+
+def explained(reports: Mapping[str, Mapping[str, Tree]], rows: Sequence[Row]) -> str:
+    """Write down each loss of these rows."""
+    return json.dumps({row.server: reports[row.variant][row.server]["losses"] for row in rows})
+
+
+def _load(prove: Prove, front: Front, pressure: Pressure) -> "subprocess.Popen[str] | str":
     """Start a load. An address may be in the EndpointSlice before every node routes to it: then there is no load yet."""
-    options = [
-        "--rate",
-        str(pressure.rate),
-        "--connections",
-        str(pressure.connections),
-        "--timeout",
-        "15",
-        "--until-eof",
-        "-o",
-        "json",
-    ]
+    base = f"http://{front.address}"
+    options = ["--rate", f"{pressure.rate}", "--connections", f"{pressure.connections}"]
+    options += ["--method", pressure.method, "--until-eof", "-o", "json"]
+    options += ["--timeout", "45" if pressure.path == "/sleep" else "15"]
     if pressure.slow_rate:
-        options += [
-            "--slow-url",
-            f"http://{address}/sleep",
-            "--slow-rate",
-            str(pressure.slow_rate),
-            "--slow-timeout",
-            "45",
-        ]
+        options += ["--slow-url", f"{base}/sleep", "--slow-rate", f"{pressure.slow_rate}"]
+        options += ["--slow-timeout", "45"]
     if not pressure.new:
         options.append("--no-new")
     pipe = subprocess.PIPE
     process = subprocess.Popen(
-        prove(f"http://{address}/", *options), stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        prove(base + pressure.path, *options, *front.words),
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
     )
     assert process.stderr
     line = process.stderr.readline()
@@ -305,6 +391,7 @@ def _rows(
                     outcomes,
                     round(phase.done, 1),
                     round(phase.gone, 1),
+                    round(phase.stay, 1),
                 )
             )
     return rows
@@ -312,8 +399,9 @@ def _rows(
 
 def told(rows: Sequence[Row]) -> str:
     """Write rows as a table in Markdown."""
-    head = "| server | variant | disturbance | client | requests | lost | retried | what was lost | done after | last Pod gone after |"
-    lines = [head, "|---|---|---|---|---:|---:|---:|---|---:|---:|"]
+    names = "server variant disturbance client requests lost retried"
+    head = f"| {' | '.join(names.split())} | what was lost | done | last Pod gone | longest stay |"
+    lines = [head, "|---|---|---|---|---:|---:|---:|---|---:|---:|---:|"]
     for row in rows:
         what = ", ".join(f"{name} {count}" for name, count in sorted(row.outcomes.items())) or "-"
         cells = (
@@ -327,6 +415,7 @@ def told(rows: Sequence[Row]) -> str:
             what,
             f"{row.done} s",
             f"{row.gone} s",
+            f"{row.stay} s",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)

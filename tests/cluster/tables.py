@@ -1,6 +1,7 @@
 """The tables of docs/proof.md, from what the long measurement wrote: `python -m tests.cluster.tables DIRECTORY`.
 
-In: `bare.json`, `sleep.json`, `podgrace.json`, `busy-*.json` in PODGRACE_RESULTS. Out: docs/proof.md, between its two marks.
+In: `bare.json`, `sleep.json`, `podgrace.json`, `busy-*.json` in PODGRACE_RESULTS, and those that `SCENES` names. Out: docs/proof.md,
+between its two pairs of marks.
 """
 
 import json
@@ -12,7 +13,16 @@ from tests.cluster.mission import Row
 from tests.cluster.workloads import SERVERS, VARIANTS
 
 PROOF = Path(__file__).parents[2] / "docs" / "proof.md"
-BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+
+SCENES = {
+    "ingress": "two replicas behind Traefik, rolling update",
+    "nftables": "kube-proxy in nftables mode, rolling update",
+    "drain": "`kubectl drain` of a node of two",
+    "single": "a single replica, evicted",
+    "single-ingress": "a single replica behind Traefik, evicted",
+    "pause": "clients that never pause, rolling update",
+}
+"""What stands in front of a workload or is done to it -> what the table says."""
 
 CLIENTS = ("new", "keep-alive", "slow")
 
@@ -89,12 +99,39 @@ def text(directory: Path) -> Iterator[str]:
     yield table(("disturbance", "server", "plain sleep of 5 s", "podgrace"), cells)
 
 
+def scene(directory: Path, name: str) -> list[Row]:
+    """Read one scene; a drain has been measured variant by variant."""
+    if name != "drain":
+        return read(directory, name)
+    rows = [row for variant in ("bare", "sleep") for row in read(directory, f"drain-{variant}")]
+    return rows + read(directory, "drain-sidecar")
+
+
+def scenes(directory: Path) -> Iterator[str]:
+    yield "Requests lost / seconds that the last old Pod took from its deletion to its end:\n"
+    cells = []
+    for name, about in SCENES.items():
+        rows = scene(directory, name)
+        for server in dict.fromkeys(row.server for row in rows):
+            of = [[r for r in rows if (r.server, r.variant) == (server, v)] for v in VARIANTS]
+            stays = [max(row.stay for row in found) for found in of]
+            both = (f"{lost(found)} / {stay:.0f}" for found, stay in zip(of, stays, strict=True))
+            cells.append((about, server, *both))
+    yield table(("what", "server", "bare", "plain sleep of 5 s", "podgrace"), cells)
+
+
+def put(name: str, lines: Iterator[str], page: str) -> str:
+    """Put lines between the marks of a name."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return before + begin + "\n" + "\n".join(lines) + "\n\n" + end + after
+
+
 def main(directory: Path) -> None:
-    before, _, rest = PROOF.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PROOF.write_text(
-        before + BEGIN + "\n" + "\n".join(text(directory)) + "\n\n" + END + after, encoding="utf-8"
-    )
+    page = PROOF.read_text(encoding="utf-8")
+    page = put("measured", text(directory), page)
+    PROOF.write_text(put("scenes", scenes(directory), page), encoding="utf-8")
 
 
 if __name__ == "__main__":

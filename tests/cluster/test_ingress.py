@@ -1,0 +1,56 @@
+"""Through an ingress controller, and with a single replica: bare, with a sleep, with podgrace, at once under the same load.
+
+The controller keeps connections to Pods and hears of a change when it hears of it (Traefik: it applies one at
+most every 2 s). Which one it is says PODGRACE_INGRESS. The long form (PODGRACE_FULL) has more servers.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.cluster.mission import Place, Reach, beside, explained, lost
+
+FULL = bool(os.environ.get("PODGRACE_FULL"))
+SERVERS = ["exits", "nginx", "gunicorn", "node"] if FULL else ["nginx"]
+"""nginx is gone soonest: it does not wait for a pause of the kept connections."""
+
+
+@pytest.mark.timeout(600)
+def test_behind_an_ingress_no_request_is_lost(
+    places: Callable[[], Place], ingress: Reach, tally: Any
+) -> None:
+    """Two replicas. The controller learns late that a Pod goes, and sends on connections that it has kept."""
+    rows, reports = beside(places, SERVERS, "rolling update", replicas=2, reach=ingress)
+    tally("ingress", rows)
+    missed = lost(rows, "podgrace")
+    assert not missed, explained(reports, missed)
+    assert lost(rows, "bare"), "that podgrace loses none is worth something"
+
+
+@pytest.mark.timeout(600)
+def test_a_single_replica_is_replaced_while_it_still_serves(
+    places: Callable[[], Place], tally: Any
+) -> None:
+    """Evicted, it is the only one. kube-proxy sends to an endpoint that terminates and still serves where there is no other."""
+    rows, reports = beside(places, SERVERS, "eviction", replicas=1)
+    tally("single", rows)
+    missed = lost(rows, "podgrace")
+    assert not missed, explained(reports, missed)
+    assert lost(rows, "bare")
+
+
+@pytest.mark.timeout(600)
+def test_a_single_replica_behind_an_ingress_has_a_gap(
+    places: Callable[[], Place], ingress: Reach, tally: Any
+) -> None:
+    """Traefik answers 503 until the new Pod is ready: it does not send to an endpoint that terminates. What was in flight arrives."""
+    rows, reports = beside(places, SERVERS, "eviction", replicas=1, reach=ingress)
+    tally("single-ingress", rows)
+    missed = lost(rows, "podgrace")
+    for row in missed:
+        losses = reports["podgrace"][row.server]["losses"]
+        assert {loss["outcome"] for loss in losses} == {"status"}, losses
+        assert all(loss["took"] < 5 for loss in losses), "none that was in flight"
+    assert sum(row.lost for row in missed) <= sum(row.lost for row in lost(rows, "bare"))
