@@ -25,7 +25,7 @@ class Server:
         self.stopping = threading.Event()
         self._behaviour = behaviour
         self._context = context
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -44,7 +44,7 @@ class Server:
                     data += more
                     continue
             return 0
-        with self._lock:
+        with self.lock:
             self.count += 1
             return self.count
 

@@ -8,7 +8,10 @@ in this order:
 |--------------|--------------------------------------------------------------------------------|
 | `ledger`     | the frozen values: losses, seconds, what was seen of Pods and EndpointSlices   |
 | `target`     | a URL, method, headers, body: parsed once                                      |
-| `connection` | one HTTP/1.1 connection, and how each request on it ends                       |
+| `connection` | what connections of all protocols are, and how a request on one ends           |
+| `http1`, `http2`, `websocket`, `events` | a protocol each; `http2` has gRPC, too              |
+| `protocols`  | from a target to an open connection of its protocol; the first look            |
+| `pool`       | connections that a client keeps                                                |
 | `clients`    | the load: who sends when, and what is tried again                              |
 | `seen`       | what one event of a watch says. Pure                                           |
 | `watch`      | the watch beside the load, on its clock                                        |

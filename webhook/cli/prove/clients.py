@@ -1,4 +1,4 @@
-"""An open-loop HTTP load that misses nothing: every request is sent at its time and has one outcome.
+"""An open-loop load that misses nothing: every request is sent at its time and has one outcome.
 
 In: targets and rates. Out: what a ledger holds of them: losses, seconds, a tally by kind of client.
 
@@ -9,10 +9,12 @@ In: targets and rates. Out: what a ledger holds of them: losses, seconds, a tall
 | slow       | a new connection for each request, whose answer takes long: in flight at a stop   |
 
 A keep-alive client does what pools do. A connection that was closed while idle is replaced without a
-word. If a request went out on a used connection and that one ends before a single byte of answer, it
-is sent once more on a new connection: the rule of Go's http.Transport for requests that may be
-repeated, and of browsers (RFC 9110, 9.2.2). Such a request is counted as retried; it is lost only if
-the second try fails. A POST is not repeated; `retry=False` counts a GET so as well.
+word. What a client may ask again by itself is asked once more, and counted as retried; it is lost only
+if that fails, too. What that is, each protocol says with `Ended.again`: in HTTP/1.1 an idempotent
+request on a used connection that ends before a single byte of answer (the rule of Go's http.Transport
+and of browsers; RFC 9110, 9.2.2), in HTTP/2 and gRPC a stream that the server did not look at (RFC
+9113, 8.7). An event stream may be resumed as often as it is cut, while it gets on. `retry=False`
+counts all of them as lost.
 """
 
 import asyncio
@@ -20,13 +22,13 @@ import contextlib
 import time
 from array import array
 from collections import Counter
-from typing import Final
+from functools import partial
 
-from webhook.cli.prove.connection import Connection, Ended, Way, ended, open_to
-from webhook.cli.prove.ledger import OK, RETRIED, Loss, Second, Tally
-from webhook.cli.prove.target import IDEMPOTENT, Target
-
-_REPEATABLE: Final = frozenset({"reset", "eof-before"})
+from webhook.cli.prove.connection import Connection, Ended, Way, ended
+from webhook.cli.prove.ledger import LOSSES, OK, RETRIED, Loss, Notice, Second, Tally
+from webhook.cli.prove.pool import Pool
+from webhook.cli.prove.protocols import PROTOCOLS, open_to
+from webhook.cli.prove.target import Target
 
 
 class _Count:
@@ -40,11 +42,11 @@ class _Count:
 class Load:
     """The clients against one target, from `start` until `finish`."""
 
-    def __init__(self, *, timeout: float, retry: bool) -> None:
+    def __init__(self, *, retry: bool) -> None:
         self.losses: list[Loss] = []
+        self.notices: list[Notice] = []
         self.seconds: dict[int, Second] = {}
         self.late = 0.0
-        self._timeout = timeout
         self._retry = retry
         self._began: float | None = None
         self._counts: dict[str, _Count] = {}
@@ -83,21 +85,11 @@ class Load:
         every = [row.took[kind] for row in self.seconds.values() if kind in row.took]
         return array("d", sorted(value for part in every for value in part))
 
-    def clients(
-        self,
-        kind: str,
-        where: Target,
-        rate: float,
-        *,
-        connections: int = 0,
-        timeout: float | None = None,
-    ) -> None:
+    def clients(self, kind: str, where: Target, rate: float, *, connections: int = 0) -> None:
         """Send `rate` requests a second; over `connections` kept ones, or over a new one each."""
         self._counts[kind] = _Count()
-        pool: list[Connection | None] = [None] * connections
-        self._clients.append(
-            asyncio.create_task(self._tick(kind, where, rate, pool, timeout or self._timeout))
-        )
+        pool = Pool(connections, shared=PROTOCOLS[where.protocol].shared)
+        self._clients.append(asyncio.create_task(self._tick(kind, where, rate, pool)))
 
     async def finish(self) -> None:
         """Send no more, and wait for the answers that are owed."""
@@ -115,9 +107,7 @@ class Load:
         if not request.cancelled():
             self._bug = self._bug or request.exception()
 
-    async def _tick(
-        self, kind: str, where: Target, rate: float, pool: list[Connection | None], limit: float
-    ) -> None:
+    async def _tick(self, kind: str, where: Target, rate: float, pool: Pool) -> None:
         """Start every request at its own time, however long the others take."""
         number = 0
         begin = time.monotonic()
@@ -128,21 +118,16 @@ class Load:
             if self._stopping.is_set():
                 break
             self.late = max(self.late, time.monotonic() - due)
-            request = asyncio.create_task(
-                self._send(kind, where, pool, number % len(pool) if pool else -1, limit)
-            )
+            place = number % len(pool) if pool else -1
+            request = asyncio.create_task(self._send(kind, where, pool, place))
             self._requests.add(request)
             request.add_done_callback(self._done)
             number += 1
         while self._requests and pool:
             await asyncio.wait(self._requests)
-        for connection in pool:
-            if connection is not None:
-                connection.close()
+        pool.close()
 
-    async def _send(
-        self, kind: str, where: Target, pool: list[Connection | None], slot: int, limit: float
-    ) -> None:
+    async def _send(self, kind: str, where: Target, pool: Pool, place: int) -> None:
         count = self._counts[kind]
         count.sent += 1
         begin = self.now()
@@ -150,18 +135,16 @@ class Load:
         second.sent[kind] += 1
         way = Way()
         try:
-            async with asyncio.timeout(limit):
-                if pool:
-                    await self._kept(kind, where, pool, slot, way)
-                else:
-                    await self._new(where, way)
+            async with asyncio.timeout(where.limit):
+                await self._insist(kind, where, pool, place, way)
         except (Ended, OSError) as error:
             how = ended(error)
-            count.outcomes[how.outcome] += 1
-            self._note(kind, begin, way, how)
-        else:
-            count.outcomes[OK] += 1
-            second.took.setdefault(kind, array("d")).append(self.now() - begin)
+            if how.outcome != "timeout" or not way.streaming:
+                count.outcomes[how.outcome] += 1
+                self._note(kind, begin, way, how)
+                return
+        count.outcomes[OK] += 1
+        second.took.setdefault(kind, array("d")).append(self.now() - begin)
 
     def _note(
         self, kind: str, begin: float, way: Way, how: Ended, *, retried: bool = False
@@ -182,58 +165,76 @@ class Load:
             )
         )
 
-    async def _new(self, where: Target, way: Way) -> None:
-        with await open_to(where, way) as connection:
-            _judge(where, (await connection.ask(where, close=True))[0])
-
-    async def _kept(
-        self, kind: str, where: Target, pool: list[Connection | None], slot: int, way: Way
-    ) -> None:
-        """Ask on a slot's connection, and write down in `way` the one that was used last.
-
-        One that is busy with a slow answer is not waited for: an open loop takes another.
-        """
-        connection, pool[slot] = pool[slot], None
-        if connection is not None and connection.lost:
-            self._counts[kind].reconnected += 1
-            connection = None
-        if connection is not None:
+    async def _insist(self, kind: str, where: Target, pool: Pool, place: int, way: Way) -> None:
+        """Ask, and again what may be asked again; the `way` is that of the last try."""
+        refused: Connection | None = None
+        tries = 0
+        while True:
             begin = self.now()
-            way.follow(connection.way)
+            tries += 1
+            if pool:
+                dial = partial(self._dial, kind, where, way)
+                connection, replaces = await pool.take(place, dial, refused)
+                self._counts[kind].reconnected += replaces
+                way.follow(connection.way)
+            else:
+                connection = await open_to(where, way, partial(self._heard, kind, way))
             try:
-                _judge(where, await _ask_kept(connection, where, pool, slot))
+                await _ask(connection, where, pool, place)
             except Ended as how:
-                repeatable = where.method in IDEMPOTENT and how.outcome in _REPEATABLE
-                if not self._retry or connection.any or not repeatable:
+                if how.again is None or not self._retry or (tries > 1 and not how.resumes):
                     raise
                 self._counts[kind].retried += 1
                 self._note(kind, begin, way, how, retried=True)
+                where, refused = how.again, connection
                 way.follow(Way())
             else:
                 return
-        opened = await open_to(where, way)
-        _judge(where, await _ask_kept(opened.connection, where, pool, slot))
+
+    async def _dial(self, kind: str, where: Target, way: Way) -> Connection:
+        """Open a connection to keep, whose way is its own; the request takes the same."""
+        its = Way()
+        try:
+            return await open_to(where, its, partial(self._heard, kind, its))
+        finally:
+            way.follow(its)
+
+    def _heard(self, kind: str, way: Way, name: str, detail: str) -> None:
+        """Write down what happened to a connection without a request on it.
+
+        A loss is one of its own there: what the connection was kept for.
+        """
+        at = self.now()
+        if name in LOSSES:
+            count = self._counts[kind]
+            count.sent += 1
+            count.outcomes[name] += 1
+            self._second(at).sent[kind] += 1
+            self._note(kind, at, way, Ended(name, detail))
+        else:
+            self._second(at).marks[name] += 1
+            self.notices.append(Notice(at, kind, name, detail))
 
     def _second(self, at: float) -> Second:
         return self.seconds.setdefault(int(at), Second(Counter(), Counter(), {}))
 
 
-def _judge(where: Target, status: int) -> None:
-    if status not in where.expect:
-        raise Ended("status", f"status {status}")
-
-
-async def _ask_kept(
-    connection: Connection, where: Target, pool: list[Connection | None], slot: int
-) -> int:
-    """Ask, and put the connection back for the next request if it can be used again."""
+async def _ask(connection: Connection, where: Target, pool: Pool, place: int) -> None:
+    """Ask, and put the connection back if it was kept and can be used again."""
+    if not pool:
+        try:
+            await connection.ask(where, last=True)
+        finally:
+            connection.close()
+        return
     try:
-        status, again = await connection.ask(where, close=False)
-    except BaseException:
-        connection.close()
+        await connection.ask(where, last=False)
+    except Ended:
+        pool.give(place, connection)
         raise
-    if again and pool[slot] is None:
-        pool[slot] = connection
-    else:
-        connection.close()
-    return status
+    except BaseException:  # out of time: the answer may still come, where nobody asked for it
+        if not PROTOCOLS[where.protocol].shared:
+            connection.close()
+        pool.give(place, connection)
+        raise
+    pool.give(place, connection)

@@ -23,9 +23,22 @@ LOSSES: Final = {
     "status": "an answer with a status that is not expected",
     "unreachable": "no route, no such name, or another network error",
     "tls": "the TLS handshake or its verification failed",
-    "garbled": "not HTTP/1.1",
+    "garbled": "not the protocol that was asked for",
+    "refused-stream": "the server refused the HTTP/2 stream, and the next one as well",
+    "stream-reset": "the server cut the HTTP/2 stream (RST_STREAM)",
+    "grpc-status": "a gRPC status that is not expected",
+    "no-trailers": "a gRPC answer that ended without its status",
+    "closed": "the WebSocket was closed where an answer was owed, or for an error",
+    "abnormal": "the WebSocket ended without a close frame (1006)",
+    "cut-short": "the event stream ended before its last event",
+    "gap": "events are missing where the event stream was resumed",
 }
 """Outcome of a lost request -> what it means. Every other request is `OK`."""
+NOTICES: Final = {
+    "goaway": "GOAWAY: the server takes no new streams on this connection",
+    "close": "a WebSocket was closed between messages, as a server may",
+}
+"""What a server may say to its clients before it goes, and what that means. Nothing is lost by it."""
 
 
 class Loss(NamedTuple):
@@ -50,6 +63,15 @@ class Loss(NamedTuple):
     def sent(self) -> float:
         """When the client sent it, or first tried to."""
         return self.at - self.took
+
+
+class Notice(NamedTuple):
+    """A server told a client that it goes. name: of `NOTICES`."""
+
+    at: float
+    client: str
+    name: str
+    detail: str
 
 
 class Second(NamedTuple):
@@ -136,6 +158,7 @@ class Ledger(NamedTuple):
     length: float
     late: float
     watched: bool
+    notices: tuple[Notice, ...] = ()
 
 
 def of_these_pods(seen: Iterable[Seen]) -> tuple[Seen, ...]:

@@ -31,6 +31,7 @@ def options() -> argparse.ArgumentParser:
         metavar="S",
         help="a slow answer that takes longer is lost (60)",
     )
+    add("--slow-body", metavar="TEXT", help="of the slow requests: sent by POST; or @FILE")
     add(
         "--timeout",
         type=_positive,
@@ -48,10 +49,19 @@ def options() -> argparse.ArgumentParser:
         type=_statuses,
         default=_statuses("200-399"),
         metavar="LIST",
-        help="right statuses, such as 200,300-399 (200-399)",
+        help="right statuses, such as 200,300-399 (200-399); of gRPC, such as 0,5 (0)",
     )
     add("-X", "--method", default="GET", metavar="NAME", help="of the fast requests (GET)")
-    add("--body", metavar="TEXT", help="of the fast requests; @FILE reads it from a file")
+    add(
+        "--body",
+        metavar="TEXT",
+        help="of the fast requests: also a WebSocket's message, a gRPC request's bytes; or @FILE",
+    )
+    add(
+        "--last-event",
+        metavar="TEXT",
+        help="the last event of an sse:// stream holds this, such as [DONE]; -: it never ends",
+    )
     add(
         "-H",
         "--header",
@@ -142,11 +152,12 @@ def _count(text: str) -> int:
 
 
 def _statuses(text: str) -> frozenset[int]:
+    """Read HTTP's statuses, and gRPC's, which are below 100."""
     found: set[int] = set()
     for part in text.split(","):
         low, _, high = part.partition("-")
         if not all(
-            number.isascii() and number.isdigit() and len(number) == 3
+            number.isascii() and number.isdigit() and len(number) <= 3
             for number in (low, high or low)
         ):
             raise argparse.ArgumentTypeError(

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from webhook.cli.prove.blame import KINDS
 from webhook.cli.prove.ledger import LOSSES, RETRIED
 from webhook.cli.prove.lives import NAMES
-from webhook.cli.prove.report import Lost, Pod, Report, Row
+from webhook.cli.prove.report import Lost, Pod, Report, Row, Told
 from webhook.cli.prove.text import short
 from webhook.cli.watching.axis import Phase, Tick, phase, place, ticks
 
@@ -268,7 +268,29 @@ def _marks(report: Report, span: float) -> list[MarkRow]:
     if report.retries:
         grouped = _grouped(report.retries, span)
         rows.append(MarkRow(RETRIED, "Retried by the client", report.retried, grouped))
+    if report.notices:
+        rows.append(
+            MarkRow("told", "Told by the server", len(report.notices), _told_of(report, span))
+        )
     return rows
+
+
+def _told_of(report: Report, span: float) -> list[Mark]:
+    """Mark what servers told clients before they went: GOAWAY, close frames."""
+    groups: dict[int, list[Told]] = defaultdict(list)
+    for notice in report.notices:
+        groups[min(int(notice.at / span * _MARKS), _MARKS - 1)].append(notice)
+    return [
+        Mark(place(sum(one.at for one in group) / len(group), span), 1.0, "; ".join(_said(group)))
+        for _, group in sorted(groups.items())
+    ]
+
+
+def _said(group: Sequence[Told]) -> Iterable[str]:
+    for one in islice(group, _EXAMPLES):
+        yield f"{one.at:.2f} s: {one.client}: {one.detail}"
+    if len(group) > _EXAMPLES:
+        yield f"and {len(group) - _EXAMPLES} more"
 
 
 def _grouped(losses: Iterable[Lost], span: float) -> list[Mark]:

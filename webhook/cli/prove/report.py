@@ -89,6 +89,15 @@ class Lost(_Row, frozen=True):
     others: tuple[str, ...] = ()
 
 
+class Told(_Row, frozen=True):
+    """What a server told a client before it went: GOAWAY, a close frame. name: of `NOTICES`."""
+
+    at: float
+    client: str
+    name: str
+    detail: str
+
+
 class KindRow(_Row, frozen=True):
     """One class of losses.
 
@@ -141,6 +150,7 @@ class Report(_Row, frozen=True):
     retries: list[Lost]
     pods: list[Pod]
     troubles: list[str]
+    notices: list[Told] = []
 
     @property
     def failed(self) -> bool:
@@ -210,6 +220,9 @@ def make(about: About, ledger: Ledger) -> Report:
         retries=[_lost(*pair) for pair in judged(_some(retries))],
         pods=[_pod(life) for life in pods],
         troubles=[entry.what for entry in ledger.seen if isinstance(entry, Trouble)],
+        notices=[
+            Told(round(notice.at, 3), *notice[1:]) for notice in _some(sorted(ledger.notices))
+        ],
     )
 
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final
 
 from webhook.cli.prove.clients import Load
-from webhook.cli.prove.connection import once
 from webhook.cli.prove.forward import REASON, forwarded, is_loopback, processes
 from webhook.cli.prove.ledger import CommandSeen, Ledger, Seen, Trouble, of_these_pods
 from webhook.cli.prove.progress import progress
+from webhook.cli.prove.protocols import PROTOCOLS, kind, once
 from webhook.cli.prove.report import SLOW
 from webhook.cli.prove.target import LoadError, Target, target
 from webhook.cli.prove.watch import Watch
@@ -38,10 +38,11 @@ async def run(args: argparse.Namespace, command: list[str]) -> Ledger:
     """Load, disturb, watch. Raises `LoadError` where nothing can be proved."""
     fast, slow = _targets(args)
     for where in filter(None, (fast, slow)):
+        kind(where)  # says what is missing
         if is_loopback(where.host) and forwarded(where.port, processes()):
             raise LoadError(f"{where.url} {REASON}")
     await once(fast, args.timeout)
-    load = Load(timeout=args.timeout, retry=not args.no_retry)
+    load = Load(retry=not args.no_retry)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -54,12 +55,13 @@ async def run(args: argparse.Namespace, command: list[str]) -> Ledger:
         await watch.start()
     seen: list[Seen] = watch.seen if watch else []
     load.start()
-    if not args.no_new:
+    if not (args.no_new and PROTOCOLS[fast.protocol].kept):
         load.clients("new", fast, args.rate)
-    if args.connections:
+    if args.connections and PROTOCOLS[fast.protocol].kept:
         load.clients("keep-alive", fast, args.rate, connections=args.connections)
     if slow:
-        load.clients(SLOW, slow, args.slow_rate, timeout=args.slow_timeout)
+        many = 1 if PROTOCOLS[slow.protocol].shared else 0
+        load.clients(SLOW, slow, args.slow_rate, connections=many)
     print(f"loading {fast.url}", file=sys.stderr, flush=True)
     shown = asyncio.create_task(progress(load, seen))
     try:
@@ -79,16 +81,35 @@ async def run(args: argparse.Namespace, command: list[str]) -> Ledger:
         length,
         load.late,
         watched=watch is not None,
+        notices=tuple(load.notices),
     )
 
 
 def _targets(args: argparse.Namespace) -> tuple[Target, Target | None]:
-    context = _context(args)
-    body = _body(args.body)
     fast = target(
-        args.url, args.header, context, args.expect, method=args.method.upper(), body=body
+        args.url,
+        args.header,
+        _context(args),
+        args.expect,
+        method=args.method.upper(),
+        body=_body(args.body),
+        limit=args.timeout,
+        last_event=args.last_event,
     )
-    slow = target(args.slow_url, args.header, context, args.expect) if args.slow_url else None
+    if not args.slow_url:
+        return fast, None
+    body = _body(args.slow_body)
+    http = args.slow_url.split(":")[0] not in ("grpc", "grpcs", "ws", "wss")
+    slow = target(
+        args.slow_url,
+        args.header,
+        _context(args),
+        args.expect,
+        method="POST" if body and http else "GET",
+        body=body,
+        limit=args.slow_timeout,
+        last_event=args.last_event,
+    )
     return fast, slow
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from webhook.cli import show
 from webhook.cli.prove.blame import KINDS
-from webhook.cli.prove.ledger import LOSSES, RETRIED
+from webhook.cli.prove.ledger import LOSSES, NOTICES, RETRIED
 from webhook.cli.prove.report import Client, Report, Row
 
 _HEAD: Final = (
@@ -41,7 +41,8 @@ def _parts(report: Report, *, colour: bool) -> Iterator[str]:
             yield f"        and {len(timeline) - _LINES} lines more: -o json or --html has them"
         yield ""
     seen = {name for client in report.clients.values() for name in client.outcomes}
-    yield from (f"{name}: {what}" for name, what in LOSSES.items() if name in seen)
+    seen |= {name for row in report.timeline for name in row.marks if name in NOTICES}
+    yield from (f"{name}: {what}" for name, what in {**LOSSES, **NOTICES}.items() if name in seen)
     yield from notes(report)
     if report.kinds:
         yield ""
@@ -147,6 +148,6 @@ def _timeline(report: Report) -> Iterator[str]:
 
 
 def _marks(row: Row) -> str:
-    names = [name for name in (*LOSSES, RETRIED) if row.marks.get(name)]
+    names = [name for name in (*LOSSES, RETRIED, *NOTICES) if row.marks.get(name)]
     marks = ", ".join(f"{name} {row.marks[name]}" for name in names)
     return f"{sum(row.sent.values())} sent; {marks}"
