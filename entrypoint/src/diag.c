@@ -96,6 +96,7 @@ static void read_message(const unsigned char *body, size_t size, row_fn each, vo
         .unread = m.idiag_rqueue,
         .unsent = m.idiag_wqueue,
         .inode = m.idiag_inode,
+        .user = m.idiag_uid,
         .peer = m.idiag_family == AF_INET ? there[0]
                 : is_mapped(there)        ? there[3]
                                           : there[0] ^ there[1] ^ there[2] ^ there[3],
@@ -207,7 +208,7 @@ void diag_filter_ports(struct diag_filter *f, const struct ports *ports) {
 
 /* ------------------------------------------------------------------ asking */
 
-static int send_parts(int fd, const struct iovec *parts, size_t n) {
+static int send_parts(int fd, const struct iovec *parts, uint8_t n) {
     struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
     struct msghdr m = {.msg_name = &kernel,
                        .msg_namelen = sizeof kernel,
@@ -281,7 +282,7 @@ int diag_dump(int fd, enum diag_what what, const struct diag_filter *f, row_fn e
         {.iov_base = &attribute, .iov_len = sizeof attribute},
         {.iov_base = size > 0 ? (void *)(uintptr_t)f->program : NULL, .iov_len = size},
     };
-    size_t n = size > 0 ? 3 : 1;
+    uint8_t n = size > 0 ? 3 : 1;
     request.header.nlmsg_len = (uint32_t)(sizeof request + (n == 3 ? sizeof attribute + size : 0));
     return send_parts(fd, parts, n) != 0 ? -1 : read_answer(fd, asked, true, each, context);
 }
@@ -319,6 +320,17 @@ int diag_one(int fd, const void *id, uint8_t family, row_fn each, void *context)
         return errno == ENOENT ? 0 : -1;
     }
     return found.n > 0;
+}
+
+int diag_other_end(int fd, const void *id, uint8_t family, row_fn each, void *context) {
+    struct inet_diag_sockid here, there;
+    memcpy(&here, id, sizeof here);
+    there = (struct inet_diag_sockid){.idiag_sport = here.idiag_dport,
+                                      .idiag_dport = here.idiag_sport,
+                                      .idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}};
+    memcpy(there.idiag_src, here.idiag_dst, sizeof there.idiag_src);
+    memcpy(there.idiag_dst, here.idiag_src, sizeof there.idiag_dst);
+    return diag_one(fd, &there, family, each, context);
 }
 
 /* ------------------------------------------------------------------ what has ended */

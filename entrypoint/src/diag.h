@@ -32,6 +32,10 @@ int diag_dump(int fd, enum diag_what what, const struct diag_filter *f, row_fn e
 /* One connection by row.id: 1 and a row, 0 if it is not there any more, -1 with errno. */
 int diag_one(int fd, const void *id, uint8_t family, row_fn each, void *context);
 
+/* The same for its other end, which is a socket of this network namespace too if the connection
+ * does not leave it; a listener may turn up in its place. */
+int diag_other_end(int fd, const void *id, uint8_t family, row_fn each, void *context);
+
 /* A descriptor that hears of every connection that ends, whether a dump has seen it or not; -1 if
  * there is none. */
 int diag_open_ends(void);

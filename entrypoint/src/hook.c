@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "asks.h"
 #include "control.h"
 #include "spawn.h"
 
@@ -49,6 +50,7 @@ static enum outcome wait_child(pid_t pid, int64_t end, int gone, int *code) {
             termed = true;
             end = now_ms() + KILL_MS;
         }
+        asks_publish(-1, pid);
         sleep_ms(POLL_MS);
     }
 }
@@ -211,6 +213,7 @@ static enum outcome get(const struct options *o, int64_t end, int gone) {
     }
     text_add(&t, "\r\n");
     int fd = t.cut ? -1 : connect_to(host, port, end, gone);
+    asks_publish(fd, -1);
     if (fd < 0 || send(fd, t.at, t.len, MSG_NOSIGNAL) != (ssize_t)t.len) {
         say("hook: GET ", o->hook_url, ": ", t.cut ? "longer than 8 KB" : strerror(errno), NULL);
         if (fd >= 0) {
@@ -256,6 +259,7 @@ struct hook_result hook_run(const struct options *o, int64_t end, int gone) {
                                                          : OUTCOME_DONE;
         }
     }
+    asks_withdraw();
     r.ms = now_ms() - began;
     return r;
 }

@@ -25,6 +25,7 @@ struct row {
     uint32_t unread,
         unsent; /* bytes; of a LISTEN row: connections waiting to be accepted, and room for them */
     uint32_t inode;           /* 0: not accepted yet, or the program has closed it */
+    uint32_t user;
     uint32_t peer;            /* a hash of the other end's address, without its port */
     uint16_t port, peer_port; /* ours, and the other end's */
     uint8_t state;

@@ -160,8 +160,8 @@ static void begin_stop(struct life *l, int64_t now) {
     l->state = STOPPING;
     find_server(l);
     stop_plan(&l->stop, l->o, &l->server);
-    /* What is in flight has not been waited for: it has the drain's time yet. A connection that is only
-     * silent has the patience, as ever. */
+    /* What is in flight has not been waited for: it has the drain's time yet. A connection that is
+     * only silent has the patience, as ever. */
     if (l->phases.drain_end == END_FINISHES && l->phases.finishing > 0) {
         l->stop.patience += l->o->drain_timeout;
     }

@@ -586,9 +586,10 @@ static bool asked_to_end(int signals) {
 static bool read_answers(const struct options *o) {
     char why[256];
     size_t size = o->n_answers * sizeof *answers;
-    answers = size > 0
-                  ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                  : NULL;
+    if (size == 0) {
+        return true;
+    }
+    answers = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (answers == MAP_FAILED) {
         say("mmap: ", strerror(errno), NULL);
         return false;

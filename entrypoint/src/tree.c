@@ -201,18 +201,23 @@ struct sockets {
     unsigned door; /* the best that was found, counted from 1 */
 };
 
-static void take_descriptor(void *context, int64_t number) {
-    struct sockets *s = context;
+/* The number of the socket behind a descriptor; below 1: it is none. */
+static int64_t socket_of(const char *prefix, int64_t number) {
     char path[80], to[64];
     struct text t = TEXT(path);
-    text_add(&t, s->prefix);
+    text_add(&t, prefix);
     text_add(&t, "/");
     text_num(&t, number);
     ssize_t n = readlink(path, to, sizeof to - 1);
     if (n < 10 || memcmp(to, "socket:[", 8) != 0) {
-        return;
+        return -1;
     }
-    int64_t inode = parse_num(to + 8, (size_t)n - 9, UINT32_MAX);
+    return parse_num(to + 8, (size_t)n - 9, UINT32_MAX);
+}
+
+static void take_descriptor(void *context, int64_t number) {
+    struct sockets *s = context;
+    int64_t inode = socket_of(s->prefix, number);
     unsigned known = s->door > 0 ? s->door - 1 : s->n;
     for (unsigned i = 0; i < known && inode > 0; i++) {
         if ((uint32_t)inode == s->inodes[i]) {
@@ -233,6 +238,39 @@ static void mark_owners(const uint32_t *inodes, unsigned n) {
             all[i].door = (uint16_t)s.door;
         }
     }
+}
+
+struct socket_list {
+    char prefix[48];
+    uint32_t *inodes;
+    unsigned n, most;
+};
+
+static void take_socket(void *context, int64_t number) {
+    struct socket_list *l = context;
+    int64_t inode = l->n < l->most ? socket_of(l->prefix, number) : 0;
+    for (unsigned i = 0; i < l->n; i++) {
+        if (l->inodes[i] == (uint32_t)inode) {
+            return;
+        }
+    }
+    if (inode > 0) {
+        l->inodes[l->n++] = (uint32_t)inode;
+    }
+}
+
+unsigned tree_sockets(pid_t root, uint32_t *inodes, unsigned most) {
+    struct socket_list l = {.inodes = inodes, .most = most};
+    if (read_all(root) != 0) {
+        return 0;
+    }
+    for (unsigned i = 0; i < n_all; i++) {
+        if (all[i].inside && !all[i].dead) {
+            proc_path(l.prefix, sizeof l.prefix, all[i].pid, "fd");
+            each_number(l.prefix, take_socket, &l);
+        }
+    }
+    return l.n;
 }
 
 /* The best of the listening sockets that it or something below it has. */
@@ -473,20 +511,51 @@ static bool read_link(pid_t pid, const char *name, char *to, size_t size) {
     return n > 0;
 }
 
-/* Whether a shell waits for its one child in the foreground: it would run its trap only afterwards.
- * In the wait builtin these two sleep elsewhere in the kernel; of bash that cannot be told. */
-static bool waits_in_foreground(const struct process *shell) {
+static const struct process *child_towards(const struct process *shell, const struct process *p) {
+    for (unsigned depth = 0; p != NULL && p->parent != shell->pid && depth < 64; depth++) {
+        p = p->parent > 0 ? lookup(p->parent) : NULL;
+    }
+    return p != NULL && p->parent == shell->pid ? p : NULL;
+}
+
+/* Without job control a shell starts what it does not wait for with INT and QUIT ignored, and
+ * reading from a /dev/null of its own, unless its author redirects that (POSIX). What it does wait
+ * for has the input of the shell. With job control each is a process group. */
+static bool is_in_foreground(const struct process *shell, const struct process *child) {
+    char data[4096], ours[512], theirs[512];
+    uint64_t ignored, keys = signal_bit(SIGINT) | signal_bit(SIGQUIT);
+    if (read_of(child->pid, "status", data, sizeof data) <= 0 ||
+        !tree_set(data, "SigIgn", &ignored) || (ignored & keys) == keys ||
+        getpgid(child->pid) != getpgid(shell->pid) ||
+        read_of(shell->pid, "fdinfo/0", ours, sizeof ours) <= 0 ||
+        read_of(child->pid, "fdinfo/0", theirs, sizeof theirs) <= 0 || strcmp(ours, theirs) != 0) {
+        return false;
+    }
+    /* The shell's own may look like what it opens itself: then nothing can be told. */
+    const char *flags = strstr(ours, "flags:"), *end = flags != NULL ? strchr(flags, '\n') : NULL;
+    bool read_only = end == NULL || ((end[-1] - '0') & O_ACCMODE) == O_RDONLY;
+    return !read_only || (read_link(shell->pid, "fd/0", ours, sizeof ours) &&
+                          strcmp(ours, "/dev/null") != 0);
+}
+
+/* Whether a shell waits for `p`, or what is between them, in the foreground: it would run its trap
+ * only afterwards. In the wait builtin dash and busybox sleep elsewhere in the kernel. */
+static bool waits_in_foreground(const struct process *shell, const struct process *p) {
     char exe[256], where[64];
+    const struct process *child = child_towards(shell, p);
     unsigned children = 0;
     for (unsigned i = 0; i < n_all; i++) {
         children += all[i].parent == shell->pid && !all[i].dead;
     }
-    if (children != 1 || !read_link(shell->pid, "exe", exe, sizeof exe) ||
-        read_of(shell->pid, "wchan", where, sizeof where) <= 0) {
+    if (child == NULL) {
         return false;
     }
-    const char *name = base_name(exe);
-    return in_list("dash,busybox", name, strlen(name)) && strcmp(where, "do_wait") == 0;
+    const char *name = read_link(shell->pid, "exe", exe, sizeof exe) ? base_name(exe) : "";
+    if (children == 1 && in_list("dash,busybox", name, strlen(name)) &&
+        read_of(shell->pid, "wchan", where, sizeof where) > 1) {
+        return strcmp(where, "do_wait") == 0;
+    }
+    return is_in_foreground(shell, child);
 }
 
 /* Whether TERM is for `top` rather than for what is below it: a shell with a trap, unless the trap
@@ -496,7 +565,7 @@ static bool waits_in_foreground(const struct process *shell) {
 static bool stops_below(const struct process *top, const struct process *p, const struct rank *rank,
                         bool include_root) {
     if (top->kind == A_TRAP) {
-        return rank->known < HAS_SOCKET || !waits_in_foreground(top);
+        return rank->known < HAS_SOCKET || !waits_in_foreground(top, p);
     }
     return !include_root && top != p && top->kind == ANOTHER && top->door == 0 &&
            catches(top, SIGTERM);

@@ -57,6 +57,10 @@ int tree_programs(struct members *m, const struct options *o, pid_t root);
 void tree_refresh(struct members *m);
 bool tree_has(const struct members *m, const struct process *p);
 
+/* The sockets that `root` and all below it have open, each once, at most `most` of them; returns
+ * how many. */
+unsigned tree_sockets(pid_t root, uint32_t *inodes, unsigned most);
+
 /* What means "finish and exit" to a program that nobody named: what its profile says, or TERM. */
 int tree_signal_of(const struct process *p);
 /* When a process started, in the kernel's ticks; 0 if that is not known. */

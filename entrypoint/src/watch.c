@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "asks.h"
 #include "nettable.h"
 
 /* Bytes are compared by their lower halves: 4 GB between two looks do not pass. */
@@ -16,7 +17,7 @@ struct seen {
     uint32_t received, sent;
     uint32_t last_out;  /* when it was last seen to send, in milliseconds of the same clock */
     uint32_t turn : 27; /* of the last look that saw it */
-    uint32_t used : 1, owing : 1, probe : 1, several : 1;
+    uint32_t used : 1, owing : 1, probe : 1, several : 1, hook : 1;
 };
 
 enum { TURNS = (1 << 27) - 1, FIRST_ROOM = 256, MOST_ROOM = 1 << 20, PAUSE_MS = 300 };
@@ -25,6 +26,7 @@ enum {
     LOOK_MS = 100, /* between two looks */
     LONGEST_MS = 2000,
     SHARE = 20, /* a look takes at most a twentieth of the time */
+    MOST_OTHERS = 16,
 };
 
 /* ------------------------------------------------------------------ memory */
@@ -132,6 +134,7 @@ void watch_open(struct watch *w) {
     w->opens = -1;
     w->ends = diag_open_ends(); /* first: what ends while the first look is taken is heard of */
     w->fd = diag_open();
+    w->other = -1;
     w->method = w->fd >= 0 ? BY_DIAG : BY_TABLE;
 }
 
@@ -169,6 +172,7 @@ static void close_one(int *fd) {
 void watch_close(struct watch *w) {
     close_one(&w->fd);
     close_one(&w->ends);
+    close_one(&w->other);
     forget_all(w);
     w->n_tallies = 0;
 }
@@ -300,6 +304,37 @@ static enum verdict count_row(struct watch *w, struct tally *t, const struct row
     return v;
 }
 
+static void take_other_end(void *context, const struct row *row) {
+    struct row *other = context;
+    if (row->state != LISTEN) {
+        other->inode = row->inode;
+        other->user = row->user;
+    }
+}
+
+/* Whether a hook of the Pod made this connection: see asks.h. Asked of what would be waited for,
+ * or is new, and no longer once some are known that are no hook's: those are waited for in any
+ * case. */
+static bool is_hooks(struct watch *w, const struct row *row, struct seen *s, bool fresh) {
+    struct row other = {.inode = 0};
+    if (s != NULL && s->hook) {
+        return true;
+    }
+    if (!row->loopback || row->id == NULL || w->n_others >= MOST_OTHERS ||
+        !(fresh || is_busy(judge(row, TIE_MS)))) {
+        return false;
+    }
+    w->other = w->other >= 0 ? w->other : diag_open();
+    bool hook = w->other >= 0 &&
+                diag_other_end(w->other, row->id, row->family, take_other_end, &other) == 1 &&
+                other.inode > 0 && asks_has(other.inode, other.user);
+    w->n_others += !hook;
+    if (s != NULL) {
+        s->hook = hook;
+    }
+    return hook;
+}
+
 static void look_at(void *context, const struct row *row) {
     struct watch *w = context;
     if (row->state == LISTEN) {
@@ -316,7 +351,7 @@ static void look_at(void *context, const struct row *row) {
     }
     struct seen *s = remember(w, row->key, &fresh);
     w->visible += fresh && passive;
-    if (!wanted) {
+    if (!wanted || is_hooks(w, row, s, fresh)) {
         return;
     }
     if (s != NULL && row->known) {
@@ -354,7 +389,8 @@ static void take_end(void *context, const struct row *row) {
     }
     for (unsigned i = 0; i < w->n_tallies; i++) {
         struct tally *t = w->tallies[i];
-        if (t->began && w->turn - t->since > 1 && counts(w, t, row) && !is_probe(w, t, row->port, row->peer)) {
+        if (t->began && w->turn - t->since > 1 && counts(w, t, row) &&
+            !is_probe(w, t, row->port, row->peer)) {
             t->connections++;
         }
     }
@@ -443,7 +479,7 @@ static int begin(struct watch *w) {
 }
 
 static void forget_last(struct watch *w) {
-    w->visible = w->n_pending = 0;
+    w->visible = w->n_pending = w->n_others = 0;
     for (unsigned i = 0; i < w->n_tallies; i++) {
         struct tally *t = w->tallies[i];
         t->busy = t->waiting = t->queue = t->open = t->listeners = t->inside = t->n_inodes = 0;

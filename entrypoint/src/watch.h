@@ -44,7 +44,7 @@ struct tally {
 
 struct watch {
     enum method method;
-    int fd, ends; /* -1: not open */
+    int fd, ends, other; /* -1: not open; the last is for questions while a dump is read */
     unsigned failures;
     bool worked; /* a look by this method has succeeded */
     bool sure;   /* the last look has succeeded; else the numbers are those of the one before */
@@ -66,6 +66,7 @@ struct watch {
         uint8_t family;
     } pending[MAX_PENDING];
     unsigned n_pending; /* over MAX_PENDING: not all are in it */
+    unsigned n_others;  /* connections from inside that are no hook's, in this look */
 
     uint16_t own; /* the end of a connection that this process made itself: it asks for nothing; 0:
                      none */

@@ -72,15 +72,31 @@ def test_a_trap_runs_to_its_end(
     assert box.log.count("got 15") == (1 if "server" in name else 0)
 
 
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("beside", ["", "sleep 1000 & "], ids=["alone", "with a co-process"])
 def test_a_server_in_the_foreground_is_told_and_then_the_trap(
-    helper: str, container: Callable[..., Container]
+    helper: str, container: Callable[..., Container], shell: str, beside: str
 ) -> None:
     """The shell runs its trap when its server has ended: TERM to it alone would stop nothing."""
-    text = f"trap '{TIDY}; exit 5' TERM; {SERVER}; exit 9"
-    box = container(helper, "run", *waits(patience="20"), "--", "dash", "-c", text)
+    text = f"trap '{TIDY}; kill $!; exit 5' TERM; {beside}{SERVER}; exit 9"
+    box = container(helper, "run", *waits(patience="20"), "--", shell, "-c", text)
     box.listening(8000)
     assert stopped(box) == 5
     assert box.log.index("got 15") < box.log.index("tidied")
+    assert box.records("stop")[0]["forced"] == "no"
+
+
+@pytest.mark.parametrize("more", ["", "<&0", "< /dev/null"])
+@pytest.mark.parametrize("shell", ["dash", "bash", "bash -m"])
+def test_a_server_in_the_background_is_left_to_the_trap(
+    helper: str, container: Callable[..., Container], shell: str, more: str
+) -> None:
+    """Whatever it reads from: the trap runs at once, and a second TERM would mean "faster"."""
+    text = f"trap 'kill $!; {TIDY}; exit 5' TERM; {SERVER} {more} & wait; wait"
+    box = container(helper, "run", *waits(patience="20"), "--", *shell.split(), "-c", text)
+    box.listening(8000)
+    assert stopped(box) == 5
+    assert box.log.count("got 15") == 1
     assert box.records("stop")[0]["forced"] == "no"
 
 
