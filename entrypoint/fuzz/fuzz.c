@@ -1,12 +1,16 @@
-/* Feeds the parsers what nobody would send: inputs of a corpus, changed at random, under the sanitizers.
+/* Feeds the parsers, and the readers of netlink and /proc, what nobody would send: inputs of a
+ * corpus, changed at random, under the sanitizers.
  *
  *   fuzz SECONDS CORPUS...    the same seed each time, so what it finds it finds again
  *
- * The name of a corpus file begins with the parser it is for: args- (words end in newlines), query-, http-, diag-, table-,
- * and of /proc/PID words- (a command line), stat- and signals-.
- * An input that breaks something is left in ./crash-KIND; `fuzz 0 crash-KIND` runs it alone. Needs a C compiler only. */
+ * The name of a corpus file begins with what it is for: args- (words end in newlines), query-,
+ * http-, diag- (a datagram), table-; of /proc/PID words- (a command line), stat- and signals-; and
+ * for the readers netlink- and proc- (see kernel.h). An input that breaks something is left in
+ * ./crash-KIND; `fuzz 0 crash-KIND` runs it alone. Needs a C compiler only. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,13 +19,15 @@
 
 #include "diag.h"
 #include "http.h"
+#include "kernel.h"
 #include "nettable.h"
 #include "options.h"
 #include "tree.h"
 
 enum { MOST = 16384, FILES = 256 };
 
-static const char *const kinds[] = {"args", "query", "http", "diag", "table", "words", "stat", "signals"};
+static const char *const kinds[] = {"args",  "query", "http",    "diag",    "table",
+                                    "words", "stat",  "signals", "netlink", "proc"};
 
 struct input {
     unsigned kind;
@@ -36,12 +42,15 @@ static unsigned char current[MOST];
 static size_t current_size;
 static unsigned current_kind;
 
-#define CLAIM(what)                                                                                                            \
-    do {                                                                                                                       \
-        if (!(what)) {                                                                                                         \
-            fprintf(stderr, "claim broken: %s\n", #what);                                                                      \
-            abort();                                                                                                           \
-        }                                                                                                                      \
+static void save(void);
+
+#define CLAIM(what)                                            \
+    do {                                                       \
+        if (!(what)) {                                         \
+            fprintf(stderr, "claim broken: %s\n", #what);      \
+            save();                                            \
+            abort();                                           \
+        }                                                      \
     } while (0)
 
 static uint64_t chance(void) {
@@ -106,7 +115,8 @@ static void try_query(const char *text) {
     }
 }
 
-/* However the bytes are cut, the answer for all of them is the same, and what is pointed at lies inside. */
+/* However the bytes are cut, the answer for all of them is the same, and what is pointed at lies
+ * inside. */
 static void try_http(const char *data, size_t size) {
     static struct request r, again;
     if (size > HTTP_MOST) {
@@ -184,6 +194,71 @@ static void try_signals(const char *data) {
     tree_set(data, "SigBlk", &set);
 }
 
+/* Any answer to any question is rows, or an error with a reason; and it is an end. */
+static void try_netlink(const unsigned char *data, size_t size) {
+    static struct diag_filter filter;
+    static struct ports ports;
+    struct inet_diag_sockid id = {.idiag_sport = 1};
+    unsigned rows = 0;
+    int got[5];
+    ports_add(&ports, 8000);
+    ports_add(&ports, 80);
+    diag_filter_ports(&filter, &ports);
+    kernel_netlink(data, size);
+    for (int i = 0; i < 5; i++) {
+        errno = 0;
+        got[i] = i == 0   ? diag_dump(7, DIAG_LISTENERS, NULL, take_row, &rows)
+                 : i == 1 ? diag_dump(7, DIAG_CONNECTIONS, &filter, take_row, &rows)
+                 : i == 2 ? diag_one(7, &id, 2, take_row, &rows)
+                 : i == 3 ? diag_other_end(7, &id, 10, take_row, &rows)
+                          : diag_ends(7, take_row, &rows);
+        CLAIM(got[i] >= 0 || errno > 0);
+        CLAIM(got[i] <= (i == 2 || i == 3 ? 1 : 0));
+    }
+    CLAIM(kernel_end() == 0);
+}
+
+/* Whatever /proc says, and whenever it stops to say it: a server is a process that was there, below
+ * the root; nothing is left open. */
+static void try_proc(const char *data, size_t size) {
+    static struct members m;
+    struct options o = {.detect = true, .match = "app,server*"};
+    struct server found;
+    uint32_t inodes[] = {11, 12, 4294967295u}, sockets[8];
+    unsigned rows = 0;
+    unsigned long sum = 0;
+    for (size_t i = 0; i < size; i++) {
+        sum += (unsigned char)data[i];
+    }
+    for (int round = 0; round < 6; round++) {
+        int root = round % 2 + 1;
+        kernel_proc(data, size, round < 2 ? ULONG_MAX : (sum + (unsigned long)round * 37) % 251);
+        o.detect = root == 1;
+        if (tree_server(&found, &o, root, root == 1, inodes, COUNT(inodes)) == 0) {
+            CLAIM(found.pid >= 0 && found.root == root && (found.pid != root || root == 1));
+            CLAIM(strlen(found.name) < sizeof found.name);
+            tree_passes_on(&found);
+        }
+        if (tree_programs(&m, &o, root) == 0) {
+            CLAIM(m.n <= MAX_PROCESSES);
+            for (unsigned i = 0; i < m.n; i++) {
+                CLAIM(m.list[i].pid != root && tree_signal_of(&m.list[i]) > 0);
+            }
+        }
+        if (tree_members(&m, root, true) == 0) {
+            unsigned before = m.n;
+            tree_refresh(&m);
+            CLAIM(m.n <= MAX_PROCESSES && (before > 0 || m.n == 0));
+        }
+        CLAIM(tree_sockets(root, sockets, COUNT(sockets)) <= COUNT(sockets));
+        tree_init_takes(15);
+        tree_is_shared();
+        nettable_dump(take_row, &rows);
+        CLAIM(passive_opens() >= -1);
+        CLAIM(kernel_end() == 0);
+    }
+}
+
 /* Each in memory of exactly its size: one byte too far is seen. */
 static void try_current(void) {
     char *copy = malloc(current_size + 1);
@@ -210,6 +285,10 @@ static void try_current(void) {
             try_diag((const unsigned char *)copy, current_size);
         } else if (current_kind == 4) {
             try_table(copy, current_size);
+        } else if (current_kind == 8) {
+            try_netlink((const unsigned char *)copy, current_size);
+        } else if (current_kind == 9) {
+            try_proc(copy, current_size);
         }
     }
     free(copy);

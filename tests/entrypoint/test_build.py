@@ -127,6 +127,13 @@ def test_functions_with_arrays_have_a_canary(built: Program) -> None:
     assert "no-stack-protector" not in rule
 
 
+def test_no_compiler_warns() -> None:
+    """Every warning of clang that makes sense, and what gcc's analyzer finds."""
+    if shutil.which("gcc") is None and not os.environ.get("CI"):
+        pytest.skip("the analyzer is gcc's")
+    _make("warn")
+
+
 def test_in_an_empty_root(released: str) -> None:
     """No /proc, no /dev, no library: it still runs a command, and says what it is."""
     if os.geteuid() != 0:

@@ -1,4 +1,8 @@
-"""The parsers of options, queries, HTTP, netlink and /proc/net/tcp under broken input, with sanitizers: a minute of it on CI."""
+"""What reads options, queries, HTTP, netlink and /proc, under broken input, with sanitizers.
+
+A minute of it on CI. Netlink and /proc also as a whole, with a kernel that answers late, in part, with
+errors, or not at all, and processes that end while they are looked at.
+"""
 
 import os
 import shutil
