@@ -1,6 +1,7 @@
 """Certificates of the podgrace webhook: an authority, serving certificates, and their rotation without a failed handshake.
 
-It knows nothing of the webhook: the two meet in the files `ca.crt`, `tls.crt` and `tls.key` of one directory.
+It knows nothing of the webhook: the two meet in one Secret, which the kubelet shows the webhook as the
+files `ca.crt`, `tls.crt` and `tls.key`.
 
     authority   names and time in, PEM out (pure)          store       files, replaced as a whole
     rotation    what to do next (pure)                     records     what the two Secrets hold

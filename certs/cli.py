@@ -106,7 +106,6 @@ def add_parser(subparsers: Any) -> None:
         _run,
         "Keep the certificates of a Deployment right until stopped: beside the webhook, in each of its Pods.",
     )
-    _directory(made)
     made.add_argument("--namespace", required=True, metavar="NAME", help="namespace of the webhook")
     made.add_argument(
         "--ca-secret",
@@ -181,7 +180,7 @@ def add_parser(subparsers: Any) -> None:
         type=_port,
         default=0,
         metavar="PORT",
-        help="HTTP port of /metrics and /healthz (default: 0, none)",
+        help="HTTP port of /metrics, /healthz and /startz (default: 0, none)",
     )
 
     made = _command(
@@ -355,7 +354,6 @@ def _run(args: argparse.Namespace) -> int:
         trust_wait=args.trust_wait,
     )
     settings = Settings(
-        directory=args.dir,
         ca_secret=args.ca_secret,
         secret=args.secret,
         lease=args.lease,

@@ -1,10 +1,12 @@
-"""The loop that keeps a replica's certificate files right, and, on one replica, the cluster's.
+"""The loop that keeps the cluster's certificates right, on one replica at a time.
 
-Every few seconds: read the serving Secret and put it into the directory that the serving container reads; then, if it is our turn,
-do what `certs.rotation` says, one write at a time, looking again after each.
+Every few seconds: look at the serving Secret, which the kubelet gives to the serving container as
+files; then, if it is our turn, do what `certs.rotation` says, one write at a time, looking again
+after each.
 
-Nothing here can harm a certificate that works: files are only ever replaced by a pair that fits and is not expired, and whatever fails
-is told, counted and tried again, later and later up to two minutes. The process ends only when it is asked to.
+Nothing here can harm a certificate that works: it is only ever replaced by a pair that fits and is
+not expired, and whatever fails is told, counted and tried again, later and later up to two minutes.
+The process ends only when it is asked to.
 """
 
 import random
@@ -12,7 +14,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from certs import lease, records, rotation, store
@@ -39,7 +40,6 @@ class Report(Protocol):
 class Settings:
     """Which objects are ours."""
 
-    directory: Path
     ca_secret: str
     secret: str
     lease: str
@@ -55,12 +55,12 @@ class Figures:
 
     leader: bool = False
     served: bool = False
-    """There are files: somebody can serve."""
+    """The serving Secret has held a pair that can be served."""
     phase: str = "unknown"
     succeeded_at: datetime | None = None
     failures: int = 0
     writes: dict[str, int] = field(
-        default_factory=lambda: {"authorities": 0, "bundle": 0, "serving": 0, "files": 0}
+        default_factory=lambda: {"authorities": 0, "bundle": 0, "serving": 0}
     )
     expiries: dict[str, datetime] = field(default_factory=dict)
 
@@ -93,7 +93,7 @@ class Manager:
 
     def turn(self) -> float:
         """Do what is to be done now; returns the seconds until the next look."""
-        fine = self._guarded("files", self._files)
+        fine = self._guarded("serving", self._look)
         fine &= self._guarded("rotation", self._rotate)
         if fine:
             self._failed_in_a_row = 0
@@ -106,7 +106,7 @@ class Manager:
         return self._pause()
 
     def _pause(self) -> float:
-        # Somebody waits for our first files: look often, at first.
+        # Somebody waits for the first pair: look often, at first.
         waiting = not self.figures.served
         base = min(1.0, self._settings.poll) if waiting else self._settings.poll
         slowed: float = min(
@@ -142,32 +142,27 @@ class Manager:
         else:
             self._told.pop(f"secret {secret}", None)
 
-    def _files(self) -> None:
+    def _look(self) -> None:
         secret = self._client.secret(self._settings.secret)
-        self._write_files(records.read_serving(secret.data))
+        self._judge(records.read_serving(secret.data))
 
-    def _write_files(self, serving: records.Serving) -> None:
-        now, leaf = self._now(), serving.leaf
+    def _judge(self, serving: records.Serving) -> None:
+        """Note whether what is stored can be served."""
+        leaf = serving.leaf
         self._tell_problems(self._settings.secret, serving.problems)
         if leaf is None:
             return
         self.figures.expiries["leaf"] = leaf.certificate.not_after
-        if now >= leaf.certificate.not_after:
+        if self._now() >= leaf.certificate.not_after:
             return
         if not any(leaf.certificate.signed_by(item) for item in load_bundle(serving.bundle)):
-            # Somebody mixed two Secrets: what is in the directory is better.
+            # Somebody mixed two Secrets: the server refuses them, too.
             self._tell_problems(
                 self._settings.secret,
                 [f"{store.CERT_FILE} was signed by nothing in {store.CA_FILE}"],
             )
             return
-        written = store.write(self._settings.directory, records.write_serving(serving))
         self.figures.served = True
-        if written:
-            self.figures.writes["files"] += 1
-            self._report(
-                "files_written", directory=str(self._settings.directory), **_facts(serving)
-            )
 
     def _rotate(self) -> None:
         led, self.figures.leader = self.figures.leader, False
@@ -240,7 +235,7 @@ class Manager:
             elif isinstance(action, SaveServing):
                 client.save_secret(secret, records.write_serving(action.serving))
                 self._done("serving", action.reason, **_facts(action.serving))
-                self._write_files(action.serving)
+                self._judge(action.serving)
         except ApiConflict:
             raise
         except CertificateError as error:

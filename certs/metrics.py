@@ -1,17 +1,27 @@
-"""The manager's figures for Prometheus, over plain HTTP.
+"""The manager's figures for Prometheus and its health for the kubelet, over plain HTTP.
 
-The serving process exposes the expiry of what it serves by itself; this is what only the manager knows: whether renewing works.
+The serving process exposes the expiry of what it serves by itself; this is what only the manager
+knows: whether renewing works.
+
+`/startz` fails until the serving Secret holds a pair. Mind what that does: a startup probe that
+succeeds makes the kubelet look at the whole Pod again, its Secret volumes included, and so the
+serving container gets its first certificate at once. Without it, it comes with the next look, which
+is up to 90 s away.
 """
 
 import socket
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic
 from typing import Any, Final
 
 from certs.manager import Figures
 
 PHASES: Final = ("missing", "steady", "trusting", "retiring")
+PATIENCE: Final = 15.0
+"""Seconds. Without an API server there is no use in waiting for one: what is mounted may serve."""
 
 
 def render(figures: Figures) -> str:
@@ -55,18 +65,30 @@ def render(figures: Figures) -> str:
     return "\n".join(lines) + "\n"
 
 
-def listen(figures: Figures, host: str, port: int) -> ThreadingHTTPServer:
-    """Serve /metrics and /healthz in a thread; host "" is every address, port 0 any free one."""
+def listen(
+    figures: Figures, host: str, port: int, *, clock: Callable[[], float] = monotonic
+) -> ThreadingHTTPServer:
+    """Serve /metrics, /healthz and /startz in a thread.
+
+    Host "" is every address, port 0 any free one.
+    """
+    end = clock() + PATIENCE
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10  # a client that says nothing holds no thread
         server_version = "podgrace-certs"
 
         def do_GET(self) -> None:
-            bodies = {"/metrics": render(figures), "/healthz": "ok\n"}
-            made = bodies.get(self.path.partition("?")[0])
-            body = (made or "accepted: /metrics, /healthz\n").encode()
-            self.send_response(200 if made else 404)
+            started = figures.served or clock() >= end
+            answers = {
+                "/metrics": (200, render(figures)),
+                "/healthz": (200, "ok\n"),
+                "/startz": (200, "ok\n") if started else (503, "no serving certificate yet\n"),
+            }
+            nothing = (404, f"accepted: {', '.join(answers)}\n")
+            status, text = answers.get(self.path.partition("?")[0], nothing)
+            body = text.encode()
+            self.send_response(status)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

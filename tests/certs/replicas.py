@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from certs import Leaf, store
 from certs.authority import load_bundle, service_names
 from certs.kubernetes import Client, Server
 from certs.manager import Manager, Settings
-from certs.records import read_authorities, read_serving, write_authorities
+from certs.records import read_authorities, read_serving, write_authorities, write_serving
 from certs.rotation import Policy
 from tests.certs.apiserver import CA, CONFIG, NAMESPACE, TLS, ApiServer, bundles, decoded
 
@@ -46,14 +45,15 @@ class Replica:
     def __init__(
         self,
         api: ApiServer,
-        directory: Path,
+        name: str,
         *,
         offset: timedelta = timedelta(),
         policy: Policy = POLICY,
         identity: str = "",
         poll: float = 10,
     ) -> None:
-        self.directory = directory
+        self._api = api
+        self._files: dict[str, bytes] = {}
         self.events: list[tuple[str, dict[str, object]]] = []
         self.offset = offset
         self.alive = True
@@ -62,9 +62,7 @@ class Replica:
             return api.clock() + self.offset
 
         self.client = Mortal(Server.of(api.url, None, None), NAMESPACE, clock=clock)
-        settings = Settings(
-            directory, "ca", "tls", "turn", "podgrace", identity or directory.name, policy, poll
-        )
+        settings = Settings("ca", "tls", "turn", "podgrace", identity or name, policy, poll)
         self.manager = Manager(settings, self.client, self._report, clock=clock, chance=lambda: 0.5)
 
     def _report(self, event: str, /, **fields: object) -> None:
@@ -87,8 +85,21 @@ class Replica:
         return self.manager.figures.leader
 
     @property
+    def served(self) -> bool:
+        """What the startup probe asks."""
+        return self.manager.figures.served
+
+    @property
     def files(self) -> dict[str, bytes]:
-        return store.read(self.directory)
+        """Give what the serving container beside it would serve.
+
+        The kubelet shows it the Secret, and it takes over only what can be served.
+        """
+        found = read_serving(self._api.data(TLS) if TLS in self._api.objects else {})
+        leaf, now = found.leaf, self._api.clock()
+        if leaf and leaf.certificate.valid(now) and trusts(found.bundle, leaf):
+            self._files = write_serving(found)
+        return self._files
 
     @property
     def leaf(self) -> Leaf:

@@ -50,9 +50,9 @@ def api(clock: Clock) -> Iterator[ApiServer]:
 
 
 @pytest.fixture
-def started(api: ApiServer, tmp_path: Path, clock: Clock) -> list[Replica]:
+def started(api: ApiServer, clock: Clock) -> list[Replica]:
     """Three replicas that agree; the first one leads."""
-    replicas = [Replica(api, tmp_path / name) for name in "abc"]
+    replicas = [Replica(api, name) for name in "abc"]
     for _ in range(2):
         for replica in replicas:
             replica.turn()
@@ -83,10 +83,8 @@ def phase(api: ApiServer) -> str:
 # The start.
 
 
-def test_the_first_turn_of_the_first_replica_makes_everything(
-    api: ApiServer, tmp_path: Path
-) -> None:
-    replica = Replica(api, tmp_path / "a")
+def test_the_first_turn_of_the_first_replica_makes_everything(api: ApiServer) -> None:
+    replica = Replica(api, "a")
     pause = replica.turn()
     assert replica.leader and 9 < pause < 11
     assert replica.files == api.data(TLS)
@@ -97,13 +95,12 @@ def test_the_first_turn_of_the_first_replica_makes_everything(
         "authorities_written",
         "bundle_written",
         "serving_written",
-        "files_written",
     ]
     assert api.data(CA)["signer.key"] not in api.data(TLS).values()
 
 
-def test_a_second_look_writes_nothing(api: ApiServer, tmp_path: Path) -> None:
-    replica = Replica(api, tmp_path / "a")
+def test_a_second_look_writes_nothing(api: ApiServer) -> None:
+    replica = Replica(api, "a")
     replica.turn()
     before = len(api.history)
     replica.turn()
@@ -117,7 +114,7 @@ def test_who_does_not_lead_reads_two_objects_a_turn(api: ApiServer, started: lis
 
 
 @pytest.mark.parametrize("led", [True, False], ids=["with a Lease", "without one"])
-def test_three_replicas_started_together_fifty_times_agree(tmp_path: Path, led: bool) -> None:
+def test_three_replicas_started_together_fifty_times_agree(led: bool) -> None:
     """Threads that race over real connections. Without a Lease (all think that they hold it) the resource versions alone must do."""
     conflicts = 0
     for number in range(50):
@@ -125,9 +122,7 @@ def test_three_replicas_started_together_fifty_times_agree(tmp_path: Path, led: 
         stop = threading.Event()
         gate = threading.Barrier(3)
         replicas = [
-            Replica(
-                api, tmp_path / f"{number}{name}", identity="" if led else "everybody", poll=0.05
-            )
+            Replica(api, f"{number}{name}", identity="" if led else "everybody", poll=0.05)
             for name in "abc"
         ]
 
@@ -142,7 +137,7 @@ def test_three_replicas_started_together_fifty_times_agree(tmp_path: Path, led: 
             thread.start()
         try:
             end = time.monotonic() + 60
-            while not all(replica.files for replica in replicas):
+            while not all(replica.served for replica in replicas):
                 assert time.monotonic() < end, [replica.events for replica in replicas]
                 time.sleep(0.005)
             looks = len(api.requests)
@@ -186,10 +181,8 @@ def test_another_takes_over_half_a_minute_after_the_leader_fell_silent(
     assert [second.leader, third.leader].count(True) == 1
 
 
-def test_a_leader_that_is_asked_to_stop_gives_the_turn_back(
-    api: ApiServer, tmp_path: Path, clock: Clock
-) -> None:
-    first, second = Replica(api, tmp_path / "a", poll=0.01), Replica(api, tmp_path / "b")
+def test_a_leader_that_is_asked_to_stop_gives_the_turn_back(api: ApiServer, clock: Clock) -> None:
+    first, second = Replica(api, "a", poll=0.01), Replica(api, "b")
     stop = threading.Event()
     thread = threading.Thread(target=first.manager.run, args=(stop,))
     thread.start()
@@ -216,11 +209,11 @@ def test_the_lease_is_held_through_a_long_quiet_time(
 @pytest.mark.parametrize("too_late", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("dies_at", range(1, 13))
 def test_a_leader_killed_at_any_write_harms_nobody(
-    api: ApiServer, tmp_path: Path, clock: Clock, dies_at: int, too_late: bool
+    api: ApiServer, clock: Clock, dies_at: int, too_late: bool
 ) -> None:
     """First start, then a rotation of the authority to its end; the first leader dies around its n-th write, whatever that is."""
     policy = replace(POLICY, leaf_life=10 * DAY)
-    replicas = [Replica(api, tmp_path / name, policy=policy) for name in "abc"]
+    replicas = [Replica(api, name, policy=policy) for name in "abc"]
     replicas[0].client.dies_at, replicas[0].client.too_late = dies_at, too_late
     until(
         lambda: all(replica.files or not replica.alive for replica in replicas),
@@ -242,7 +235,7 @@ def test_a_leader_killed_at_any_write_harms_nobody(
         assert accepts(replica.leaf, bundle, clock.now, "podgrace.system.svc")
 
 
-def test_somebody_writes_between_our_look_and_our_write(api: ApiServer, tmp_path: Path) -> None:
+def test_somebody_writes_between_our_look_and_our_write(api: ApiServer) -> None:
     """Each of our writes conflicts once; it all gets done in the same turn, and nothing is written twice."""
     spoilt: set[str] = set()
 
@@ -252,7 +245,7 @@ def test_somebody_writes_between_our_look_and_our_write(api: ApiServer, tmp_path
             api.put(path, {**api.objects[path]})
 
     api.before_write = interfere
-    replica = Replica(api, tmp_path / "a")
+    replica = Replica(api, "a")
     replica.turn()
     assert not replica.files, "the Lease was the first to conflict"
     replica.turn()
@@ -261,19 +254,19 @@ def test_somebody_writes_between_our_look_and_our_write(api: ApiServer, tmp_path
     assert len(signers(api)) == len(served(api)) == 1
 
 
-def test_a_conflict_for_ever_ends_the_turn_and_is_told(api: ApiServer, tmp_path: Path) -> None:
+def test_a_conflict_for_ever_ends_the_turn_and_is_told(api: ApiServer) -> None:
     def interfere(_method: str, path: str) -> None:
         if path == CA:
             api.put(path, {**api.objects[path]})
 
     api.before_write = interfere
-    replica = Replica(api, tmp_path / "a")
+    replica = Replica(api, "a")
     replica.turn()
     assert len(replica.told("rotation_unsettled")) == 1
     assert not replica.files
 
 
-def test_who_loses_the_turn_in_the_middle_stops_writing(api: ApiServer, tmp_path: Path) -> None:
+def test_who_loses_the_turn_in_the_middle_stops_writing(api: ApiServer) -> None:
     """It slept; another holds the Lease now. Its write conflicts, and it does not try again."""
 
     def overtake(_method: str, path: str) -> None:
@@ -288,16 +281,14 @@ def test_who_loses_the_turn_in_the_middle_stops_writing(api: ApiServer, tmp_path
             )
 
     api.before_write = overtake
-    replica = Replica(api, tmp_path / "a")
+    replica = Replica(api, "a")
     replica.turn()
     assert not replica.leader and len(replica.told("conflict")) == 1
     assert api.requests.count(f"PUT {CA}") == 1
 
 
-def test_a_lease_that_can_not_be_given_back_is_told_and_ends_by_itself(
-    api: ApiServer, tmp_path: Path
-) -> None:
-    replica = Replica(api, tmp_path / "a", poll=0.01)
+def test_a_lease_that_can_not_be_given_back_is_told_and_ends_by_itself(api: ApiServer) -> None:
+    replica = Replica(api, "a", poll=0.01)
     stop = threading.Event()
     thread = threading.Thread(target=replica.manager.run, args=(stop,))
     thread.start()
@@ -331,12 +322,12 @@ def test_a_replica_whose_clock_is_wrong_follows_and_does_not_lead(
 
 @pytest.mark.parametrize("behind", [0, 1])
 def test_a_new_authority_waits_its_time_though_the_clocks_differ_by_twenty_minutes(
-    api: ApiServer, tmp_path: Path, clock: Clock, behind: int
+    api: ApiServer, clock: Clock, behind: int
 ) -> None:
     """One replica begins the wait and another ends it: counted by their own clocks it would be over at once, or late."""
     offsets = [-SKEW_LIMIT + SECOND, SKEW_LIMIT - SECOND]
     replicas = [
-        Replica(api, tmp_path / name, offset=offsets[(number + behind) % 2])
+        Replica(api, name, offset=offsets[(number + behind) % 2])
         for number, name in enumerate("ab")
     ]
     until(lambda: all(replica.files for replica in replicas), replicas, passing(clock))
@@ -355,8 +346,8 @@ def test_a_new_authority_waits_its_time_though_the_clocks_differ_by_twenty_minut
     judge_past(api)
 
 
-def test_certificates_are_valid_by_the_api_servers_clock(api: ApiServer, tmp_path: Path) -> None:
-    replica = Replica(api, tmp_path / "a", offset=9 * MINUTE)
+def test_certificates_are_valid_by_the_api_servers_clock(api: ApiServer) -> None:
+    replica = Replica(api, "a", offset=9 * MINUTE)
     replica.turn()
     assert replica.leaf.certificate.not_before == START - HOUR
 
@@ -381,8 +372,8 @@ def test_the_serving_secret_is_deleted(
     let(started, clock, 10 * MINUTE)
     for replica in started:
         assert replica.files == before
-        assert len(replica.told("files_failed")) == 1
-        assert f"{TLS}: 404" in str(replica.told("files_failed")[0]["error"])
+        assert len(replica.told("serving_failed")) == 1
+        assert f"{TLS}: 404" in str(replica.told("serving_failed")[0]["error"])
     api.edit(TLS, {})
     let(started, clock, 5 * MINUTE)
     assert all(replica.files == api.data(TLS) for replica in started)
@@ -557,7 +548,7 @@ def test_the_api_is_down_for_fifty_days(
     let(started, clock, 50 * DAY, DAY)
     for replica in started:
         assert replica.files == before and replica.leaf.certificate.valid(clock.now)
-        assert len(replica.told("files_failed")) == 1
+        assert len(replica.told("serving_failed")) == 1
         assert replica.manager.figures.failures > 40
     api.start()
     let(started, clock, 2 * MINUTE)
@@ -613,34 +604,18 @@ def test_a_bundle_that_can_not_be_published_does_not_stop_the_leaf(
     judge_past(api)
 
 
-def test_files_that_can_not_be_written_do_not_stop_the_cluster(
-    api: ApiServer, tmp_path: Path
-) -> None:
-    (tmp_path / "a").write_text("in the way")
-    replica = Replica(api, tmp_path / "a")
-    replica.turn()
-    assert api.data(TLS) and "can't write certificates to" in str(
-        replica.told("rotation_failed") or replica.told("files_failed")
-    )
-    (tmp_path / "a").unlink()
-    replica.turn()
-    assert replica.files == api.data(TLS)
-
-
-def test_while_nobody_serves_looks_are_frequent_and_then_rarer(
-    api: ApiServer, tmp_path: Path
-) -> None:
+def test_while_nobody_serves_looks_are_frequent_and_then_rarer(api: ApiServer) -> None:
     for path in (CA, TLS, LEASE, CONFIG):
         api.refused[f"GET {path}"] = 503
-    replica = Replica(api, tmp_path / "a")
+    replica = Replica(api, "a")
     pauses = [replica.turn() for _ in range(14)]
     assert pauses[:5] == [1.0] * 5 and pauses[-1] == SLOWEST
 
 
 def test_our_own_mistake_is_told_and_the_loop_goes_on(
-    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replica = Replica(api, tmp_path / "a")
+    replica = Replica(api, "a")
     monkeypatch.setattr(records, "read_authorities", lambda _: 1 / 0)
     replica.turn()
     assert replica.told("rotation_failed") == [
@@ -678,15 +653,15 @@ def test_who_stops_leading_stops_showing_authorities(
     )
 
 
-def test_an_expired_leaf_is_shown_though_it_is_not_written(
-    api: ApiServer, started: list[Replica], tmp_path: Path, clock: Clock
+def test_an_expired_leaf_is_shown_and_does_not_count_as_served(
+    api: ApiServer, started: list[Replica], clock: Clock
 ) -> None:
     end = started[0].leaf.certificate.not_after
     clock.now = end + DAY
     api.refused[f"PUT {TLS}"] = 403
-    late = Replica(api, tmp_path / "late")
+    late = Replica(api, "late")
     late.turn()
-    assert late.manager.figures.expiries["leaf"] == end and not late.files
+    assert late.manager.figures.expiries["leaf"] == end and not late.served
 
 
 def test_no_key_is_ever_told(api: ApiServer, started: list[Replica], clock: Clock) -> None:
@@ -711,7 +686,7 @@ def test_every_event_is_in_the_document() -> None:
         "authorities_written",
         "bundle_written",
         "serving_written",
-        "files_failed",
+        "serving_failed",
         "rotation_failed",
     }
     document = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text()
@@ -724,11 +699,9 @@ def test_the_clients_writes_are_counted(started: list[Replica]) -> None:
         "authorities": 1,
         "bundle": 1,
         "serving": 1,
-        "files": 1,
     }
     assert started[1].manager.figures.writes == {
         "authorities": 0,
         "bundle": 0,
         "serving": 0,
-        "files": 1,
     }

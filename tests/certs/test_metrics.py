@@ -87,7 +87,32 @@ def test_health_and_unknown_paths(url: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(f"{url}/other", timeout=10)
     with caught.value as answer:
-        assert answer.code == 404 and answer.read() == b"accepted: /metrics, /healthz\n"
+        assert answer.code == 404 and answer.read() == b"accepted: /metrics, /healthz, /startz\n"
+
+
+def test_it_has_started_once_there_is_a_pair_or_no_hope_of_one_soon() -> None:
+    now = 100.0
+    figures = Figures()
+    server = metrics.listen(figures, "127.0.0.1", 0, clock=lambda: now)
+
+    def started() -> int:
+        url = f"http://127.0.0.1:{server.server_address[1]}/startz"
+        try:
+            return int(urllib.request.urlopen(url, timeout=10).status)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code
+
+    try:
+        assert started() == 503
+        figures.served = True
+        assert started() == 200
+        figures.served = False
+        now += metrics.PATIENCE
+        assert started() == 200
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_silent_client_holds_nobody_up(url: str) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import trustme
@@ -22,10 +21,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def api(clock: Clock, tmp_path: Path) -> Iterator[ApiServer]:
+def api(clock: Clock) -> Iterator[ApiServer]:
     """Make a cluster in which all is well."""
     server = ApiServer(clock)
-    Replica(server, tmp_path / "a").turn()
+    Replica(server, "a").turn()
     yield server
     server.close()
 
@@ -137,10 +136,8 @@ def test_a_spoilt_authority_is_told(api: ApiServer) -> None:
     ]
 
 
-def test_a_rotation_on_its_way_is_told_and_is_nothing_wrong(
-    api: ApiServer, clock: Clock, tmp_path: Path
-) -> None:
-    replica = Replica(api, tmp_path / "a")
+def test_a_rotation_on_its_way_is_told_and_is_nothing_wrong(api: ApiServer, clock: Clock) -> None:
+    replica = Replica(api, "a")
     clock.now += MINUTE
     wish(api, renew_authority_before=clock.now)
     replica.turn()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from certs.metrics import PATIENCE
 from tests.chart.rendering import (
     CHART,
     CI_FILES,
@@ -412,14 +413,26 @@ def test_a_rollout_of_ours_never_goes_below_what_is_wanted() -> None:
     assert budget["selector"] == deployment["selector"]
 
 
-@pytest.mark.parametrize(("mode", "local"), [("self-managed", "tls"), ("provided", None)])
-def test_our_own_volumes_keep_no_node_alive(mode: str, local: str | None) -> None:
-    """The cluster autoscaler evicts a Pod with local storage only if it is told which."""
+@pytest.mark.parametrize("mode", ["self-managed", "cert-manager", "provided"])
+def test_nothing_in_a_pod_of_ours_holds_its_node(mode: str) -> None:
+    """`kubectl drain` and the cluster autoscaler ask before they take a Pod with an emptyDir."""
     template = objects(ci(mode)).one("Deployment")["spec"]["template"]
-    name = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
-    assert template["metadata"]["annotations"].get(name) == local
-    volumes = [v["name"] for v in template["spec"]["volumes"] if "emptyDir" in v]
-    assert volumes == ([local] if local else [])
+    assert [v["name"] for v in template["spec"]["volumes"] if "emptyDir" in v] == []
+    assert not [name for name in template["metadata"]["annotations"] if "evict" in name]
+
+
+def test_the_first_certificate_is_mounted_as_soon_as_it_is_made() -> None:
+    """The kubelet looks at a Pod's volumes again when a startup probe succeeds."""
+    pod = objects(ci("self-managed")).pod()
+    containers = {container["name"]: container for container in pod["containers"]}
+    probe = containers["certs"]["startupProbe"]
+    assert probe["httpGet"] == {"path": "/startz", "port": "certs-metrics"}
+    assert probe["periodSeconds"] * probe["failureThreshold"] > PATIENCE
+    mounts = {m["name"] for m in containers["certs"]["volumeMounts"]}
+    assert mounts == {"api-token"}, "it writes the Secret, and reads no file of it"
+    assert {m["name"] for m in containers["webhook"]["volumeMounts"]} == {"config", "tls"}
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "tls"]
+    assert volume["secret"]["secretName"] == "podgrace-tls"
 
 
 def test_a_single_replica_gets_no_budget() -> None:

@@ -35,7 +35,7 @@ import uvloop
 from webhook import admission
 from webhook.config import Config
 from webhook.server.application import LARGE, Mutate, application, routes
-from webhook.server.certificate import POLL, CertificateSource, TLSOptions
+from webhook.server.certificate import FIRST, POLL, CertificateSource, TLSOptions
 from webhook.server.health import Health
 from webhook.server.limits import Limits
 from webhook.server.listener import Listener, bind
@@ -140,7 +140,7 @@ class Server:
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL if self.certificate.pair else FIRST)
             self.certificate.poll(self.log.event)
 
     async def _turn(self) -> None:

@@ -20,7 +20,10 @@ from typing import Any, Final
 import msgspec
 
 POLL: Final = 5.0
-"""Seconds between two looks at the files. By content: the kubelet swaps a symbolic link two levels up, which file events miss."""
+"""Seconds between two looks at the files. By content: the kubelet swaps a symbolic link two levels
+up, which file events miss."""
+FIRST: Final = 0.5
+"""Seconds between two looks while there is no pair to serve."""
 
 _ALPN: Final = ["http/1.1"]
 """What the API server speaks to webhooks behind a Service (kubernetes/kubernetes issue 75791)."""
