@@ -1,12 +1,19 @@
 """The operator's configuration: one YAML file, validated with all problems at once.
 
 In: the file's text (the chart renders it from `config` in its values). Out: `Config`, with the
-`Operator` that the core reads. Pod annotations belong to `policy`; listeners, certificates and
-ports are flags of `podgrace serve`.
+`Operator` that the core reads, and the same for each class of namespaces. Pod annotations belong to
+`policy`; listeners, certificates and ports are flags of `podgrace serve`.
+
+A class is the file once more, with some keys replaced, the last one wins:
+
+    1. the file itself
+    2. the preset that the class names (presets.toml)
+    3. what the class says
 """
 
 import difflib
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, Final, get_args
@@ -21,7 +28,7 @@ from webhook.core.balancer import LONGEST_DELAY, Balancer
 from webhook.core.profile import MATCH, SIGNALS, Profile, merged
 from webhook.core.resources import quantity
 from webhook.core.settings import Delivery, Existing, ImageEntry, Mode, Operator, Settings
-from webhook.profiles import BALANCERS, BUILT_IN, LAUNCHERS
+from webhook.profiles import BALANCERS, BUILT_IN, LAUNCHERS, PRESETS
 
 IMAGE_VOLUMES: Final = (1, 35)
 """Kubernetes from which image volumes are on by default (KEP-4639; stable in 1.36)."""
@@ -210,6 +217,22 @@ class WorkloadConfig(_Part, frozen=True):
     owner: str = ""
 
 
+class HelperOfClass(_Part, frozen=True):
+    """What a class may say of the helper; the rest is the file's own."""
+
+    delivery: str = ""
+
+
+class ClassConfig(_Part, frozen=True):
+    """A class of namespaces: a preset, and keys of the file's own sections that differ."""
+
+    preset: str = ""
+    helper: HelperOfClass = HelperOfClass()
+    patches: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
+
+
 class File(_Part, frozen=True):
     """The whole file."""
 
@@ -225,14 +248,20 @@ class File(_Part, frozen=True):
     balancers: dict[str, BalancerConfig] = {}
     images: list[ImageConfig] = []
     workloads: list[WorkloadConfig] = []
+    classes: dict[str, ClassConfig] = {}
 
 
 class Config(msgspec.Struct, frozen=True):
-    """The file, and what follows from it."""
+    """The file, and what follows from it; `classes` holds the same for each class, by name."""
 
     file: File
     operator: Operator
     defaults: Settings
+    classes: "Mapping[str, Config]" = {}
+
+    def of(self, name: str) -> "Config":
+        """Give the configuration of a class, or this one where there is no such class."""
+        return self.classes.get(name, self)
 
 
 def load(path: Path | str | None) -> Config:
@@ -256,12 +285,60 @@ def parse(text: str, where: str = "configuration") -> Config:
         words = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
         raise ConfigError(where, [f"not YAML: {words}"]) from error
     problems: list[str] = []
-    file = _convert(tree if tree is not None else {}, File, "", problems)
-    if not problems:
-        _check(file, problems)
+    file = _file(tree if tree is not None else {}, problems)
+    if file is None:
+        raise ConfigError(where, problems)
+    if len(file.classes) > CLASSES:
+        problems.append(f"classes: {len(file.classes)}: accepted: up to {CLASSES}")
+    classes = {}
+    for name, kind in file.classes.items():
+        wrong: list[str] = _misnamed(name, kind)
+        own = None if wrong else _file(_overlaid(tree, kind), wrong)
+        problems += [f"classes.{name}: {problem}" for problem in wrong]
+        if own is not None:
+            classes[name] = _config(own, {})
     if problems:
         raise ConfigError(where, problems)
-    return _config(file)
+    return _config(file, classes)
+
+
+def _file(tree: Any, problems: list[str]) -> "File | None":
+    """Read a tree, and check it; None if there are problems."""
+    file: File = _convert(tree, File, "", problems)
+    if not problems:
+        _check(file, problems)
+    return None if problems else file
+
+
+CLASSES: Final = 16
+"""Each has verdicts of its own in memory (`webhook.server.replicas`)."""
+CLASS: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+"""A class's name: it is a label's value, a path of the webhook, and part of its name."""
+
+
+def _misnamed(name: str, kind: ClassConfig) -> list[str]:
+    problems = []
+    if not CLASS.fullmatch(name):
+        problems.append("accepted: up to 40 of a to z, 0 to 9 and -, such as edge")
+    if kind.preset and kind.preset not in PRESETS:
+        problems.append(f"preset: {kind.preset!r}: accepted: {', '.join(sorted(PRESETS))}")
+    return problems
+
+
+def _overlaid(tree: dict[str, Any], kind: ClassConfig) -> dict[str, Any]:
+    """Lay a preset over the file's sections, and what the class says over both."""
+    layers: list[Mapping[str, Mapping[str, Any]]] = []
+    if kind.preset:
+        preset = PRESETS[kind.preset]
+        layers.append({"defaults": preset.defaults, "bounds": preset.bounds})
+    layers.append({name: getattr(kind, name) for name in ("patches", "defaults", "bounds")})
+    if kind.helper.delivery:
+        layers.append({"helper": {"delivery": kind.helper.delivery}})
+    made = {key: value for key, value in tree.items() if key != "classes"}
+    for layer in layers:
+        for section, keys in layer.items():
+            made[section] = {**(made.get(section) or {}), **keys}
+    return made
 
 
 def _convert(value: Any, kind: Any, at: str, problems: list[str]) -> Any:
@@ -464,7 +541,7 @@ def _check_resources(helper: HelperConfig, problems: list[str]) -> None:
         problems.append(f"helper.image: {helper.image!r}: accepted: the name of an image")
 
 
-def _config(file: File) -> Config:
+def _config(file: File, classes: Mapping[str, Config]) -> Config:
     helper, defaults, patches = file.helper, file.defaults, file.patches
     oldest = min(_versions(file))
     own = {name: _profile(name, profile) for name, profile in file.profiles.items()}
@@ -515,7 +592,7 @@ def _config(file: File) -> Config:
         prestop=patches.pre_stop,
         readiness="auto" if patches.readiness_probe else "off",
     )
-    return Config(file, operator, settings)
+    return Config(file, operator, settings, classes)
 
 
 def _profile(name: str, profile: ProfileConfig) -> Profile:

@@ -1,7 +1,8 @@
 """The built-in tables, read once from the files beside this one.
 
-In: profiles.toml, launchers.toml, balancers.toml. Out: `BUILT_IN`, `LAUNCHERS`, `BALANCERS`, all
-valid. What these are and how one is found belongs to `webhook.core`.
+In: profiles.toml, launchers.toml, balancers.toml, presets.toml. Out: `BUILT_IN`, `LAUNCHERS`,
+`BALANCERS`, `PRESETS`, all valid. What the first three are and how one is found belongs to
+`webhook.core`; a preset is part of a class in `webhook.config`.
 """
 
 import tomllib
@@ -16,6 +17,15 @@ from webhook.core.launchers import Launcher, Launchers
 from webhook.core.profile import Profile
 
 T = TypeVar("T")
+
+
+class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a class of namespaces may begin with. See the head of presets.toml for each field."""
+
+    name: str
+    source: str
+    defaults: dict[str, int] = {}
+    bounds: dict[str, int] = {}
 
 
 def _tables(file: str, kind: type[T]) -> Iterator[tuple[str, T]]:
@@ -36,3 +46,5 @@ BUILT_IN: Final[dict[str, Profile]] = dict(_tables("profiles.toml", Profile))
 LAUNCHERS: Final = Launchers(dict(_tables("launchers.toml", Launcher)))
 
 BALANCERS: Final[dict[str, Balancer]] = dict(_tables("balancers.toml", Balancer))
+
+PRESETS: Final[dict[str, Preset]] = dict(_tables("presets.toml", Preset))

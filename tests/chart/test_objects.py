@@ -21,9 +21,10 @@ from tests.chart.rendering import (
     text,
 )
 from webhook.cli import parser
-from webhook.config import DEFAULT_IMAGE, HelperConfig, parse
+from webhook.config import CLASS, CLASSES, DEFAULT_IMAGE, HelperConfig, parse
 from webhook.core import names
 from webhook.core.sidecar import SECURITY_CONTEXT
+from webhook.profiles import PRESETS
 
 SYSTEM = ["kube-system", "kube-public", "kube-node-lease"]
 
@@ -234,6 +235,41 @@ def test_who_is_called_for(namespace: str | None, pod: str | None, called: str |
         if selected(entry["namespaceSelector"], on) and selected(entry["objectSelector"], own)
     ]
     assert matching == ([f"{called}.podgrace.io"] if called else [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [(None, "/mutate"), ("edge", "/mutate/edge"), ("spot", "/mutate/spot"), ("odd", "/mutate")],
+)
+@pytest.mark.parametrize("entry", ["pod", "namespace"])
+def test_a_namespace_of_a_class_meets_that_class_alone(
+    kind: str | None, path: str, entry: str
+) -> None:
+    """A class that nobody wrote is none."""
+    found = entries(
+        **{"config.classes.edge.preset": '"aws-alb"', "config.classes.spot.preset": '"spot-30s"'}
+    )
+    assert len(found) == 6
+    on = {"kubernetes.io/metadata.name": "shop"} | ({names.CLASS_LABEL: kind} if kind else {})
+    own = {names.INJECT_LABEL: "enabled"} if entry == "pod" else {}
+    on |= {names.INJECT_LABEL: "enabled"} if entry == "namespace" else {}
+    (met,) = [
+        webhook
+        for webhook in found.values()
+        if selected(webhook["namespaceSelector"], on) and selected(webhook["objectSelector"], own)
+    ]
+    assert met["clientConfig"]["service"]["path"] == path
+    assert met["name"].startswith(f"{entry}.")
+    assert met["name"].endswith(".podgrace.io")
+
+
+def test_the_presets_of_the_schema_are_those_of_the_webhook() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    kind = schema["properties"]["config"]["properties"]["classes"]
+    ((pattern, of_class),) = kind["patternProperties"].items()
+    assert of_class["properties"]["preset"]["enum"] == sorted(PRESETS)
+    assert pattern == f"^{CLASS.pattern}$"
+    assert kind["maxProperties"] == CLASSES
 
 
 @pytest.mark.parametrize("namespace", [*SYSTEM, "podgrace"])
@@ -510,6 +546,8 @@ def test_the_configuration_says_what_the_values_say() -> None:
     assert parsed.file.kubernetes.version == "1.34"
     assert parsed.file.profiles["shop"].signal == "USR1"
     assert (parsed.defaults.mode, parsed.defaults.delay_max) == ("hook", 10)
+    assert parsed.of("edge").defaults.default_drain == 60
+    assert (parsed.of("spot").defaults.delay_max, parsed.of("none").defaults.delay_max) == (5, 10)
 
 
 def test_the_version_of_kubernetes_is_helms_where_none_is_given() -> None:
@@ -540,6 +578,15 @@ def test_an_image_volume_is_refused_where_kubernetes_has_none(
     values = {"config.helper.delivery": '"image"'} | {k: f'"{v}"' for k, v in sets.items()}
     told = refusal(sets=values, options=("--kube-version", version))
     assert f"this is {named}: set config.helper.delivery=sidecar" in told
+
+
+def test_an_image_volume_of_a_class_is_refused_there_too() -> None:
+    sets = {"config.classes.edge.helper.delivery": '"image"'}
+    told = refusal(sets=sets, options=("--kube-version", "1.34.0"))
+    assert "config.classes.edge.helper.delivery is image" in told
+    rendered = objects(sets=sets, options=("--kube-version", "1.35.0"))
+    config = parse(rendered.one("ConfigMap")["data"]["config.yaml"])
+    assert (config.operator.delivery, config.of("edge").operator.delivery) == ("sidecar", "image")
 
 
 def test_an_image_volume_is_what_the_configuration_says() -> None:
@@ -686,8 +733,14 @@ def test_the_audit_looks_where_the_webhook_looks() -> None:
     pods = objects(ci("everything")).one(
         "ValidatingAdmissionPolicy", "10-grace-grace-system-missed"
     )["spec"]
-    pod, namespace = entries(ci("everything")).values()
-    assert pods["matchConstraints"]["namespaceSelector"] == pod["namespaceSelector"]
+    """In the namespaces of every class: the entries of a class only add a choice among them."""
+    pod, namespace, *_ = entries(ci("everything")).values()
+    anywhere = [
+        need
+        for need in pod["namespaceSelector"]["matchExpressions"]
+        if need["key"] != names.CLASS_LABEL
+    ]
+    assert pods["matchConstraints"]["namespaceSelector"] == {"matchExpressions": anywhere}
     assert pods["matchConstraints"]["resourceRules"] == pod["rules"]
     assert pods["matchConditions"] == pod["matchConditions"] == namespace["matchConditions"]
     assert names.STATUS_ANNOTATION in pods["validations"][0]["expression"]

@@ -1,6 +1,7 @@
 """The operator's file: good ones, and every problem of a bad one at once."""
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from webhook import __version__
 from webhook.config import ConfigError, load, parse
+from webhook.profiles import PRESETS
 
 WHOLE = """
 helper:
@@ -249,3 +251,61 @@ balancers:
     operator = parse("balancers: {aws: {gates: [a/], delay: 9}, edge: {gates: [b/], delay: 7}}")
     delays = {b.name: b.delay for b in operator.operator.balancers}
     assert delays == {"aws": 9, "gke": 40, "edge": 7}
+
+
+CLASSED = """
+defaults: {delayMin: 6, drainTimeout: 44}
+bounds: {delayMax: 200}
+classes:
+  edge: {preset: aws-nlb, defaults: {delayMax: 170}}
+  quick: {defaults: {delayMin: 1, delayMax: 4}, patches: {readinessProbe: false}}
+  volume: {helper: {delivery: image}}
+"""
+
+
+def test_a_class_is_the_file_with_its_preset_and_its_own_keys_on_top() -> None:
+    config = parse(CLASSED)
+    edge, quick, volume = (config.of(name) for name in ("edge", "quick", "volume"))
+    assert (edge.defaults.delay_min, edge.defaults.delay_max) == (120, 170)
+    assert (edge.operator.delay_bound, edge.defaults.default_drain) == (180, 44)
+    assert (quick.defaults.delay_min, quick.defaults.readiness) == (1, "off")
+    assert (quick.operator.delay_bound, quick.operator.delivery) == (200, "sidecar")
+    assert volume.operator.delivery == "image"
+    assert (config.defaults.delay_min, config.operator.delivery) == (6, "sidecar")
+    assert config.of("nobody") is config.of("") is config
+    assert edge.classes == {}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_class_beside_the_defaults(name: str) -> None:
+    config = parse(f"classes: {{one: {{preset: {name}}}}}").of("one")
+    assert PRESETS[name].source
+    assert config.defaults.delay_min <= config.defaults.delay_max <= config.operator.delay_bound
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: {preset: aws}", "classes.a: preset: 'aws': accepted: aws-alb, aws-nlb,"),
+        ("A: {}", "classes.A: accepted: up to 40 of a to z, 0 to 9 and -, such as edge"),
+        ("a/b: {}", "classes.a/b: accepted: up to 40"),
+        ("a: {defaults: {delaymin: 3}}", "classes.a: defaults.delaymin: unknown key"),
+        ("a: {bounds: {delayMax: 9}}", "classes.a: defaults.delayMax: 15: accepted: 1 to 9"),
+        ("a: {helper: {image: x}}", "classes.a.helper.image: unknown key"),
+        ("a: {classes: {}}", "classes.a.classes: unknown key"),
+        ("a: 3", "classes.a: expected a mapping, got 3"),
+        (", ".join(f"a{n}: {{}}" for n in range(17)), "classes: 17: accepted: up to 16"),
+    ],
+)
+def test_what_is_wrong_with_a_class_is_said_with_its_name(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        parse(f"classes: {{{text}}}")
+
+
+def test_the_problems_of_all_classes_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("classes: {a: {preset: x}, b: {preset: y}, c: {preset: mesh}}")
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "classes.a",
+        "classes.b",
+    ]

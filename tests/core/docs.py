@@ -1,9 +1,13 @@
-"""Write the table of docs/reasons.md from the reasons themselves: `python -m tests.core.docs`. What reads tables is here too."""
+"""Write the tables of docs/reasons.md and of presets: `python -m tests.core.docs`.
+
+What reads the tables of documents is here too.
+"""
 
 import re
 from pathlib import Path
 
 from webhook.core.reasons import REASONS
+from webhook.profiles import PRESETS
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -42,16 +46,33 @@ def _safe(hint: str) -> str:
     return hint.replace("<container>", "CONTAINER")
 
 
-def written(text: str) -> str:
-    """Fill the markers of docs/reasons.md."""
+def presets() -> str:
+    """Print the table of presets."""
+    lines = ["| preset | sets | source |", "|---|---|---|"]
+    for name, preset in PRESETS.items():
+        settings = [
+            f"`{section}.{key}: {value}`"
+            for section in ("defaults", "bounds")
+            for key, value in getattr(preset, section).items()
+        ]
+        lines.append(f"| `{name}` | {', '.join(settings)} | {preset.source} |")
+    return "\n".join(lines) + "\n"
+
+
+def filled(text: str, marker: str, table: str) -> str:
+    """Fill what is between two markers."""
     return re.sub(
-        r"<!-- codes -->\n.*?<!-- /codes -->",
-        lambda _: f"<!-- codes -->\n{reasons()}<!-- /codes -->",
+        rf"<!-- {marker} -->\n.*?<!-- /{marker} -->",
+        lambda _: f"<!-- {marker} -->\n{table}<!-- /{marker} -->",
         text,
         flags=re.DOTALL,
     )
 
 
+TABLES = (("reasons.md", "codes", reasons), ("configuration.md", "presets", presets))
+
 if __name__ == "__main__":
-    path = DOCS / "reasons.md"
-    path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, marker, table in TABLES:
+        path = DOCS / name
+        text = path.read_text(encoding="utf-8")
+        path.write_text(filled(text, marker, table()), encoding="utf-8")

@@ -1,12 +1,13 @@
 """Reason codes: each is said somewhere, each that is said exists, and the manual holds them all."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import webhook
-from tests.core.docs import DOCS, written
+from tests.core.docs import DOCS, TABLES, filled
 from webhook.core.reasons import REASONS
 
 SOURCES = [
@@ -31,7 +32,9 @@ def test_each_is_a_sentence_that_fits_a_warning(code: str) -> None:
     assert not reason.sentence.endswith(".")
 
 
-def test_the_manual_is_up_to_date() -> None:
+@pytest.mark.parametrize(("name", "marker", "table"), TABLES)
+def test_the_manual_is_up_to_date(name: str, marker: str, table: Callable[[], str]) -> None:
     """`python -m tests.core.docs` writes it anew."""
-    text = (DOCS / "reasons.md").read_text(encoding="utf-8")
-    assert written(text) == text
+    text = (DOCS / name).read_text(encoding="utf-8")
+    assert f"<!-- {marker} -->" in text
+    assert filled(text, marker, table()) == text

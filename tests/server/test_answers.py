@@ -6,12 +6,13 @@ Two things hold for every row: the answer is JSON, and the next ordinary call is
 import base64
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import jsonpatch
 import pytest
 
-from tests.server.serving import REVIEW, Response, Served, encode, receive, review
+from tests.server.serving import REVIEW, Response, Served, encode, receive, review, served
 
 REVIEW_BYTES = REVIEW.read_bytes()
 MIB = 1 << 20
@@ -50,6 +51,32 @@ def test_a_recorded_review_is_patched_and_the_patch_applies(server: Served):
 def test_a_dry_run_is_answered_the_same(server: Served):
     wet, dry = server.ask(encode(review(dryRun=False))), server.ask(encode(review(dryRun=True)))
     assert dry.json() == wet.json()
+
+
+def grace(answer: Response) -> int:
+    """Give the grace period that an answer asks for."""
+    place = "/spec/terminationGracePeriodSeconds"
+    (value,) = [op["value"] for op in patch_of(answer) if op["path"] == place]
+    return int(value)
+
+
+def test_a_class_has_a_path_and_an_unknown_one_is_like_the_rest(tmp_path: Path):
+    """The same Pod at each path, twice: what is remembered of one class is not said to another."""
+    config = tmp_path / "config.yaml"
+    config.write_text("classes: {slow: {defaults: {drainTimeout: 300}}}", encoding="utf-8")
+    with served(tmp_path / "served", "--config", str(config)) as server:
+        for _ in range(2):
+            rest, slow, unknown = (
+                grace(server.ask(REVIEW_BYTES, path))
+                for path in ("/mutate", "/mutate/slow?timeout=3s", "/mutate/new?timeout=3s")
+            )
+            assert slow >= rest + 200
+            assert unknown == rest
+        # Spelt another way it goes through the application, to the same end.
+        assert grace(server.ask(REVIEW_BYTES, "/mutate/sl%6Fw")) == slow
+        for path in ("/mutate/slow/x", "/mutate/"):
+            assert server.ask(REVIEW_BYTES, path).status == 404
+        assert server.metric("podgrace_decisions_total", how="remembered") >= 2
 
 
 def text(old: bytes, new: bytes) -> bytes:

@@ -11,6 +11,8 @@ PREFIX: Final = "podgrace.io/"
 """Of the label and of every annotation."""
 
 INJECT_LABEL: Final = "podgrace.io/inject"
+CLASS_LABEL: Final = PREFIX + "class"
+"""On a namespace: which of the operator's classes its Pods are in (`webhook.config`)."""
 ENABLED: Final = "enabled"
 DISABLED: Final = "disabled"
 

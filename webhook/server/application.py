@@ -1,4 +1,4 @@
-"""What is answered on the HTTPS port: `POST /mutate`, and errors for all else.
+"""What is answered on the HTTPS port: `POST /mutate` and `/mutate/CLASS`, and errors for all else.
 
 In: requests, whole. Out: responses. Deciding belongs to `admission`; bounds on connections and
 bytes to `connection` and `limits`. The body is taken as bytes and read by `admission` alone:
@@ -20,6 +20,10 @@ FastAPI's 422 never reaches an API server.
 | headers over 16 KiB                                     | 431    | {"error": ...}              |
 | a bug of ours outside the decision                      | 500    | {"error": ...}              |
 
+A class of namespaces has a path of its own, so that no API access is needed to know it. A class
+that the configuration does not have is decided about like the rest: in an upgrade, API servers call
+the new paths before the new configuration is read everywhere.
+
 Where decisions run: those about ordinary reviews on the event loop, since they take less time than
 a thread's hand-over would; those about reviews over 64 KiB on one thread beside it, so that one of
 them delays no other answer by more than a turn of the interpreter.
@@ -29,7 +33,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -40,7 +44,7 @@ from starlette.exceptions import HTTPException
 
 from webhook import admission
 from webhook.config import Config
-from webhook.server.connection import Request, Response, Routes, error
+from webhook.server.connection import Request, Response, Route, Routes, error
 from webhook.server.replicas import Replicas
 from webhook.server.telemetry import Metrics
 
@@ -61,20 +65,16 @@ class Mutate:
     def __init__(
         self, config: Config, metrics: Metrics, policy: str, clock: Callable[[], float]
     ) -> None:
-        self._config, self._metrics, self._fail, self._clock = (
-            config,
-            metrics,
-            policy == "Fail",
-            clock,
-        )
-        self._replicas = Replicas(config)
+        self._metrics, self._fail, self._clock = metrics, policy == "Fail", clock
+        self._rest = Replicas(config)
+        self._classes = {name: Replicas(of_class) for name, of_class in config.classes.items()}
         self._aside = ThreadPoolExecutor(1, "large")
         self.large = 0
         metrics.counters(
             "podgrace_decisions",
             "Pods decided about, and those like one before.",
             "how",
-            lambda: self._replicas.counts,
+            self._counts,
         )
         self._shed = metrics.counter(
             "podgrace_overload",
@@ -83,7 +83,19 @@ class Mutate:
             ("bytes", "deadline"),
         )
 
-    def __call__(self, request: Request) -> "Response | asyncio.Future[Response]":
+    def paths(self) -> dict[str, Route]:
+        """Give what answers at each path."""
+        replicas = {PATH: self._rest}
+        replicas |= {f"{PATH}/{name}": of_class for name, of_class in self._classes.items()}
+        return {path: partial(self._answer, one) for path, one in replicas.items()}
+
+    def _counts(self) -> dict[str, int]:
+        counts = [one.counts for one in (self._rest, *self._classes.values())]
+        return {how: sum(count[how] for count in counts) for how in counts[0]}
+
+    def _answer(
+        self, replicas: Replicas, request: Request
+    ) -> "Response | asyncio.Future[Response]":
         """Answer a request: at once, or later if it is a large one."""
         refusal = _unacceptable(request)
         if refusal is not None:
@@ -93,25 +105,25 @@ class Mutate:
         if self._late(request):
             return self._overloaded(request, "deadline")
         if len(request.body) > LARGE:
-            return asyncio.ensure_future(self._later(request))
-        return self._counted(request, admission.answer_by(request.body, self._replicas.judge))
+            return asyncio.ensure_future(self._later(replicas, request))
+        return self._counted(request, admission.answer_by(request.body, replicas.judge))
 
-    async def _later(self, request: Request) -> Response:
+    async def _later(self, replicas: Replicas, request: Request) -> Response:
         self.large += 1
         try:
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._aside, self._decide, request)
+            answer = await loop.run_in_executor(self._aside, self._decide, replicas, request)
         finally:
             self.large -= 1
         if answer is None:
             return self._overloaded(request, "deadline")
         return self._counted(request, answer)
 
-    def _decide(self, request: Request) -> admission.Answer | None:
+    def _decide(self, replicas: Replicas, request: Request) -> admission.Answer | None:
         """Decide on the thread for large ones; None: it has waited there for too long."""
         if self._late(request):
             return None
-        return admission.answer(request.body, self._config)
+        return admission.answer(request.body, replicas.config)
 
     def _late(self, request: Request) -> bool:
         limit = _timeout(request.query) if request.query else 0.0
@@ -132,7 +144,7 @@ class Mutate:
 
 def routes(mutate: Mutate) -> Routes:
     """Name what is answered beneath the application, for its speed."""
-    return {(b"POST", PATH.encode()): mutate}
+    return {(b"POST", path.encode()): answer for path, answer in mutate.paths().items()}
 
 
 def application(
@@ -142,7 +154,10 @@ def application(
     app = FastAPI(title="podgrace", openapi_url=None, redirect_slashes=False)
     shape_errors(app, counted, failed)
 
+    paths = mutate.paths()
+
     @app.post(PATH)
+    @app.post(PATH + "/{name}")
     async def post(request: HTTPRequest) -> HTTPResponse:
         raw = Request(
             request.scope["headers"],
@@ -150,7 +165,7 @@ def application(
             await request.body(),
             asyncio.get_running_loop().time(),
         )
-        answer = mutate(raw)
+        answer = paths.get(request.url.path, paths[PATH])(raw)
         found = answer if isinstance(answer, Response) else await answer
         counted(found.status)
         headers = {name.decode(): value.decode() for name, value in found.headers}

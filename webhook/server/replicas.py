@@ -58,7 +58,7 @@ class Replicas:
 
     def __init__(self, config: Config) -> None:
         self.counts = {"decided": 0, "remembered": 0}
-        self._config = config
+        self.config = config
         self._known: dict[bytes, Verdict] = {}
 
     def judge(self, request: Request) -> tuple[Verdict, str]:
@@ -67,7 +67,7 @@ class Replicas:
         spec = bytes(pod.spec)
         if not 0 < len(spec) <= LARGEST:
             self.counts["decided"] += 1
-            return judge(request, self._config)
+            return judge(request, self.config)
         named = replace(pod.metadata or EMPTY, name=None, generate_name=None)
         parts = (request.namespace, pod.metadata is None, named)
         token, masked = _masked(spec)
@@ -78,7 +78,7 @@ class Replicas:
             self.counts["remembered"] += 1
             return verdict, name_of(pod.metadata)
         self.counts["decided"] += 1
-        verdict, name = judge(request, self._config)
+        verdict, name = judge(request, self.config)
         if not token or token not in b64decode(bytes(verdict.patch).strip(b'"')):
             if len(self._known) >= MOST:
                 del self._known[next(iter(self._known))]
