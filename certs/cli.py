@@ -24,12 +24,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from certs import checks, metrics, records, store, survey
 from certs.authority import CA_LIFE, LEAF_LIFE, general_names, service_names
 from certs.errors import ApiConflict, BadMaterial, BadName, CertificateError, StoreError
-from certs.kubernetes import Client, Server
+from certs.kubernetes import Ask, Client, Server
 from certs.local import ephemeral
 from certs.manager import Manager, Settings
 from certs.rotation import Policy
@@ -46,12 +46,40 @@ RELEASE, CA_SECRET = "podgrace", "podgrace-ca"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add `certs` and what is below it; each sets `func`, which takes the arguments and returns the exit code."""
+class Reach(Protocol):
+    """Another way to the API than that of a Pod, with options of its own: the webhook's command line brings one."""
+
+    def add_options(self, made: argparse.ArgumentParser) -> None:
+        """Add the options that choose a cluster, --namespace not among them."""
+        ...
+
+    def ask(self, args: argparse.Namespace) -> Ask:
+        """Choose the way."""
+        ...
+
+
+class InPod:
+    """The way of a Pod, which is also that of `kubectl proxy`: an address, a token, an authority."""
+
+    def add_options(self, made: argparse.ArgumentParser) -> None:
+        """Add --api and what belongs to it."""
+        api_options(made)
+
+    def ask(self, args: argparse.Namespace) -> Ask:
+        """Take what is given, and for the rest what the kubelet gives to every Pod."""
+        return Server.of(args.api, args.api_token, args.api_ca)
+
+
+def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
+    """Add `certs` and what is below it; each sets `func`, which takes the arguments and returns the exit code.
+
+    `reach`: the way of `show`, `check` and `renew` to the cluster. `run` takes that of a Pod.
+    """
+    reach = reach or InPod()
     text = "Make, look at and rotate the certificates of the webhook."
-    commands = subparsers.add_parser(
-        "certs", help=text, description=text, allow_abbrev=False
-    ).add_subparsers(metavar="COMMAND", required=True)
+    commands = subparsers.add_parser("certs", description=text, allow_abbrev=False).add_subparsers(
+        metavar="COMMAND", required=True
+    )
 
     made = _command(
         commands,
@@ -73,13 +101,13 @@ def add_parser(subparsers: Any) -> None:
         commands, "show", _show, "List the certificates of a directory (--dir), or of the cluster."
     )
     _directory(made, required=False)
-    _cluster(made)
+    _cluster(made, reach)
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
     text = "Exit 1 and say why if the certificates of a directory (--dir), or of the cluster, can't be served, or expire soon."
     made = _command(commands, "check", _check, text)
     _directory(made, required=False)
-    _cluster(made)
+    _cluster(made, reach)
     made.add_argument(
         "--within",
         type=duration,
@@ -113,7 +141,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help="Secret of the authority; must exist, may be empty",
     )
-    api_options(made)
+    _reached(made, InPod())
     made.add_argument(
         "--service",
         required=True,
@@ -196,7 +224,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help=f"Secret of the authority (default: {CA_SECRET})",
     )
-    api_options(made)
+    _reached(made, reach)
     made.add_argument(
         "--authority",
         action="store_true",
@@ -249,6 +277,7 @@ def _directory(made: argparse.ArgumentParser, *, required: bool = True) -> None:
 
 def _namespace(made: argparse.ArgumentParser) -> None:
     made.add_argument(
+        "-n",
         "--namespace",
         default=RELEASE,
         metavar="NAME",
@@ -256,7 +285,7 @@ def _namespace(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _cluster(made: argparse.ArgumentParser) -> None:
+def _cluster(made: argparse.ArgumentParser, reach: Reach) -> None:
     """Take the objects by name; the defaults are the names that the chart gives."""
     _namespace(made)
     made.add_argument(
@@ -285,7 +314,12 @@ def _cluster(made: argparse.ArgumentParser) -> None:
         "MutatingWebhookConfiguration (default: RELEASE, or RELEASE-NAMESPACE where the two differ)"
     )
     made.add_argument("--webhook-configuration", metavar="NAME", help=configuration)
-    api_options(made)
+    _reached(made, reach)
+
+
+def _reached(made: argparse.ArgumentParser, reach: Reach) -> None:
+    reach.add_options(made)
+    made.set_defaults(reach=reach)
 
 
 def api_options(made: argparse.ArgumentParser) -> None:
@@ -307,7 +341,7 @@ def api_options(made: argparse.ArgumentParser) -> None:
 
 
 def _client(args: argparse.Namespace) -> Client:
-    return Client(Server.of(args.api, args.api_token, args.api_ca), args.namespace)
+    return Client(args.reach.ask(args), args.namespace)
 
 
 def _port(text: str) -> int:

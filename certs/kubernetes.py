@@ -79,6 +79,10 @@ class Server:
             )
         return cls(url, token or _ACCOUNT / "token", ca or _ACCOUNT / "ca.crt")
 
+    def __call__(self, method: str, target: str, body: "Json | None") -> "Answer":
+        """Make one call."""
+        return call(self, method, target, body)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -88,6 +92,10 @@ class Answer:
     body: Any
     warnings: tuple[str, ...]
     date: datetime | None
+
+
+Ask = Callable[[str, str, Json | None], Answer]
+"""Makes one call: method, path with query, body. A `Server` is one; kubectl is another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +119,14 @@ class Client:
 
     def __init__(
         self,
-        server: Server,
+        ask: "Ask",
         namespace: str,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.skew = timedelta()
         """How far the API server's clock was ahead of ours at the last answer."""
-        self._server, self._clock = server, clock
+        self._ask, self._clock = ask, clock
         quoted = urllib.parse.quote(namespace, safe="")
         self._secrets = f"/api/v1/namespaces/{quoted}/secrets/"
         self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{quoted}/leases/"
@@ -175,7 +183,7 @@ class Client:
         path = prefix + urllib.parse.quote(name, safe="")
         what = f"{method} {path}"
         target = path if body is None else f"{path}?fieldManager={FIELD_MANAGER}{query}"
-        answer = call(self._server, method, target, body)
+        answer = self._ask(method, target, body)
         if answer.date:
             self.skew = answer.date - self._clock()
         return judge(what, answer)

@@ -662,7 +662,10 @@ def test_the_arguments_are_ones_that_the_program_knows() -> None:
         ]
         for item in pods:
             for container in item["spec"].get("template", item)["spec"]["containers"]:
-                assert parser().parse_args(container["args"]).func, (file.name, container["name"])
+                assert parser(container["args"][0]).parse_args(container["args"]).func, (
+                    file.name,
+                    container["name"],
+                )
 
 
 def test_the_server_knows_by_which_name_and_from_where_it_is_called() -> None:

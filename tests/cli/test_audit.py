@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +207,32 @@ def test_manifests_that_were_injected_pass() -> None:
         ).code
         == 0
     )
+
+
+def test_a_cluster_is_read_page_by_page_through_kubectl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Namespaces and Pods are told by their paths; the selector is the API server's to apply."""
+    found = [item for item in CLUSTER if item["kind"] == "Pod"]
+    for index, item in enumerate(found):
+        item["metadata"]["uid"] = str(index)
+    pages = {"pods1": found[:4], "pods2": found[4:]}
+    for name, items in pages.items():
+        token = {"continue": "next"} if name == "pods1" else {}
+        page = {"metadata": token, "items": [{**i, "kind": None} for i in items]}
+        (tmp_path / name).write_text(json.dumps(page))
+    spaces = [item for item in CLUSTER if item["kind"] == "Namespace"]
+    (tmp_path / "namespaces").write_text(json.dumps({"items": spaces}))
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        f'#!/bin/sh\ncd {tmp_path}; echo "$*" >> calls\ncase $* in\n'
+        "*continue*) cat pods2;; */v1/pods*) cat pods1;; */v1/namespaces*) cat namespaces;; esac\n"
+    )
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    ran = podgrace("audit", "-A", "-l", "app=x", "--context", "c", "-o", "json")
+    whole = podgrace("audit", "-f", "-", "-o", "json", stdin=json.dumps(as_list(CLUSTER)))
+    assert (ran.code, json.loads(ran.out)) == (whole.code, json.loads(whole.out))
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 3 and all(call.startswith("--context=c get ") for call in calls)
+    assert all("labelSelector=app%3Dx" in call for call in calls[1:])

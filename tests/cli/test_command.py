@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import webhook.cli
+import webhook.config
 from tests.cli.command import WORKLOADS, podgrace, spawned
 from webhook import __version__
 
@@ -111,7 +112,7 @@ def test_a_bug_is_one_line(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(webhook.cli, "load", broken)
+    monkeypatch.setattr(webhook.config, "load", broken)
     assert webhook.cli.main(["profiles"]) == 4
     assert (
         "a bug of podgrace's own, please report it: ZeroDivisionError in broken"

@@ -1,8 +1,8 @@
 """`podgrace audit`: which running Pods should carry our mark and do not.
 
-In: what `kubectl get namespaces,pods -A -o json` (or yaml) printed. Out: a table or JSON, and exit
-code 3 if there are any. The rule is `webhook.core.audit`; nothing is asked of a cluster. Pods that
-are ending, or have ended, are not looked at.
+In: the cluster's Pods and namespaces, or with -f what `kubectl get namespaces,pods -A -o json` (or
+yaml) printed. Out: a table or JSON, and exit code 3 if there are any. The rule is
+`webhook.core.audit`. Pods that are ending, or have ended, are not looked at.
 """
 
 import argparse
@@ -10,17 +10,18 @@ import json
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
-from webhook.cli import documents, show
+from webhook.cli import cluster, documents, terminal
+from webhook.cli.arguments import add_config, add_file, command, config, with_text
+from webhook.cli.exits import DIFFERS, OK
 from webhook.config import Config
 from webhook.core.audit import finding
 from webhook.core.names import INJECT_LABEL
 from webhook.core.pod import Pod
 from webhook.core.reasons import REASONS
-
-OK, DIFFERS = 0, 3
 
 _ENDED: Final = ("Succeeded", "Failed")
 
@@ -61,50 +62,103 @@ class Finding(msgspec.Struct, rename="camel"):
     changed_by: str
 
 
-def run(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
+def add_parser(commands: Any) -> None:
+    """Add the command to the top parser's."""
+    text = "List running Pods that are opted in and slipped through, in the cluster or in a file."
+    made = command(commands, "audit", run, text, _EXAMPLES)
+    add_file(made, required=False)
+    add_config(made)
+    cluster.add_options(made, everywhere=True, selector=True)
+    terminal.add_output(made, "table", "json", "yaml")
+
+
+_EXAMPLES: Final = """
+podgrace audit -A
+podgrace audit -n shop -l app=web
+kubectl get namespaces,pods -A -o json | podgrace audit -f -
+"""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge every Pod of a file, or of the cluster."""
+    return _of_file(args) if args.filename else _of_cluster(args, config(args))
+
+
+def _of_cluster(args: argparse.Namespace, settings: Config) -> int:
+    """Read Pods page by page, and keep only what is found."""
+    reach = cluster.of(args)
+    if args.all_namespaces:
+        path = reach.listing("v1", "namespaces", namespaced=False)
+        named = [item.metadata for item in reach.items(path, _Item)]
+    else:
+        named = [reach.get(f"/api/v1/namespaces/{quote(reach.namespace, safe='')}", _Item).metadata]
+    namespaces = {item.name: (item.labels or {}).get(INJECT_LABEL) for item in named}
+    count = 0
+
+    def pods() -> Iterator[msgspec.Raw]:
+        nonlocal count
+        path = reach.listing("v1", "pods")
+        for pod in reach.items(path, msgspec.Raw, selector=args.selector):
+            count += 1
+            yield pod
+
+    found = list(_judged(pods(), namespaces, settings, "the cluster"))
+    return _tell(args.output, found, count, settings)
+
+
+@with_text
+def _of_file(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Judge every Pod in `text`."""
     pods, namespaces = _sorted_out(_items(text, where), where)
-    found = sorted(_judged(pods, namespaces, config, where), key=lambda f: (f.namespace, f.pod))
     if pods and not namespaces:
         print(
             f"podgrace: {where}: no namespaces in it, so only the Pods' own labels count",
             file=sys.stderr,
         )
-    if args.output == "json":
-        whole = {"version": config.operator.version, "pods": len(pods), "findings": found}
-        print(msgspec.json.format(msgspec.json.encode(whole), indent=2).decode())
+    found = list(_judged(map(_encoded, pods), namespaces, config, where))
+    return _tell(args.output, found, len(pods), config)
+
+
+def _encoded(tree: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(tree)
+    except (UnicodeError, RecursionError) as error:
+        raise documents.ManifestError(f"not a Pod: {error}") from error
+
+
+def _tell(output: str, found: list[Finding], count: int, config: Config) -> int:
+    found.sort(key=lambda f: (f.namespace, f.pod))
+    if output != "table":
+        whole = {"version": config.operator.version, "pods": count, "findings": found}
+        print(terminal.structured(whole, output))
     elif found:
         rows = [
             (f.namespace, f.pod, f.owner or "-", f.code, f.created or "-", f.detail or f.why)
             for f in found
         ]
-        print(show.table(("NAMESPACE", "POD", "OWNER", "WHAT", "CREATED", "WHY"), rows))
+        print(terminal.table(("NAMESPACE", "POD", "OWNER", "WHAT", "CREATED", "WHY"), rows))
         print(
-            f"\n{len(found)} of {len(pods)} Pods. To replace one, restart its owner:"
+            f"\n{len(found)} of {count} Pods. To replace one, restart its owner:"
             " kubectl rollout restart",
             file=sys.stderr,
         )
     else:
-        print(
-            f"{len(pods)} Pods: each that is opted in carries the mark of {config.operator.version}"
-        )
+        print(f"{count} Pods: each that is opted in carries the mark of {config.operator.version}")
     return DIFFERS if found else OK
 
 
 def _judged(
-    pods: list[dict[str, Any]], namespaces: dict[str, str | None], config: Config, where: str
+    pods: Iterator[bytes | msgspec.Raw],
+    namespaces: dict[str, str | None],
+    config: Config,
+    where: str,
 ) -> Iterator[Finding]:
     operator = config.operator
-    for tree in pods:
+    for content in pods:
         try:
-            item = msgspec.convert(tree, _Item)
-            pod = msgspec.json.decode(msgspec.json.encode(tree), type=Pod)
-        except (
-            msgspec.ValidationError,
-            msgspec.DecodeError,
-            UnicodeError,
-            RecursionError,
-        ) as error:
+            item = msgspec.json.decode(content, type=_Item)
+            pod = msgspec.json.decode(content, type=Pod)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise documents.ManifestError(f"{where}: not a Pod: {error}") from error
         metadata = item.metadata
         if metadata.deletion_timestamp or (item.status is not None and item.status.phase in _ENDED):

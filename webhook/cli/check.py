@@ -29,9 +29,10 @@ import urllib.parse
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from certs.cli import api_options, duration
-from certs.errors import ApiError
-from certs.kubernetes import Answer, Server, call
+from webhook.cli import cluster, terminal
+from webhook.cli.arguments import command, duration
+from webhook.cli.cluster import Cluster, ClusterError
+from webhook.cli.exits import DIFFERS, OK, UNUSABLE
 from webhook.core.names import (
     DISABLED,
     ENABLED,
@@ -41,8 +42,6 @@ from webhook.core.names import (
     STATUS_ANNOTATION,
     VOLUME,
 )
-
-OK, UNUSABLE, _, DIFFERS = range(4)
 
 AGENT: Final = "podgrace-check"
 FINAL: Final = ("injected", "opted-out", "excluded")
@@ -63,11 +62,11 @@ class Found(NamedTuple):
 
 def add_parser(commands: Any) -> None:
     """Add the command to the top parser's."""
-    text = "Ask the API server whether a labelled Pod would be injected now (a dry run: nothing is created)."
-    made = commands.add_parser("check", help=text, description=text, allow_abbrev=False)
-    made.add_argument(
-        "--namespace", required=True, metavar="NAME", help="where the Pod would be created"
+    text = (
+        "Ask the API server whether a labelled Pod would be injected now"
+        " (a dry run: nothing is created)."
     )
+    made = command(commands, "check", run, text)
     made.add_argument(
         "--wait",
         type=duration,
@@ -75,9 +74,8 @@ def add_parser(commands: Any) -> None:
         metavar="TIME",
         help="ask again until it is injected, at most for this time (0s)",
     )
-    api_options(made)
-    made.add_argument("-o", "--output", choices=("text", "json"), default="text")
-    made.set_defaults(func=run)
+    cluster.add_options(made)
+    terminal.add_output(made, "table", "json", "yaml")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,15 +83,16 @@ def run(args: argparse.Namespace) -> int:
     end = time.monotonic() + args.wait.total_seconds()
     while True:
         try:
-            server = Server.of(args.api, args.api_token, args.api_ca)
-            found, warnings = ask(server, args.namespace)
-        except ApiError as error:
+            reach = cluster.of(args)
+            found, warnings = ask(reach, reach.namespace)
+        except ClusterError as error:
             found, warnings = Found("unreachable", UNUSABLE, str(error)), ()
         if found.what in FINAL or time.monotonic() >= end:
             break
         time.sleep(1)
-    if args.output == "json":
-        print(json.dumps({"found": found.what, "text": found.text, "warnings": warnings}, indent=2))
+    if args.output != "table":
+        whole = {"found": found.what, "text": found.text, "warnings": warnings}
+        print(terminal.structured(whole, args.output))
         return found.exit
     out = sys.stdout if found.exit == OK else sys.stderr
     print(f"podgrace: {found.what}: {found.text}", file=out)
@@ -102,27 +101,29 @@ def run(args: argparse.Namespace) -> int:
     return found.exit
 
 
-def ask(server: Server, namespace: str) -> tuple[Found, tuple[str, ...]]:
-    """Ask once. Returns what was found, and the warnings that came along. Raises ApiError without an answer."""
+def ask(reach: Cluster, namespace: str) -> tuple[Found, tuple[str, ...]]:
+    """Ask once. Returns what was found, and the warnings that came along.
+
+    Raises `ClusterError` without an answer.
+    """
     path = f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}/pods"
-    answer = call(server, "POST", f"{path}?dryRun=All&fieldManager={AGENT}", pod(), agent=AGENT)
-    body = answer.body if isinstance(answer.body, dict) else {}
-    if answer.status != 201:
-        return _refused(namespace, answer.status, body), answer.warnings
+    try:
+        body, warnings = reach.dry_run(path, pod())
+    except ClusterError as error:
+        if not error.status:
+            raise
+        return _refused(namespace, error), ()
     if body.get("kind") != "Pod":
-        raise ApiError(f"POST {path} at {server.url}: 201, but the answer is no Pod")
+        raise ClusterError(f"POST {path}: the answer is no Pod")
     mark = ((body.get("metadata") or {}).get("annotations") or {}).get(STATUS_ANNOTATION)
-    if mark is not None and (old := _without_image_volumes(server, body)):
+    if mark is not None and (old := _without_image_volumes(reach, body)):
         text = f"the helper comes as an image volume, which these nodes cannot mount: {old}"
         mend = "upgrade their runtime, or set config.helper.delivery: sidecar"
-        return Found("runtime", DIFFERS, f"{text}; {mend}"), answer.warnings
+        return Found("runtime", DIFFERS, f"{text}; {mend}"), warnings
     if mark is not None:
-        return Found(
-            "injected",
-            OK,
-            f"a Pod labelled {INJECT_LABEL}={ENABLED} in {namespace} gets {_summary(mark)}",
-        ), answer.warnings
-    return _unmarked(server, namespace), answer.warnings
+        text = f"a Pod labelled {INJECT_LABEL}={ENABLED} in {namespace} gets {_summary(mark)}"
+        return Found("injected", OK, text), warnings
+    return _unmarked(reach, namespace), warnings
 
 
 def pod() -> dict[str, Any]:
@@ -157,9 +158,9 @@ def pod() -> dict[str, Any]:
     }
 
 
-def _refused(namespace: str, status: int, body: dict[str, Any]) -> Found:
+def _refused(namespace: str, error: ClusterError) -> Found:
     """Tell apart who said no, by the API server's own messages, which rarely change."""
-    told = str(body.get("message") or body or "nothing")
+    status, told = error.status, error.told
     text = f"{status}: {told}"
     if status == 401 or (status == 403 and "cannot create resource" in told):
         return Found("not-allowed", UNUSABLE, f"{text} (needed: create pods in {namespace})")
@@ -185,22 +186,22 @@ def _summary(mark: str) -> str:
     return f"the mark of podgrace {version}" + (f": {', '.join(map(str, codes))}" if codes else "")
 
 
-def _unmarked(server: Server, namespace: str) -> Found:
+def _unmarked(reach: Cluster, namespace: str) -> Found:
     """Find out why. Needs rights that `create pods` does not bring; without them all reasons are named."""
     if namespace in OPERATOR_NAMESPACES:
         return Found("excluded", DIFFERS, f"{namespace} is never injected")
-    labels = _labels(_read(server, f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}"))
+    labels = _labels(_read(reach, f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}"))
     if labels is not None and labels.get(INJECT_LABEL) == DISABLED:
         return Found(
             "opted-out", DIFFERS, f"namespace {namespace} is labelled {INJECT_LABEL}={DISABLED}"
         )
-    listed = _read(server, _CONFIGURATIONS)
+    listed = _read(reach, _CONFIGURATIONS)
     if labels is None or listed is None:
         return Found(
             "unmarked",
             DIFFERS,
             f"the Pod came back without {STATUS_ANNOTATION}: the webhook did not answer, or {namespace} is excluded or opted out; "
-            "who may read namespaces and mutatingwebhookconfigurations is told which (try it through `kubectl proxy`)",
+            "who may read namespaces and mutatingwebhookconfigurations is told which",
         )
     entries = [
         entry
@@ -230,7 +231,7 @@ def _unmarked(server: Server, namespace: str) -> Found:
     return Found("no-answer", DIFFERS, f"{text}: see `podgrace certs check` and docs/debugging.md")
 
 
-def _without_image_volumes(server: Server, body: dict[str, Any]) -> str:
+def _without_image_volumes(reach: Cluster, body: dict[str, Any]) -> str:
     """Name the Linux nodes that cannot mount the Pod's image volume.
 
     "" if the Pod has none of ours, if all nodes can, or if we may not list nodes.
@@ -238,7 +239,7 @@ def _without_image_volumes(server: Server, body: dict[str, Any]) -> str:
     volumes = (body.get("spec") or {}).get("volumes") or ()
     if not any(v.get("name") == VOLUME and "image" in v for v in volumes):
         return ""
-    listed = _read(server, "/api/v1/nodes")
+    listed = _read(reach, "/api/v1/nodes")
     old = []
     for node in (listed or {}).get("items") or ():
         info = (node.get("status") or {}).get("nodeInfo") or {}
@@ -271,13 +272,12 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
-def _read(server: Server, path: str) -> dict[str, Any] | None:
+def _read(reach: Cluster, path: str) -> dict[str, Any] | None:
     """Read what we may perhaps not."""
     try:
-        answer: Answer = call(server, "GET", path, agent=AGENT)
-    except ApiError:
+        return reach.get(path)
+    except ClusterError:
         return None
-    return answer.body if answer.status == 200 and isinstance(answer.body, dict) else None
 
 
 def _labels(tree: dict[str, Any] | None) -> dict[str, str] | None:

@@ -95,13 +95,12 @@ def add_options(
 ) -> None:
     """Add the options that choose a cluster, and what is looked at there.
 
-    `namespace`: -n; `everywhere`: -A; `selector`: -l. Each is in the Namespace in any case, empty.
+    `namespace`: -n; `everywhere`: -A; `selector`: -l.
     """
     group = made.add_argument_group("cluster", "As kubectl has them; they obey KUBECONFIG.")
     add = group.add_argument
     add("--kubeconfig", default="", metavar="FILE", help="configuration of kubectl")
     add("--context", default="", metavar="NAME", help="context in it (default: the current one)")
-    made.set_defaults(namespace="", all_namespaces=False, selector="")
     if namespace:
         add("-n", "--namespace", default="", metavar="NAME", help="default: the context's")
     if everywhere:
@@ -121,7 +120,8 @@ def kubectl_options(args: argparse.Namespace) -> tuple[str, ...]:
 
 def of(args: argparse.Namespace) -> "Cluster":
     """Choose the way: --api, else kubectl, else the Pod's own account. Raises `ClusterError`."""
-    return Cluster(_way(args), args.namespace, everywhere=args.all_namespaces)
+    everywhere = getattr(args, "all_namespaces", False)
+    return Cluster(_way(args), args.namespace, everywhere=everywhere)
 
 
 def _way(args: argparse.Namespace) -> "Way":

@@ -9,7 +9,6 @@ import base64
 import copy
 import http.client
 import json
-import os
 import shutil
 import signal
 import ssl
@@ -26,17 +25,23 @@ import msgspec
 
 from certs.local import ephemeral
 from webhook.admission import Review, mutate
-from webhook.cli import scalars, show
-from webhook.config import load
+from webhook.cli import scalars, show, terminal
+from webhook.cli.arguments import add_config, command, config
 from webhook.core.pod import Pod
 
 _DEADLINE: Final = 20.0
 """Seconds for the server to become ready; it takes well under one."""
 
 
+def add_parser(commands: Any) -> None:
+    """Add the command to the top parser's."""
+    text = "Serve once with throw-away certificates and show what happens to a sample Pod."
+    add_config(command(commands, "demo", run, text))
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve, ask, show. Returns 0 if the answer is a patch that applies."""
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = terminal.coloured()
     body = files("webhook").joinpath("samples/demo.json").read_bytes()
     directory = Path(tempfile.mkdtemp(prefix="podgrace-demo-"))
     try:
@@ -51,12 +56,12 @@ def run(args: argparse.Namespace) -> int:
     request = review.request
     outcome = mutate(
         msgspec.json.decode(request.object if request else b"", type=Pod),
-        load(args.config),
+        config(args),
         "samples",
     )
 
     def heading(text: str) -> None:
-        print("\n" + show.bold(text, colour=colour))
+        print("\n" + terminal.bold(text, colour=colour))
 
     print(
         f"POST /mutate over TLS, verified against the demo's own CA: allowed, {len(patch)} operations, {took * 1000:.1f} ms"
@@ -67,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
     for op in patch:
         print(
             f"{op['op']:7} {op['path']}"
-            + show.dim("  " + json.dumps(op["value"])[:100] if "value" in op else "", colour=colour)
+            + terminal.dim(
+                "  " + json.dumps(op["value"])[:100] if "value" in op else "", colour=colour
+            )
         )
     heading("The Pod, before and after")
     print(show.diff(_yaml(before), _yaml(after), "pod", colour=colour), end="")

@@ -18,6 +18,7 @@ import yaml
 from yaml.cyaml import CParser
 
 from webhook.cli import scalars
+from webhook.cli.exits import Unusable
 
 _NODES: Final = 1_000_000
 """Per document, aliases unfolded: a few lines can ask for more than any memory holds."""
@@ -31,7 +32,7 @@ _JSON_SPACE: Final = re.compile(r"[ \t\r\n]*")
 _decoder: Final = json.JSONDecoder()
 
 
-class ManifestError(ValueError):
+class ManifestError(Unusable, ValueError):
     """The input cannot be used; the message names file, document and line, and what is wrong."""
 
 

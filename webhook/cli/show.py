@@ -1,48 +1,20 @@
-"""What a person reads: tables, reasons, coloured diffs.
+"""What a person reads of a decision: reasons, ports, coloured diffs.
 
 In: outcomes and texts. Out: lines of text. No decision is made here.
 """
 
 import difflib
 import io
-import os
-import sys
-from collections.abc import Sequence
 from typing import Any, Final
 
 from webhook.admission import Outcome, sentence
+from webhook.cli.terminal import table
 from webhook.core.decision import Decision, Desired
 from webhook.core.reasons import REASONS
 
 _RED: Final = "\033[31m"
 _GREEN: Final = "\033[32m"
-_BOLD: Final = "\033[1m"
-_DIM: Final = "\033[2m"
 _END: Final = "\033[0m"
-
-
-def coloured() -> bool:
-    """Whether standard output is a person's terminal (no-color.org)."""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
-
-
-def bold(text: str, *, colour: bool) -> str:
-    """Mark a heading."""
-    return f"{_BOLD}{text}{_END}" if colour else text
-
-
-def dim(text: str, *, colour: bool) -> str:
-    """Mark an aside."""
-    return f"{_DIM}{text}{_END}" if colour else text
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Set columns in line; the last one runs on."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    )
 
 
 def diff(before: str, after: str, name: str, *, colour: bool) -> str:

@@ -10,14 +10,56 @@ named on standard error. Reading and writing belong to `manifests`, which kinds 
 import argparse
 import sys
 from collections.abc import Sequence
-
-import msgspec
+from typing import Any, Final
 
 from webhook.admission import Outcome
-from webhook.cli import kinds, manifests, show
+from webhook.cli import kinds, manifests, show, terminal
+from webhook.cli.arguments import add_config, add_file, command, with_text
+from webhook.cli.exits import DIFFERS, OK
 from webhook.config import Config
 
-OK, DIFFERS = 0, 3
+
+def add_inject(commands: Any) -> None:
+    """Add `inject` to the top parser's commands."""
+    text = "Write manifests as the webhook would admit them."
+    made = command(commands, "inject", with_text(inject), text, _INJECT)
+    add_file(made)
+    add_config(made)
+    made.add_argument("--diff", action="store_true", help="show what would change instead")
+    made.add_argument(
+        "--check", action="store_true", help="write nothing; exit 3 if anything would change"
+    )
+
+
+def add_uninject(commands: Any) -> None:
+    """Add `uninject` to the top parser's commands."""
+    text = "Take everything of podgrace's out of manifests again."
+    made = command(commands, "uninject", with_text(uninject), text, _UNINJECT)
+    add_file(made)
+    add_config(made)
+    made.add_argument("--diff", action="store_true", help="show what would change instead")
+
+
+def add_explain(commands: Any) -> None:
+    """Add `explain` to the top parser's commands."""
+    text = "Say for every container what would be done, why, and what would change it."
+    made = command(commands, "explain", with_text(explain), text, _EXPLAIN)
+    add_file(made)
+    add_config(made)
+    terminal.add_output(made, "table", "json", "yaml")
+
+
+_INJECT: Final = """
+podgrace inject -f shop.yaml | kubectl apply -f -
+podgrace inject -f shop.yaml --diff
+"""
+_UNINJECT: Final = """
+podgrace uninject -f injected.yaml --diff
+"""
+_EXPLAIN: Final = """
+podgrace explain -f shop.yaml
+kubectl -n shop get deployment web -o yaml | podgrace explain -f -
+"""
 
 
 def inject(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
@@ -51,7 +93,7 @@ def uninject(args: argparse.Namespace, text: str, where: str, config: Config) ->
 def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Say what would be done to each container, why, and what would change it."""
     found = [(w, manifests.decided(w, config)) for w in _read(text, where, config).workloads]
-    if args.output == "json":
+    if args.output != "table":
         rows = [
             {
                 "kind": w.kind,
@@ -63,12 +105,12 @@ def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> 
             }
             for w, o in found
         ]
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        print(terminal.structured(rows, args.output))
         return OK
     for number, (workload, outcome) in enumerate(found):
         print(
             ("\n" if number else "")
-            + show.bold(f"{workload.kind} {workload.name}", colour=show.coloured())
+            + terminal.bold(f"{workload.kind} {workload.name}", colour=terminal.coloured())
         )
         print(show.explanation(outcome))
     if not found:
@@ -101,7 +143,7 @@ def _put(before: str, written: tuple[str, list[str]], where: str, *, diff: bool)
     after, notes = written
     _tell(notes)
     if diff:
-        after = show.diff(before, after, where, colour=show.coloured())
+        after = show.diff(before, after, where, colour=terminal.coloured())
     sys.stdout.flush()
     sys.stdout.buffer.write(after.encode())
     sys.stdout.buffer.flush()

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from webhook import __version__
-from webhook.cli import show
+from webhook.cli import terminal
+from webhook.cli.exits import DIFFERS, OK, UNUSABLE
 from webhook.cli.prove import compare, report
 from webhook.cli.prove.html import html, template
 from webhook.cli.prove.job import job
@@ -33,7 +34,6 @@ from webhook.cli.prove.text import text
 from webhook.cli.watching.page import PageError
 from webhook.cli.watching.streams import WatchError
 
-NONE_LOST, UNPROVED, USAGE, LOST = range(4)
 COMPARE: Final = "compare"
 """Stands where a URL would: no URL looks like that."""
 _CARRIED: Final = (
@@ -59,9 +59,7 @@ _CARRIED: Final = (
 def add_parser(commands: Any) -> None:
     """Add the command to the top parser's."""
     about = "Load a workload while it is rolled, and count every request that it loses."
-    made = commands.add_parser(
-        "prove", help=about, description=about, parents=[options()], allow_abbrev=False
-    )
+    made = commands.add_parser("prove", description=about, parents=[options()], allow_abbrev=False)
     made.usage = "podgrace prove URL [options] [-- COMMAND ...]"
     # argparse hands over everything from the URL on: options may follow it, what follows -- is not
     # ours to read.
@@ -83,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         return _print_job(args) if args.job else _prove(args, command)
     except (LoadError, PageError, WatchError) as error:
         print(f"podgrace: {error}", file=sys.stderr)
-        return UNPROVED
+        return UNUSABLE
 
 
 def _parse(args: argparse.Namespace) -> tuple[argparse.Namespace, list[str]]:
@@ -127,14 +125,14 @@ def _prove(args: argparse.Namespace, command: list[str]) -> int:
     found = report.make(about, asyncio.run(load(args, command)))
     _write(args, [found])
     if found.failed:
-        return LOST
-    return UNPROVED if found.unproved else NONE_LOST
+        return DIFFERS
+    return UNUSABLE if found.unproved else OK
 
 
 def _compare(args: argparse.Namespace, files: list[str]) -> int:
     """Put reports beside each other; a single one is only written in another form."""
     _write(args, [report.read(file) for file in files])
-    return NONE_LOST
+    return OK
 
 
 def _print_job(args: argparse.Namespace) -> int:
@@ -153,7 +151,7 @@ def _print_job(args: argparse.Namespace) -> int:
         ),
         end="",
     )
-    return NONE_LOST
+    return OK
 
 
 def _again(args: argparse.Namespace) -> list[str]:
@@ -189,6 +187,6 @@ def _write(args: argparse.Namespace, found: list[report.Report]) -> None:
     if args.output == "json":
         print(report.write(found[0]) if len(found) == 1 else report.write_all(found))
     elif len(found) == 1:
-        print(text(found[0], colour=show.coloured()))
+        print(text(found[0], colour=terminal.coloured()))
     else:
         print(compare.text(found))

@@ -8,7 +8,7 @@ What is compared should have met the same load: where it did not, that is said.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from webhook.cli import show
+from webhook.cli import terminal
 from webhook.cli.prove.blame import KINDS
 from webhook.cli.prove.report import Report
 from webhook.cli.prove.text import short
@@ -60,7 +60,7 @@ def beside(reports: Sequence[Report]) -> Beside:
 def text(reports: Sequence[Report]) -> str:
     """Write the table for a terminal."""
     found = beside(reports)
-    table = show.table(tuple(name.upper() for name in found.head), found.rows)
+    table = terminal.table(tuple(name.upper() for name in found.head), found.rows)
     return "\n".join([table, *found.notes])
 
 

@@ -98,7 +98,9 @@ def options() -> argparse.ArgumentParser:
         metavar="SELECTOR",
         help="watch these Pods and their EndpointSlices, and say whose loss it was (uses kubectl)",
     )
-    add("-n", "--namespace", default="", metavar="NAME", help="theirs, if not kubectl's own")
+    add("-n", "--namespace", default="", metavar="NAME", help="theirs, if not the context's")
+    add("--kubeconfig", default="", metavar="FILE", help="kubectl's configuration (KUBECONFIG)")
+    add("--context", default="", metavar="NAME", help="context in it, if not the current one")
     add("--service", default="", metavar="NAME", help="watch the EndpointSlices of this one only")
     add("--title", default="", metavar="TEXT", help="name of this run in reports and comparisons")
     add(

@@ -19,6 +19,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final
 
+from webhook.cli.cluster import kubectl_options
 from webhook.cli.prove.clients import Load
 from webhook.cli.prove.forward import REASON, forwarded, is_loopback, processes
 from webhook.cli.prove.ledger import CommandSeen, Ledger, Seen, Trouble, of_these_pods
@@ -51,7 +52,8 @@ async def run(args: argparse.Namespace, command: list[str]) -> Ledger:
     watch = None
     if args.pods:
         found = streams.resources(args.pods, args.service, args.namespace)
-        watch = Watch(streams.stream(found[0]), streams.stream(found[1]), load.now)
+        pods, slices = (streams.stream(each, kubectl_options(args)) for each in found)
+        watch = Watch(pods, slices, load.now)
         await watch.start()
     seen: list[Seen] = watch.seen if watch else []
     load.start()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from webhook.cli import show
+from webhook.cli import terminal
 from webhook.cli.prove.blame import KINDS
 from webhook.cli.prove.ledger import LOSSES, NOTICES, RETRIED
 from webhook.cli.prove.report import Client, Report, Row
@@ -31,11 +31,11 @@ def text(report: Report, *, colour: bool) -> str:
 
 
 def _parts(report: Report, *, colour: bool) -> Iterator[str]:
-    yield show.table(_HEAD, [(name, *cells(client)) for name, client in report.clients.items()])
+    yield terminal.table(_HEAD, [(name, *cells(client)) for name, client in report.clients.items()])
     yield ""
     timeline = list(_timeline(report))
     if timeline:
-        yield show.bold("  WHEN  WHAT", colour=colour)
+        yield terminal.bold("  WHEN  WHAT", colour=colour)
         yield from timeline[:_LINES]
         if len(timeline) > _LINES:
             yield f"        and {len(timeline) - _LINES} lines more: -o json or --html has them"
@@ -46,7 +46,7 @@ def _parts(report: Report, *, colour: bool) -> Iterator[str]:
     yield from notes(report)
     if report.kinds:
         yield ""
-        yield show.table(
+        yield terminal.table(
             ("WHOSE LOSS", "LOST", "MEANS"),
             [
                 (KINDS[kind].title, counted(report, kind), KINDS[kind].means)
@@ -55,10 +55,10 @@ def _parts(report: Report, *, colour: bool) -> Iterator[str]:
         )
         yield from _examples(report)
     yield ""
-    yield show.bold(verdict(report), colour=colour)
+    yield terminal.bold(verdict(report), colour=colour)
     if report.kinds:
         yield ""
-        yield show.bold("What to do", colour=colour)
+        yield terminal.bold("What to do", colour=colour)
         yield from (f"* {remedy}" for remedy in remedies(report))
 
 

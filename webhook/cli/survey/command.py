@@ -14,7 +14,6 @@
 
 import argparse
 import gc
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,7 +21,8 @@ from typing import Any, Final
 
 import msgspec
 
-from webhook.cli import cluster, show
+from webhook.cli import cluster, terminal
+from webhook.cli.arguments import add_config, command
 from webhook.cli.documents import ManifestError
 from webhook.cli.exits import DIFFERS, OK, USAGE
 from webhook.cli.survey.ask import ask
@@ -38,10 +38,16 @@ _ABOUT: Final = (
     " stands in the way."
 )
 
+_EXAMPLES: Final = """
+podgrace plan -A
+podgrace plan -n shop -l tier=front -o html > plan.html
+kubectl get deploy,sts,ds,svc,pdb,hpa,quota,limits,ns,no,po -A -o json | podgrace plan -f -
+"""
+
 
 def add_parser(commands: Any) -> None:
     """Add the command to the top parser's."""
-    made = commands.add_parser("plan", help=_ABOUT, description=_ABOUT, allow_abbrev=False)
+    made = command(commands, "plan", run, _ABOUT, _EXAMPLES)
     made.add_argument(
         "-f",
         "--filename",
@@ -51,13 +57,8 @@ def add_parser(commands: Any) -> None:
         help="dump instead of a cluster: what `kubectl get ... -o json` printed, - for standard"
         " input; may be given several times",
     )
-    made.add_argument(
-        "--config",
-        default=os.environ.get("PODGRACE_CONFIG"),
-        metavar="FILE",
-        help="configuration (env PODGRACE_CONFIG)",
-    )
-    made.add_argument("-o", "--output", choices=("table", "json", "html"), default="table")
+    add_config(made)
+    terminal.add_output(made, "table", "json", "yaml", "html")
     made.add_argument(
         "--details", action="store_true", help="with the table: each finding on a line of its own"
     )
@@ -65,7 +66,6 @@ def add_parser(commands: Any) -> None:
         "--diff", metavar="OLD.json", help="show what changed since this report of -o json"
     )
     cluster.add_options(made, everywhere=True, selector=True)
-    made.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,21 +86,21 @@ def run(args: argparse.Namespace) -> int:
         print(f"podgrace: {note}", file=sys.stderr)
     if old is not None:
         return _compare(old, found, args.output)
-    if args.output == "json":
-        _put(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    if args.output in ("json", "yaml"):
+        _put(terminal.structured(found, args.output).encode())
     elif args.output == "html":
         from webhook.cli.survey.html import html  # noqa: PLC0415 - an extra
 
         _put(html(found).encode())
     else:
-        print(text(found, details=args.details, colour=show.coloured()))
+        print(text(found, details=args.details, colour=terminal.coloured()))
     return OK
 
 
 def _compare(old: Report, new: Report, output: str) -> int:
     found = changes(old, new)
-    if output == "json":
-        _put(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    if output in ("json", "yaml"):
+        _put(terminal.structured(found, output).encode())
     else:
         print(changes_text(found))
     return DIFFERS if found.worse else OK

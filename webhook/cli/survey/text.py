@@ -6,7 +6,7 @@ In: a `Report`, or `Changes`. Out: text. Nothing is judged here.
 from collections.abc import Iterator
 from typing import Final
 
-from webhook.cli import show
+from webhook.cli import terminal
 from webhook.cli.survey.changes import Changed, Changes
 from webhook.cli.survey.report import VERDICTS, Report, Row
 from webhook.cli.survey.rule import HARMS
@@ -26,7 +26,7 @@ def text(report: Report, *, details: bool, colour: bool) -> str:
             (one.namespace or "(cluster)", one.code, HARMS[one.harm], one.detail)
             for one in report.elsewhere
         ]
-        parts.append(show.table(("NAMESPACE", "FINDING", "HARM", "DETAIL"), rows))
+        parts.append(terminal.table(("NAMESPACE", "FINDING", "HARM", "DETAIL"), rows))
     if meaning := _meanings(report):
         parts.append(meaning)
     return "\n\n".join(parts)
@@ -113,7 +113,7 @@ def _rows(report: Report) -> str:
         )
         for row in report.workloads
     ]
-    return show.table(head, rows)
+    return terminal.table(head, rows)
 
 
 def _details(report: Report, *, colour: bool) -> str:
@@ -124,7 +124,7 @@ def _details(report: Report, *, colour: bool) -> str:
         if it.requests:
             would += f"; requests {requests(row)} a Pod"
         lines = [
-            show.bold(f"{name}: {VERDICTS[row.verdict]}", colour=colour),
+            terminal.bold(f"{name}: {VERDICTS[row.verdict]}", colour=colour),
             f"  podgrace: {would}",
         ]
         lines += [
@@ -144,7 +144,7 @@ def _meanings(report: Report) -> str:
         for code, rule in RULES.items()
         if code in numbers
     ]
-    return show.table(("FINDING", "NUMBER", "MEANS"), rows) if rows else ""
+    return terminal.table(("FINDING", "NUMBER", "MEANS"), rows) if rows else ""
 
 
 def changes_text(found: Changes) -> str:
@@ -152,10 +152,10 @@ def changes_text(found: Changes) -> str:
     totals = [
         (VERDICTS[verdict], str(was), str(now)) for verdict, (was, now) in found.verdicts.items()
     ]
-    parts = [show.table(("WORKLOADS", "WERE", "ARE"), totals)] if totals else []
+    parts = [terminal.table(("WORKLOADS", "WERE", "ARE"), totals)] if totals else []
     if found.changed:
         head = ("NAMESPACE", "WORKLOAD", "INJECTED", "TODAY", "GONE", "NEW")
-        parts.append(show.table(head, [_change(one) for one in found.changed]))
+        parts.append(terminal.table(head, [_change(one) for one in found.changed]))
     for names, what in ((found.came, "new"), (found.went, "gone")):
         if names:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

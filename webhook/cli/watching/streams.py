@@ -13,7 +13,7 @@ import os
 import shutil
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
@@ -68,19 +68,22 @@ def resources(selector: str, service: str, namespace: str) -> tuple[Resource, Re
     )
 
 
-def stream(resource: Resource) -> Stream:
-    """Choose the way: kubectl where there is one, else the Pod's own ServiceAccount."""
+def stream(resource: Resource, options: Sequence[str] = ()) -> Stream:
+    """Choose the way: kubectl where there is one, else the Pod's own ServiceAccount.
+
+    `options` choose kubectl's cluster (`cluster.kubectl_options`).
+    """
     if shutil.which("kubectl") is None and (ACCOUNT / "token").exists():
         return Api(resource)
-    return Kubectl(resource)
+    return Kubectl(resource, options)
 
 
 class Kubectl:
     """`kubectl get --watch`."""
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, options: Sequence[str] = ()) -> None:
         self.why = ""
-        self._words = ["kubectl", "get", resource.kubectl]
+        self._words = ["kubectl", *options, "get", resource.kubectl]
         self._words += ["--selector", resource.selector] if resource.selector else []
         self._words += ["--watch", "--output-watch-events", "-o", "json"]
         self._words += ["--namespace", resource.namespace] if resource.namespace else []
