@@ -18,7 +18,9 @@ import msgspec
 import pytest
 
 from webhook.admission import answer as webhook_answer
-from webhook.cli.check import mounts_images, pod, selects
+from webhook.cli.check.namespace import pod
+from webhook.cli.check.nodes import mounts_images
+from webhook.cli.check.selector import selects
 from webhook.config import load
 
 Json = dict[str, Any]

@@ -34,7 +34,7 @@ from tests.cluster import install, kube, mission
 from tests.cluster.install import Release
 from tests.cluster.kube import Api
 from tests.cluster.mission import Front, Place, Prove, Reach, Row
-from webhook.cli.check import mounts_images
+from webhook.cli.check.nodes import mounts_images
 
 HERE = Path(__file__).parent
 IMAGE = os.environ.get("PODGRACE_IMAGE", "podgrace.test/podgrace:dev")

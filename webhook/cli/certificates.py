@@ -39,7 +39,7 @@ def _asked(reach: cluster.Cluster) -> Ask:
     def ask(method: str, target: str, body: "dict[str, Any] | None") -> Answer:
         reply = reach.ask(method, target, body)
         if reply.status == 0:
-            raise ApiError(reply.told)
+            raise ApiError(str(cluster.failed(method, reply)))
         if not skew:
             skew.append(_skew(reach))
         there = datetime.now(UTC) + skew[0]

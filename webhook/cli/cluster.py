@@ -14,10 +14,12 @@ Every error is a `ClusterError`, which main prints: it names the thing, the plac
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote, urlencode
@@ -149,6 +151,12 @@ class Way(Protocol):
         """Give the namespace that is meant where none is named; "" if there is none."""
         ...
 
+    def tunnel(
+        self, namespace: str, pod: str, address: str, port: int
+    ) -> AbstractContextManager[tuple[str, int]]:
+        """Reach a Pod's port: gives host and port. Raises OSError."""
+        ...
+
 
 class Direct:
     """The API itself, over HTTP: in a Pod, and for --api."""
@@ -177,6 +185,15 @@ class Direct:
         if 200 <= answer.status < 300:
             return Reply(answer.status, answer.content, "", answer.warnings)
         return Reply(answer.status, b"", message(answer), answer.warnings)
+
+    @contextlib.contextmanager
+    def tunnel(
+        self, _namespace: str, _pod: str, address: str, port: int
+    ) -> Iterator[tuple[str, int]]:
+        """Give the Pod's own address: in the cluster it can be reached."""
+        if self._given[0]:
+            raise OSError("--api reaches no Pod; through kubectl it does")
+        yield address, port
 
     def namespace(self) -> str:
         """Give the Pod's own, where this is a Pod."""
@@ -261,6 +278,23 @@ class Cluster:
         """Create what is not stored, such as a SelfSubjectReview."""
         return _decoded(self._ask("POST", path, body).body, dict, path)
 
+    @contextlib.contextmanager
+    def tunnel(
+        self, namespace: str, pod: str, address: str, port: int
+    ) -> Iterator[tuple[str, int]]:
+        """Reach a Pod's port for as long as the context lasts: gives host and port."""
+        with contextlib.ExitStack() as stack:
+            try:
+                where = stack.enter_context(self._way.tunnel(namespace, pod, address, port))
+            except OSError as error:
+                told = str(error)
+                needed = needs(told)
+                mend = f"; needed: {needed}" if needed else ""
+                raise ClusterError(
+                    f"port {port} of Pod {namespace}/{pod}: {told}{mend}", 1
+                ) from error
+            yield where
+
     def ask(self, method: str, path: str, body: Any = None) -> Reply:
         """Make one call (GET, POST or PUT), and give whatever comes back."""
         sent = None if body is None else msgspec.json.encode(body)
@@ -270,7 +304,7 @@ class Cluster:
         reply = self.ask(method, path, body)
         if 200 <= reply.status < 300:
             return reply
-        raise _error(f"{method} {path.partition('?')[0]}", reply)
+        raise failed(f"{method} {path.partition('?')[0]}", reply)
 
 
 def _decoded(content: bytes | msgspec.Raw, kind: type[T], path: str) -> T:
@@ -282,8 +316,8 @@ def _decoded(content: bytes | msgspec.Raw, kind: type[T], path: str) -> T:
         ) from None
 
 
-def _error(what: str, reply: Reply) -> ClusterError:
-    """Name the thing, the place and the mend."""
+def failed(what: str, reply: Reply) -> ClusterError:
+    """Make the error of a reply that is not 2xx: it names the thing, the place and the mend."""
     told = reply.told or "no reason given"
     if reply.status == 401:
         return Forbidden(

@@ -5,10 +5,13 @@ proxies and, in a Pod, the ServiceAccount; we bring no client. A call costs abou
 which is the start of kubectl. What a status means to a command does not belong here.
 """
 
+import contextlib
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 _VERBS: Final = {
@@ -44,6 +47,10 @@ _LOG: Final = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ ")
 """A line of kubectl's own log, which repeats what its last line says."""
 
 
+_TUNNEL_SECONDS: Final = 15
+"""Seconds until `kubectl port-forward` has to listen."""
+
+
 class Reply(NamedTuple):
     """What came back of a call.
 
@@ -74,6 +81,38 @@ class Kubectl(NamedTuple):
         # `config view` never prints credentials unless it is told to.
         code, out, _ = self.run(["config", "view", "--minify", "-o", "jsonpath={..namespace}"])
         return out.decode(errors="replace").strip() if code == 0 else ""
+
+    @contextlib.contextmanager
+    def tunnel(
+        self, namespace: str, pod: str, _address: str, port: int
+    ) -> Iterator[tuple[str, int]]:
+        """Reach a Pod's port through `kubectl port-forward`. Raises OSError with its words."""
+        words = ["--namespace", namespace, "port-forward", f"pod/{pod}", f":{port}"]
+        with (
+            tempfile.TemporaryFile() as said,
+            subprocess.Popen(
+                [self.program, *self.options, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+            ) as process,
+        ):
+            late = threading.Timer(_TUNNEL_SECONDS, process.terminate)
+            late.start()
+            try:
+                first = (process.stdout.readline() if process.stdout else b"").decode()
+                late.cancel()
+                match = re.search(r":(\d+) -> ", first)
+                if match is None:
+                    process.terminate()
+                    process.wait()
+                    said.seek(0)
+                    told = said.read().decode(errors="replace").strip()
+                    raise OSError(_reply(1, b"", told).told or "kubectl port-forward said nothing")
+                yield "127.0.0.1", int(match[1])
+            finally:
+                late.cancel()
+                process.terminate()
 
     def run(self, words: Sequence[str], body: bytes | None = None) -> tuple[int, bytes, str]:
         """Run kubectl; give its exit code, standard output and standard error."""

@@ -1,9 +1,8 @@
-"""`podgrace check`: would a Pod of this namespace be injected? The API server is asked to create one, and not to keep it.
+"""Would a Pod of this namespace be injected? The API server is asked to create one, not to keep it.
 
-In: a namespace and an API server (in a Pod its own; elsewhere through `kubectl proxy`). Out: one line that says what happened, and
-the exit code of the command's table. Nothing is changed: the creation is a server-side dry run, which goes through admission
-like any other. `helm test` runs it. Whether the certificates are right is `podgrace certs check`; Pods that already run are
-`podgrace audit`'s.
+In: a namespace of a cluster. Out: what happened, and the exit code. Nothing is changed: the creation
+is a server-side dry run, which goes through admission like any other. `helm test` asks this. Whether
+the installation is sound is `facts` and `verdict`; Pods that already run are `podgrace audit`'s.
 
 | found        | exit | means                                                                                    |
 |--------------|------|------------------------------------------------------------------------------------------|
@@ -20,17 +19,12 @@ like any other. `helm test` runs it. Whether the certificates are right is `podg
 | unmarked     | 3    | one of the last four; the right to read namespaces and webhook configurations would tell |
 """
 
-import argparse
 import json
-import re
-import sys
-import time
 import urllib.parse
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from webhook.cli import cluster, terminal
-from webhook.cli.arguments import command, duration
+from webhook.cli.check.nodes import unable
+from webhook.cli.check.selector import selects
 from webhook.cli.cluster import Cluster, ClusterError
 from webhook.cli.exits import DIFFERS, OK, UNUSABLE
 from webhook.core.names import (
@@ -60,73 +54,43 @@ class Found(NamedTuple):
     text: str
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to the top parser's."""
-    text = (
-        "Ask the API server whether a labelled Pod would be injected now"
-        " (a dry run: nothing is created)."
-    )
-    made = command(commands, "check", run, text)
-    made.add_argument(
-        "--wait",
-        type=duration,
-        default=duration("0s"),
-        metavar="TIME",
-        help="ask again until it is injected, at most for this time (0s)",
-    )
-    cluster.add_options(made)
-    terminal.add_output(made, "table", "json", "yaml")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Ask, perhaps again, and tell."""
-    end = time.monotonic() + args.wait.total_seconds()
-    while True:
-        try:
-            reach = cluster.of(args)
-            found, warnings = ask(reach, reach.namespace)
-        except ClusterError as error:
-            found, warnings = Found("unreachable", UNUSABLE, str(error)), ()
-        if found.what in FINAL or time.monotonic() >= end:
-            break
-        time.sleep(1)
-    if args.output != "table":
-        whole = {"found": found.what, "text": found.text, "warnings": warnings}
-        print(terminal.structured(whole, args.output))
-        return found.exit
-    out = sys.stdout if found.exit == OK else sys.stderr
-    print(f"podgrace: {found.what}: {found.text}", file=out)
-    for warning in warnings:
-        print(f"warning: {warning}", file=out)
-    return found.exit
-
-
 def ask(reach: Cluster, namespace: str) -> tuple[Found, tuple[str, ...]]:
     """Ask once. Returns what was found, and the warnings that came along.
 
     Raises `ClusterError` without an answer.
     """
-    path = f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}/pods"
     try:
-        body, warnings = reach.dry_run(path, pod())
+        body, warnings = dry_run(reach, namespace, ENABLED)
     except ClusterError as error:
         if not error.status:
             raise
         return _refused(namespace, error), ()
+    return found(reach, namespace, body), warnings
+
+
+def dry_run(reach: Cluster, namespace: str, label: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Have the Pod created with the label, and not kept. Gives it as admitted, and the warnings."""
+    path = f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}/pods"
+    body, warnings = reach.dry_run(path, pod(label))
     if body.get("kind") != "Pod":
         raise ClusterError(f"POST {path}: the answer is no Pod")
+    return body, warnings
+
+
+def found(reach: Cluster, namespace: str, body: dict[str, Any]) -> Found:
+    """Say what came of the Pod that came back."""
     mark = ((body.get("metadata") or {}).get("annotations") or {}).get(STATUS_ANNOTATION)
     if mark is not None and (old := _without_image_volumes(reach, body)):
         text = f"the helper comes as an image volume, which these nodes cannot mount: {old}"
         mend = "upgrade their runtime, or set config.helper.delivery: sidecar"
-        return Found("runtime", DIFFERS, f"{text}; {mend}"), warnings
+        return Found("runtime", DIFFERS, f"{text}; {mend}")
     if mark is not None:
         text = f"a Pod labelled {INJECT_LABEL}={ENABLED} in {namespace} gets {_summary(mark)}"
-        return Found("injected", OK, text), warnings
-    return _unmarked(reach, namespace), warnings
+        return Found("injected", OK, text)
+    return _unmarked(reach, namespace)
 
 
-def pod() -> dict[str, Any]:
+def pod(label: str = ENABLED) -> dict[str, Any]:
     """Write a Pod that even a `restricted` namespace with a quota takes, and that has something to inject."""
     container = {
         "name": "check",
@@ -144,7 +108,7 @@ def pod() -> dict[str, Any]:
         "kind": "Pod",
         "metadata": {
             "generateName": f"{AGENT}-",
-            "labels": {**_LABELS, "app.kubernetes.io/name": AGENT},
+            "labels": {INJECT_LABEL: label, "app.kubernetes.io/name": AGENT},
         },
         "spec": {
             "automountServiceAccountToken": False,
@@ -240,36 +204,7 @@ def _without_image_volumes(reach: Cluster, body: dict[str, Any]) -> str:
     if not any(v.get("name") == VOLUME and "image" in v for v in volumes):
         return ""
     listed = _read(reach, "/api/v1/nodes")
-    old = []
-    for node in (listed or {}).get("items") or ():
-        info = (node.get("status") or {}).get("nodeInfo") or {}
-        runtime, kubelet = (
-            str(info.get(f"{what}Version")) for what in ("containerRuntime", "kubelet")
-        )
-        if info.get("operatingSystem") != "windows" and not mounts_images(runtime, kubelet):
-            name = (node.get("metadata") or {}).get("name")
-            old.append(f"{name} ({runtime}, kubelet {kubelet})")
-    return ", ".join(old)
-
-
-def mounts_images(runtime: str, kubelet: str) -> bool:
-    """Whether a node mounts image volumes, by `status.nodeInfo`.
-
-    `runtime` is like `containerd://2.1.0`, `kubelet` like `v1.36.3`. Source: KEP-4639, on by
-    default from 1.35, and the release notes of the runtimes. Unknown runtimes count as able.
-    """
-    name, _, version = runtime.partition("://")
-    if name == "docker" or _numbers(version) < _IMAGE_VOLUMES.get(name, ()):
-        return False
-    return _numbers(kubelet) >= (1, 35)
-
-
-_IMAGE_VOLUMES: Final = {"containerd": (2, 1), "cri-o": (1, 33)}
-"""The first version of each runtime that mounts image volumes; Docker's (cri-dockerd) never did."""
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    return ", ".join(unable((listed or {}).get("items") or ()))
 
 
 def _read(reach: Cluster, path: str) -> dict[str, Any] | None:
@@ -282,23 +217,3 @@ def _read(reach: Cluster, path: str) -> dict[str, Any] | None:
 
 def _labels(tree: dict[str, Any] | None) -> dict[str, str] | None:
     return None if tree is None else (tree.get("metadata") or {}).get("labels") or {}
-
-
-def selects(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
-    """Evaluate a label selector as the API server does; an empty one selects everything."""
-    selector = selector or {}
-    expressions: Iterable[dict[str, Any]] = selector.get("matchExpressions") or ()
-    return all(
-        labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items()
-    ) and all(
-        _OPERATORS[item["operator"]](labels.get(item["key"]), item.get("values") or ())
-        for item in expressions
-    )
-
-
-_OPERATORS: Final[dict[str, Any]] = {
-    "In": lambda value, values: value in values,
-    "NotIn": lambda value, values: value not in values,
-    "Exists": lambda value, _: value is not None,
-    "DoesNotExist": lambda value, _: value is None,
-}
