@@ -65,5 +65,7 @@ def _refusal(address: tuple[str, int], bundle: bytes, name: str) -> str:
             return ""
     except ssl.SSLCertVerificationError as error:
         return error.verify_message
-    except (ssl.SSLError, OSError) as error:
+    except ValueError:
+        return "caBundle holds no certificate"
+    except OSError as error:
         return str(getattr(error, "reason", None) or error.strerror or error)

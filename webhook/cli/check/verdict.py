@@ -203,7 +203,12 @@ def _endpoints(release: Release, configuration: Configuration | None) -> Found:
         yield "fail", "endpoints", said, f"{where} scale deployment {name} --replicas=2"
     elif not able:
         said = f"no ready Pod behind Service {name}: nobody answers"
-        yield "fail", "endpoints", said, f"{where} describe pods -l app.kubernetes.io/instance={release.name}"
+        yield (
+            "fail",
+            "endpoints",
+            said,
+            f"{where} describe pods -l app.kubernetes.io/instance={release.name}",
+        )
     elif deployment is None:
         said = f"{able} ready; no Deployment of podgrace's calls itself theirs"
         yield "warn", "endpoints", said, "was the Deployment renamed, or made without the chart?"
@@ -276,31 +281,25 @@ def _versions(release: Release) -> Found:
     labels = release.deployment.metadata.labels
     chart = labels.get("helm.sh/chart", "").rpartition("-")[2]
     found = {"chart": chart, "webhook": labels.get("app.kubernetes.io/version", "")}
-    images = {c.image for c in release.deployment.spec.template.spec.containers}
+    images = sorted({c.image for c in release.deployment.spec.template.spec.containers})
+    helper = ""
     if isinstance(release.trial, Try):
         mark = re.search(r"the mark of podgrace (\S+?):?(?:\s|$)", release.trial.found.text)
         found["webhook"] = mark[1] if mark else found["webhook"]
-        tag = _tag(release.trial.helper)
-        if tag and (own := {_tag(image) for image in images}) != {tag}:
-            said = f"helper image {release.trial.helper}, webhook {', '.join(sorted(images))}"
-            yield (
-                "warn",
-                "versions",
-                f"{said}: tags differ ({', '.join(sorted(own))})",
-                "both come from one build: leave image.tag and helperImage.tag to the chart",
-            )
-    if len(images) > 1:
-        said = f"the Deployment's containers run {', '.join(sorted(images))}"
-        yield "warn", "versions", said, "helm upgrade"
+        helper = release.trial.helper
     known = {what: version for what, version in found.items() if version}
     said = ", ".join(f"{what} {version}" for what, version in known.items())
+    tags = {tag for image in (*images, helper) if (tag := _tag(image))}
     if len(set(known.values())) > 1:
         yield "warn", "versions", said, "helm upgrade to one version; was a rollout left half done?"
-    elif __version__ not in known.values():
+    elif len(tags) > 1:
+        said = f"{said}; tags differ: {', '.join(images)} and helper {helper}"
+        yield "warn", "versions", said, "leave image.tag and helperImage.tag to the chart"
+    elif known and __version__ not in known.values():
         said = f"{said}; this command is {__version__}"
         yield "warn", "versions", said, "use the command of the same version"
     else:
-        yield "ok", "versions", said, ""
+        yield "ok", "versions", said or "no version is told", ""
 
 
 def _tag(image: str) -> str:

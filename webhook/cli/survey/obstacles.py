@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from webhook.admission import sentence
+from webhook.cli.check.nodes import mounts_images
 from webhook.cli.survey.evidence import Around, Evidence
 from webhook.cli.survey.objects import Limit, Node
 from webhook.cli.survey.rule import ClusterRule, Hit, Rule, Space, SpaceRule
@@ -150,9 +151,6 @@ def _unrestricted(context: Mapping[str, Any]) -> str:
 def _runtime(around: Around, config: Config) -> Iterator[Hit]:
     if config.operator.delivery != "image":
         return
-    # It comes with the API client, and is needed here only.
-    from webhook.cli.check import mounts_images  # noqa: PLC0415
-
     old = [
         node
         for node in _linux(around)
