@@ -93,6 +93,11 @@ def _package(name: str) -> tuple[str, ...]:
     return (python("python"), "-c", f"import importlib.metadata as m; print(m.version('{name}'))")
 
 
+def _found(name: str) -> str:
+    """Where a program is that neither Debian nor the lock of the servers has; its name if nowhere."""
+    return shutil.which(name) or name
+
+
 _PATH = (("PYTHONPATH", str(APPS)),)
 _FPM = str(
     next(iter(sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"), reverse=True)), "/usr/sbin/php-fpm")
@@ -426,6 +431,34 @@ FINISHING: Final = {
             {"TERM": KEPT},
             build=("go", "build", "-o", "@BUILD@/main", str(APPS / "main.go")),
             needs=("go",),
+        ),
+        Server(
+            "traefik",
+            _one(
+                _found("traefik"),
+                "--entryPoints.web.address=:8000",
+                "--providers.file.filename=@DIR@/routes.yml",
+                files=(("routes.yml", "traefik-routes.yml"),),
+            ),
+            "traefik",
+            (_found("traefik"), "version"),
+            {"TERM": KEPT},
+            upstream=True,
+        ),
+        Server(
+            "envoy",
+            _one(
+                _found("envoy"),
+                "--config-path",
+                "@DIR@/envoy.yaml",
+                "--concurrency",
+                "2",
+                files=(("envoy.yaml", "envoy.yaml"),),
+            ),
+            "envoy",
+            ("sh", "-c", "envoy --version | grep -oE '[0-9]+[.][0-9]+[.][0-9]+'"),
+            {"TERM": LOST},
+            upstream=True,
         ),
     )
 }

