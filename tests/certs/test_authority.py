@@ -1,8 +1,6 @@
 """Certificates as outsiders see them: OpenSSL in handshakes and on the command line, and the library's own path validation."""
 
 import base64
-import os
-import shutil
 import subprocess
 import time
 from datetime import UTC, datetime, timedelta
@@ -20,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from certs import Authority, Certificate, Leaf, checks, store
 from certs.authority import BACKDATE, CA_LIFE, LEAF_LIFE, dump_bundle, load_bundle, service_names
 from certs.errors import BadMaterial, BadName
+from tests import needs
 from tests.certs.judges import HOST, accepts, shakes_hands, validates
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -314,10 +313,8 @@ def test_a_certificate_of_an_unknown_version_is_dropped(authority: Authority) ->
     assert load_bundle(pem) == ()
 
 
-@pytest.mark.skipif(
-    shutil.which("openssl") is None and "CI" not in os.environ, reason="needs the openssl command"
-)
 def test_the_openssl_command_verifies_it_strictly(tmp_path: Path) -> None:
+    needs.programs("openssl")
     now = datetime.now(UTC)
     authority = Authority.create(now=now)
     (tmp_path / "ca.crt").write_bytes(authority.cert_pem)

@@ -4,15 +4,14 @@ In: values files and `--set` pairs. Out: objects by kind and name, or helm's own
 """
 
 import functools
-import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ruamel.yaml import YAML
+
+from tests import needs
 
 CHART = Path(__file__).parents[2] / "charts" / "podgrace"
 CI_FILES = sorted((CHART / "ci").glob("*-values.yaml"))
@@ -22,13 +21,8 @@ Object = dict[str, Any]
 
 
 def need(tool: str) -> str:
-    """Find a program; skip with the reason on a desk, fail on CI, where the project itself puts it there."""
-    if path := shutil.which(tool):
-        return path
-    reason = f"{tool} is not on the PATH"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    """Find helm or kubectl, which come with no Debian package."""
+    return needs.program(tool)
 
 
 @functools.cache

@@ -2,12 +2,13 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests import needs
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -69,13 +70,10 @@ def test_what_is_copied_is_sent_to_the_builder() -> None:
     } == set()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change the root directory")
-@pytest.mark.skipif(
-    shutil.which("dpkg-query") is None,
-    reason="needs a Debian: the records of packages are read from it",
-)
 def test_python_serves_from_the_collected_root_alone(tmp_path: Path) -> None:
     """As in the image: another root directory, another user, nothing of this machine."""
+    needs.root()
+    needs.programs("dpkg-query")
     application, root = tmp_path / "application", tmp_path / "root"
     (application / "webhook").mkdir(parents=True)
     (application / "webhook" / "cli.py").write_text(APPLICATION, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ruamel.yaml import YAML
 
 from certs.manager import Figures
 from certs.metrics import render
+from tests import needs
 from tests.chart.rendering import CHART, Object, ci, objects, text
 
 ROOT = CHART.parents[1]
@@ -147,8 +147,7 @@ def test_monitors_scrape_ports_that_are_there() -> None:
 
 def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
     """`promtool` (Debian's package prometheus) judges, where it is there."""
-    if (promtool := shutil.which("promtool")) is None:
-        pytest.skip("promtool is not on the PATH")
+    promtool = needs.program("promtool")
     file = tmp_path / "rules.yaml"
     with file.open("w", encoding="utf-8") as out:
         YAML(typ="safe", pure=True).dump(

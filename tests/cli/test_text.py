@@ -9,7 +9,6 @@ import difflib
 import io
 import json
 import random
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from tests import needs
 from tests.cli.command import WORKLOADS, podgrace
 from tests.cli.styles import Writer, workload
 from webhook.admission import mutate
@@ -296,8 +296,7 @@ def test_a_text_that_was_lost_comes_back_only_where_it_fits() -> None:
 def test_a_diff_applies(
     name: str, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
+    needs.programs(program)
     file = tmp_path / "a pod.yaml"
     file.write_bytes(TEXTS[name].encode())
     monkeypatch.chdir(tmp_path)
@@ -321,8 +320,7 @@ WORDS = [
 
 
 def test_words_mean_what_they_mean_to_kubectl(tmp_path: Path) -> None:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
+    needs.programs("kubectl")
     lines = [f"  k{n}: {word}\n" for n, word in enumerate(WORDS)]
     lines += [f"  ? {word}\n  : key\n" for word in ("no", "5", "1.50")]
     text = "apiVersion: example.com/v1\nkind: Words\nmetadata: {name: w}\nspec:\n" + "".join(lines)

@@ -3,7 +3,6 @@
 The helper's `--dry-run` prints what it understood, and does nothing.
 """
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests import needs
 from tests.core.passes import once
 from tests.core.pods import pods
 from tests.core.test_golden import FILES, configured, load
@@ -19,9 +19,12 @@ from webhook.config import parse
 from webhook.core.names import HELPER, IMAGE_HELPER
 
 BINARY = Path(__file__).parent.parent.parent / "entrypoint" / "build" / "podgrace-helper"
-pytestmark = pytest.mark.skipif(
-    not BINARY.exists() and "CI" not in os.environ, reason="the helper is not built: make helper"
-)
+
+
+@pytest.fixture(autouse=True)
+def built() -> None:
+    if not BINARY.exists():
+        needs.absent("needs the helper: make helper")
 
 
 def command_lines(patched: dict[str, Any]) -> Iterator[list[str]]:

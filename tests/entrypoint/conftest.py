@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests import needs
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "entrypoint" / "build"
 VICTIM = str(Path(__file__).with_name("victim.py"))
@@ -44,8 +46,7 @@ def _make(target: str) -> None:
 
 def _helper(kind: str) -> str:
     if kind == "asan":
-        if shutil.which("cc") is None and not os.environ.get("CI"):
-            pytest.skip("the sanitizer build needs a C compiler with libasan")
+        needs.programs("cc")
         _make("asan")
         return str(BUILD / "podgrace-helper-asan")
     if given := os.environ.get("PODGRACE_HELPER"):
@@ -215,10 +216,8 @@ class Container:
 @pytest.fixture
 def container(tmp_path: Path) -> Iterator[Callable[..., Container]]:
     """Make containers."""
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("CI runs these as root")
-        pytest.skip("namespaces need root")
+    needs.root()
+    needs.programs("unshare", "nsenter", "ip")
     made: list[Container] = []
 
     def make(*argv: str, **more: Any) -> Container:

@@ -1,6 +1,5 @@
 """The files themselves: size, how they are linked, the other architecture, the manual."""
 
-import os
 import re
 import shutil
 import struct
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests import needs
 from tests.entrypoint.conftest import BUILD, ROOT, _make, until
 
 LIMIT = 96 * 1024
@@ -136,8 +136,7 @@ def test_no_compiler_warns() -> None:
 
 def test_in_an_empty_root(released: str) -> None:
     """No /proc, no /dev, no library: it still runs a command, and says what it is."""
-    if os.geteuid() != 0:
-        pytest.skip("chroot needs root")
+    needs.root()
     script = f"mount -t tmpfs none /mnt; cp {released} /mnt/h; exec chroot /mnt /h"
     done = subprocess.run(
         ["unshare", "-m", "--", "sh", "-c", f"{script} version"],
@@ -158,11 +157,7 @@ def test_in_an_empty_root(released: str) -> None:
 
 def test_the_other_architecture_runs() -> None:
     """Under user-mode emulation: starts commands, passes codes on, drains."""
-    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-    if emulator is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI installs qemu-user-static")
-        pytest.skip("qemu-user-static is not installed")
+    emulator = shutil.which("qemu-aarch64") or needs.program("qemu-aarch64-static")
     _make("build/podgrace-helper-aarch64")
     helper = [emulator, str(BUILD / "podgrace-helper-aarch64")]
 

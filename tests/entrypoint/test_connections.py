@@ -1,6 +1,5 @@
 """Every kind of connection: whether the helper waits for it, by each means of observing."""
 
-import shutil
 import socket
 import subprocess
 import threading
@@ -11,6 +10,7 @@ from typing import Self
 
 import pytest
 
+from tests import needs
 from tests.entrypoint.conftest import PYTHON, Container, ended, get, read, until, victim, waits
 
 NO_NETLINK = [PYTHON, str(Path(__file__).with_name("deny_netlink.py"))]
@@ -592,11 +592,11 @@ def test_more_ports_than_anybody_names(released: str, container: Callable[..., C
             assert int(str(in_time(box, hook, 2)["in_flight_start"])) == 1
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes the kernel refuse")
 def test_a_look_that_fails_is_no_reason_to_end(
     released: str, container: Callable[..., Container]
 ) -> None:
-    """One netlink call in the middle of the delay fails: the next one is asked, and the answer is waited for."""
+    """One netlink call in the delay fails, by strace: the next is asked, the answer waited for."""
+    needs.programs("strace")
     box = container(*victim("--port=8000"))
     box.listening(8000)
     fail = ["strace", "-o", "/dev/null", "-e", "trace=sendmsg", "-e"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.entrypoint.conftest import (
     PYTHON,
     SYSTEM_PYTHON,
@@ -117,6 +118,7 @@ def test_behind_a_shell_or_an_init_the_server_itself_gets_the_signal(
         "tini": ["tini", "--", *server.split()],
         "dumb-init": ["dumb-init", "--", *server.split()],
     }
+    needs.programs(front)
     box = container(*commands[front])
     box.listening(8000)
     with box.connect(8000) as connection:
@@ -485,6 +487,7 @@ def test_a_users_program_that_hangs(helper: str, container: Callable[..., Contai
     assert ended(hook)[0] == 0
     assert box.records("hook")[0]["end"] == "timeout"
     box.logged("got 15")
+    needs.programs("pgrep")
     until(lambda: ended(box.exec("pgrep", "-f", "sleep 61"))[1] == "", "nothing of it is left")
 
 

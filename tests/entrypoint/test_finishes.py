@@ -1,7 +1,6 @@
 """Servers that finish by themselves: told when no new connection comes, though requests still do."""
 
 import contextlib
-import shutil
 import signal
 import subprocess
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.entrypoint.conftest import (
     SYSTEM_PYTHON,
     Container,
@@ -69,9 +69,7 @@ class Server:
     """One that is behind a proxy of the Pod's own, and how the proxy is started."""
 
     def __init__(self, name: str, where: Path) -> None:
-        program = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin")
-        if program is None:
-            pytest.skip(f"{name} is not installed")
+        program = needs.program(name)
         config = where / f"{name}.conf"
         config.write_text({"nginx": NGINX, "haproxy": HAPROXY}[name].format(where=where))
         where.chmod(0o777)

@@ -5,18 +5,15 @@ errors, or not at all, and processes that end while they are looked at.
 """
 
 import os
-import shutil
 import subprocess
 
-import pytest
-
+from tests import needs
 from tests.entrypoint.conftest import BUILD, _make
 
 
 def test_broken_input_breaks_nothing() -> None:
     """Always the same seed; the corpus is kept in entrypoint/fuzz/corpus, what was found once is in it."""
-    if shutil.which("cc") is None and not os.environ.get("CI"):
-        pytest.skip("the fuzzer needs a C compiler with libasan")
+    needs.programs("cc")
     _make("build/fuzz")
     seconds = "60" if os.environ.get("CI") else "5"
     corpus = BUILD.parent / "fuzz" / "corpus"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
+
 
 def install(helper: str, where: Path | str, *prefix: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
@@ -78,8 +80,7 @@ def test_many_at_once(helper: str, tmp_path: Path) -> None:
 
 
 def test_any_user(released: str) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("changing the user needs root")
+    needs.root()
     target = Path(f"/tmp/podgrace-any-user-{os.getpid()}")
     target.mkdir(mode=0o777)
     target.chmod(0o777)
@@ -101,8 +102,7 @@ def test_any_user(released: str) -> None:
 @pytest.mark.parametrize("old", [False, True])
 def test_a_full_volume(helper: str, old: bool) -> None:
     """Says so, with its own code; leaves no part of a file, and the old one as it was."""
-    if os.geteuid() != 0:
-        pytest.skip("a mount needs root")
+    needs.root()
     script = f"""
         mount -t tmpfs -o size=32k none /mnt
         {"echo old >/mnt/podgrace-helper" if old else ":"}
@@ -130,8 +130,7 @@ def test_a_place_that_cannot_be_written(helper: str, where: str) -> None:
 
 
 def test_a_read_only_volume(helper: str) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("a mount needs root")
+    needs.root()
     script = f"mount -t tmpfs -o ro none /mnt; {helper} install /mnt"
     done = subprocess.run(
         ["unshare", "-m", "--", "sh", "-c", script],
@@ -199,8 +198,7 @@ def test_nobody_can_have_put_something_at_the_temporary_name(released: str, tmp_
 
 def test_a_volume_that_starts_nothing(released: str) -> None:
     """Copied there it could not be run: said now, and not by every container that tries."""
-    if os.geteuid() != 0:
-        pytest.skip("a mount needs root")
+    needs.root()
     script = f"mount -t tmpfs -o noexec none /mnt; {released} install /mnt; echo $?; ls -A /mnt"
     done = subprocess.run(
         ["unshare", "-m", "--", "sh", "-c", script],

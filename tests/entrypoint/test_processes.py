@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.entrypoint.conftest import (
     PYTHON,
     SYSTEM_PYTHON,
@@ -310,6 +311,7 @@ def test_a_hook_leaves_the_trap_its_signal(
 ) -> None:
     """It comes from the kubelet, straight or through tini, and finds everything as it was."""
     text = f"trap 'kill $!; {TIDY}; exit 5' TERM; {SERVER} & wait; wait"
+    needs.programs(*init[:1])
     box = container(*init, "sh", "-c", text)
     box.listening(8000)
     assert ended(box.exec(helper, "drain", *waits("--ports=8000", "--detect")))[0] == 0
@@ -323,6 +325,7 @@ def test_below_an_init_and_a_shell_the_server_hears_of_it(
     helper: str, container: Callable[..., Container]
 ) -> None:
     """TERM from tini goes to the shell, which dies of it: nobody would have told the server."""
+    needs.programs("tini")
     box = container("tini", "--", "sh", "-c", f"{SERVER}; exit 5")
     box.listening(8000)
     told(box, helper)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.entrypoint.conftest import (
     PYTHON,
     SYSTEM_PYTHON,
@@ -182,6 +183,7 @@ def test_a_signal_at_any_moment_of_the_start(released: str) -> None:
     # -15: it came before signals were blocked. To PID 1 of a container the kernel does not deliver it then.
     assert codes <= {143, -15}
     assert 143 in codes
+    needs.programs("pgrep")
     assert (
         subprocess.run(["pgrep", "-f", "sleep 61.17"], check=False, capture_output=True).stdout
         == b""
@@ -189,6 +191,7 @@ def test_a_signal_at_any_moment_of_the_start(released: str) -> None:
 
 
 def zombies(parent: int) -> int:
+    needs.programs("ps")
     found = subprocess.run(
         ["ps", "--ppid", str(parent), "-o", "stat="], check=False, capture_output=True, text=True
     ).stdout

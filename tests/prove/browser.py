@@ -11,6 +11,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests import needs
+
 PROGRAM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
@@ -18,7 +20,7 @@ OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "
 
 
 def chromium(profile: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [PROGRAM, *OPTIONS, f"--user-data-dir={profile}", *words]
+    command = [PROGRAM or needs.program("chromium"), *OPTIONS, f"--user-data-dir={profile}", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 

@@ -14,8 +14,6 @@ from webhook.cli.prove.html import html
 from webhook.cli.prove.picture import picture
 from webhook.cli.prove.report import Report, read, write
 
-needs_browser = pytest.mark.skipif(not browser.PROGRAM, reason="no chromium: apt install chromium")
-
 
 @pytest.fixture(scope="module")
 def report() -> Report:
@@ -29,7 +27,6 @@ def page(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@needs_browser
 def test_a_browser_shows_all_of_it_without_a_complaint(report: Report, page: Path) -> None:
     script = """
         const count = (query) => document.querySelectorAll(query).length;
@@ -54,7 +51,6 @@ def test_a_browser_shows_all_of_it_without_a_complaint(report: Report, page: Pat
     assert 10 < found["marks"] <= report.lost + report.retried
 
 
-@needs_browser
 def test_mouse_and_keyboard_tell_what_a_mark_is(page: Path) -> None:
     script = """
         const tip = document.getElementById("tip"), items = [...document.querySelectorAll(".plot .tip")];
@@ -79,7 +75,6 @@ def test_mouse_and_keyboard_tell_what_a_mark_is(page: Path) -> None:
         assert found["inside"]
 
 
-@needs_browser
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_the_screen_in_light_and_dark(page: Path, width: int, scheme: str) -> None:
@@ -101,7 +96,6 @@ def test_it_fits_the_screen_in_light_and_dark(page: Path, width: int, scheme: st
     assert found["paper"] == ("rgb(20, 23, 27)" if scheme == "dark" else "rgb(255, 255, 255)")
 
 
-@needs_browser
 def test_it_prints_on_one_page(tmp_path: Path) -> None:
     for pods in (3, 40):
         page, pdf = tmp_path / "run.html", tmp_path / f"{pods}.pdf"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.servers.catalog import INSTALL, Server, missing
 from tests.servers.scenario import HELPER
 
@@ -20,22 +21,12 @@ def directory() -> Iterator[Path]:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def absent(what: str) -> None:
-    """Skip; on CI, where the project itself installs what its tests need, fail."""
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
-
-
 def require(server: Server, *, helper: bool, also: tuple[str, ...] = ()) -> None:
     """Say what is not there, and how to get it."""
-    if os.geteuid():
-        absent(
-            "namespaces need root: sudo, or: unshare --map-root-user --net --pid --fork --mount-proc pytest ..."
-        )
+    needs.root()
     if lacking := missing(server) + [word for word in also if not os.access(word, os.X_OK)]:
-        absent(
-            f"{', '.join(lacking)}: not here; install: {INSTALL}, and Node and a JDK by the system's packages"
+        needs.absent(
+            f"needs {', '.join(lacking)}: {INSTALL}; Node and a JDK are packages of the system"
         )
     if helper and not HELPER.is_file():
-        absent(f"{HELPER.name}: not built; build: make helper")
+        needs.absent("needs the helper: make helper")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests import needs
 from tests.servers.catalog import APPS, python
-from tests.servers.conftest import absent
 from tests.servers.kubelet import START, Image, Pod
 from tests.servers.network import Network
 from tests.servers.scenario import HELPER, admitted
@@ -32,17 +32,16 @@ LINE = f"cd . && {' '.join(CELERY)}; true"
 SECONDS = 3.0
 GRACE = 15
 
-needs = pytest.mark.usefixtures("_needs")
+prepared = pytest.mark.usefixtures("_prepared")
 
 
 @pytest.fixture
-def _needs() -> None:
-    if os.geteuid():
-        absent("namespaces need root")
+def _prepared() -> None:
+    needs.root()
     if not os.access(python("celery"), os.X_OK):
-        absent("celery: not here; install: tests/servers/install")
+        needs.absent("needs celery: tests/servers/install")
     if not HELPER.is_file():
-        absent(f"{HELPER.name}: not built; build: make helper")
+        needs.absent("needs the helper: make helper")
 
 
 class Tasks:
@@ -127,7 +126,7 @@ def status(pod: dict[str, Any]) -> dict[str, Any]:
     return found["containers"]["worker"]
 
 
-@needs
+@prepared
 @pytest.mark.parametrize(
     ("container", "annotations", "image", "mode"),
     [
@@ -158,7 +157,7 @@ def test_no_task_is_lost(
         assert running.containers[0].exited - running.began < GRACE - 3, story
 
 
-@needs
+@prepared
 def test_a_shell_alone_keeps_the_signal_to_itself(directory: Path) -> None:
     """What the profile is for: the same without podgrace is killed, and what it did is lost."""
     pod = labelled({"command": ["sh", "-c", LINE]}, {"mode": "off"})
