@@ -48,11 +48,19 @@ helper: $(VENV)/.dev ## build the in-pod helper for both architectures
 	$(MAKE) -C entrypoint PYTHON=$(CURDIR)/$(BIN)/python
 
 FAILED := --last-failed --last-failed-no-failures=none
-.PHONY: unit test
-unit: $(VENV)/.dev helper ## every test that needs no cluster (AGAIN=1: those that failed, one after another)
-	$(BIN)/pytest -n 4 --dist worksteal -m "not cluster" --ignore=tests/cluster $(if $(AGAIN),$(FAILED) -n 0)
+PYTEST := $(BIN)/pytest -n 4 --dist worksteal --ignore=tests/cluster $(if $(AGAIN),$(FAILED) -n 0)
 
-test: lint types contracts unit ## all that CI runs, but for the cluster
+.PHONY: test unit test-all own-helper
+test: lint types contracts own-helper ## what a change needs: minutes, no root, no cluster; says what this machine lacks
+	$(PYTEST) -m "not cluster and not slow"
+
+unit: $(VENV)/.dev helper ## every test that needs no cluster (AGAIN=1: those that failed, one after another)
+	$(PYTEST) -m "not cluster"
+
+test-all: lint types contracts unit ## all that CI runs, but for the cluster
+
+own-helper: $(VENV)/.dev
+	$(MAKE) -s -C entrypoint PYTHON=$(CURDIR)/$(BIN)/python build/podgrace-helper
 
 # Any cluster by KUBECONFIG, with PODGRACE_IMAGE_BUILD and the other settings of tests/cluster/conftest.py; or the one beside this checkout.
 CLUSTER := $(wildcard $(abspath ../shared/cluster/cluster))

@@ -1,11 +1,36 @@
-"""What every test has in common: at the end, one line for each thing that this machine lacked."""
+"""What all tests have in common: which are slow, and what this machine lacked.
+
+At the end of a run there is one line for each thing that was not there.
+"""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from _pytest.terminal import TerminalReporter
 
 from tests import needs
+
+HERE = Path(__file__).parent
+SLOW = frozenset(
+    HERE / path
+    for path in (
+        "admission/test_worst.py",
+        "core/test_never_worse.py",
+        "core/test_properties.py",
+        "entrypoint/test_fuzz.py",
+        "server/test_attacks.py",
+        "servers",
+    )
+)
+"""Folders and files that take long by nature. A single slow test wears the marker itself."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test` leaves to `make test-all`."""
+    for item in items:
+        if not SLOW.isdisjoint((item.path, *item.path.parents)):
+            item.add_marker("slow")
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

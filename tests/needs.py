@@ -41,7 +41,6 @@ PACKAGES: Final = {
 
 ROOT: Final = "needs root, for namespaces"
 INSTALL: Final = "apt-get install "
-SYSTEM: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def absent(reason: str) -> NoReturn:
@@ -51,14 +50,9 @@ def absent(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def find(program: str) -> "str | None":
-    """Find a program, also where only root's PATH leads."""
-    return shutil.which(program) or shutil.which(program, path=SYSTEM)
-
-
 def programs(*names: str) -> None:
     """Go on if all of them are there."""
-    lacking = sorted({name for name in names if find(name) is None})
+    lacking = sorted({name for name in names if shutil.which(name) is None})
     if not lacking:
         return
     packages = sorted({PACKAGES[name] for name in lacking if name in PACKAGES})
@@ -69,7 +63,7 @@ def programs(*names: str) -> None:
 def program(name: str) -> str:
     """Path of a program that must be there."""
     programs(name)
-    return find(name) or name
+    return shutil.which(name) or name
 
 
 def root() -> None:

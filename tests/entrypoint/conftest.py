@@ -55,7 +55,7 @@ def _helper(kind: str) -> str:
     return str(BUILD / "podgrace-helper")
 
 
-@pytest.fixture(scope="session", params=["release", "asan"])
+@pytest.fixture(scope="session", params=["release", pytest.param("asan", marks=pytest.mark.slow)])
 def helper(request: pytest.FixtureRequest) -> str:
     """Path of the helper, as released and with sanitizers."""
     return _helper(request.param)
