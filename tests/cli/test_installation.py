@@ -132,6 +132,12 @@ ONE.webhooks.pop()
         ),
         ({"endpoints": (endpoint("a"), endpoint("b", False))}, "endpoints", "warn", "1 of 2"),
         (
+            {"endpoints": (), "unready": "container webhook of Pod a: CrashLoopBackOff"},
+            "endpoints",
+            "fail",
+            "nobody answers (container webhook of Pod a: CrashLoopBackOff)",
+        ),
+        (
             {"endpoints": (endpoint("a"),), "deployment": deployment(1)},
             "endpoints",
             "warn",

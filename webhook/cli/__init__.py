@@ -110,6 +110,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BUG
 
 
+def complete() -> int:
+    """Complete `kubectl podgrace`: kubectl calls `kubectl_complete-podgrace` with what is typed."""
+    return main(["__complete", *sys.argv[1:]])
+
+
 def _fail(message: str) -> int:
     print(f"podgrace: {message}", file=sys.stderr)
     return UNUSABLE

@@ -162,6 +162,41 @@ class Slice(msgspec.Struct):
     endpoints: list[Endpoint] | None = None
 
 
+class Waiting(msgspec.Struct):
+    """Why a container does not run."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class State(msgspec.Struct):
+    """Of a container."""
+
+    waiting: Waiting | None = None
+
+
+class ContainerStatus(msgspec.Struct):
+    """Of a container."""
+
+    name: str = ""
+    ready: bool = False
+    state: State = msgspec.field(default_factory=State)
+
+
+class PodStatus(msgspec.Struct, rename="camel"):
+    """Of a Pod."""
+
+    phase: str = ""
+    container_statuses: list[ContainerStatus] = []
+
+
+class Pod(msgspec.Struct):
+    """One of the webhook's."""
+
+    metadata: Metadata = msgspec.field(default_factory=Metadata)
+    status: PodStatus = msgspec.field(default_factory=PodStatus)
+
+
 class Policy(msgspec.Struct):
     """An admission policy of ours."""
 
@@ -204,6 +239,8 @@ class Release(NamedTuple):
     configuration: Configuration | None
     deployment: Deployment | None
     endpoints: tuple[Endpoint, ...] | Unread = ()
+    unready: str = ""
+    """Why one of its Pods is not ready, where there is one."""
     served: tuple[Served, ...] | Unread = ()
     opted_in: tuple[str, ...] | Unread = ()
     eligible: tuple[str, ...] = ()
@@ -309,7 +346,7 @@ def _looked_at(reach: Cluster, release: Release, spaces: list[Space] | Unread) -
             if isinstance(slices, ClusterError)
             else tuple(e for each in slices for e in each.endpoints or ())
         )
-    release = release._replace(endpoints=endpoints)
+    release = release._replace(endpoints=endpoints, unready=_unready(reach, release))
     configuration = release.configuration
     if configuration is None:
         return release
@@ -322,6 +359,28 @@ def _looked_at(reach: Cluster, release: Release, spaces: list[Space] | Unread) -
     if place is None:
         return release
     return release._replace(trial=_tried(lambda: _trial(reach, place)))
+
+
+def _unready(reach: Cluster, release: Release) -> str:
+    """Name a container that does not run or is not ready, and the kubelet's reason."""
+    deployment = release.deployment
+    if deployment is None:
+        return ""
+    path = f"/api/v1/namespaces/{deployment.metadata.namespace}/pods"
+    labels = deployment.metadata.labels
+    chosen = ",".join(
+        f"{key}={labels[key]}"
+        for key in ("app.kubernetes.io/name", _INSTANCE, "app.kubernetes.io/component")
+        if key in labels
+    )
+    pods = _tried(lambda: list(reach.items(path, Pod, selector=chosen)))
+    for pod in () if isinstance(pods, ClusterError) else pods:
+        for container in pod.status.container_statuses:
+            if not container.ready and not pod.metadata.deletion_timestamp:
+                waiting = container.state.waiting
+                why = f"{waiting.reason} {waiting.message}".strip() if waiting else "not ready"
+                return f"container {container.name} of Pod {pod.metadata.name}: {why}"
+    return ""
 
 
 def _service(release: Release) -> Service | None:

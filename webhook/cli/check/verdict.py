@@ -202,7 +202,8 @@ def _endpoints(release: Release, configuration: Configuration | None) -> Found:
         said = f"Deployment {name} is scaled to 0: nobody answers"
         yield "fail", "endpoints", said, f"{where} scale deployment {name} --replicas=2"
     elif not able:
-        said = f"no ready Pod behind Service {name}: nobody answers"
+        why = f" ({release.unready})" if release.unready else ""
+        said = f"no ready Pod behind Service {name}: nobody answers{why}"
         yield (
             "fail",
             "endpoints",
@@ -213,7 +214,8 @@ def _endpoints(release: Release, configuration: Configuration | None) -> Found:
         said = f"{able} ready; no Deployment of podgrace's calls itself theirs"
         yield "warn", "endpoints", said, "was the Deployment renamed, or made without the chart?"
     elif able < wanted:
-        said = f"{able} of {wanted} Pods are ready"
+        why = f"; {release.unready}" if release.unready else ""
+        said = f"{able} of {wanted} Pods are ready{why}"
         yield "warn", "endpoints", said, f"{where} rollout status deployment {name}"
     elif able == 1:
         said = "1 Pod: while it is replaced, nobody answers"
@@ -229,15 +231,19 @@ def _bundle(configuration: Configuration) -> Found:
         count = bundle.count(b"-----BEGIN CERTIFICATE-----")
         if not client.ca_bundle and client.url is None:
             said = f"{entry.name}: caBundle is empty, so that no API server trusts the webhook"
-            yield "fail", "ca-bundle", said, f"who writes it? see `podgrace certs check` {_CERTS}"
+            yield "fail", "ca-bundle", said, _WRITES
         elif client.ca_bundle and not count:
             said = f"{entry.name}: caBundle holds no certificate ({len(bundle)} bytes)"
-            yield "fail", "ca-bundle", said, f"who writes it? see `podgrace certs check` {_CERTS}"
+            yield "fail", "ca-bundle", said, _WRITES
         else:
             yield "ok", "ca-bundle", f"{entry.name}: {count} trusted", ""
 
 
 _CERTS: Final = "and docs/certificates.md"
+_WRITES: Final = (
+    "the container `certs`, cert-manager's injector, or the value tls.provided.caBundle writes it:"
+    " see docs/certificates.md"
+)
 
 _REFUSALS: Final = (
     ("expired", "restart the Deployment, and look at the log of its container `certs`"),
