@@ -146,12 +146,14 @@ def deploy(
     image: str,
     *,
     replicas: int = REPLICAS,
+    annotations: dict[str, str] | None = None,
 ) -> dict[str, str]:
     """Make the workloads and wait until they serve; returns the address of each one's Service."""
     addresses = {}
     for server in servers:
         addresses[server] = api.create(kube.service(server), namespace)["spec"]["clusterIP"]
-        api.create(manifest(server, variant, image, replicas=replicas), namespace)
+        made = manifest(server, variant, image, replicas=replicas, annotations=annotations)
+        api.create(made, namespace)
     for server in servers:
         kube.wait_ready(api, namespace, server, replicas, seconds=240)
         kube.wait(
@@ -243,10 +245,12 @@ def run(
     *,
     replicas: int = REPLICAS,
     reach: Reach = _service,
+    annotations: dict[str, str] | None = None,
 ) -> tuple[list[Row], dict[str, Tree]]:
     """Deploy, load, disturb, count; returns the rows, and each server's whole report."""
     api, namespace, image, prove = place
-    addresses = deploy(api, namespace, servers, variant, image, replicas=replicas)
+    shape: dict[str, Any] = {"replicas": replicas, "annotations": annotations}
+    addresses = deploy(api, namespace, servers, variant, image, **shape)
     fronts = {
         server: reach(api, namespace, server, address) for server, address in addresses.items()
     }

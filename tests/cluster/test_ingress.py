@@ -16,13 +16,17 @@ FULL = bool(os.environ.get("PODGRACE_FULL"))
 SERVERS = ["exits", "nginx", "gunicorn", "node"] if FULL else ["nginx"]
 """nginx is gone soonest: it does not wait for a pause of the kept connections."""
 
+LATE = {"podgrace.io/delay-min": "10"}
+"""The controller's delay and room for a busy machine: there Traefik was seen to apply a change after 5 to 7 s."""
+
 
 @pytest.mark.timeout(600)
 def test_behind_an_ingress_no_request_is_lost(
     places: Callable[[], Place], ingress: Reach, tally: Any
 ) -> None:
     """Two replicas. The controller learns late that a Pod goes, and sends on connections that it has kept."""
-    rows, reports = beside(places, SERVERS, "rolling update", replicas=2, reach=ingress)
+    options: dict[str, Any] = {"replicas": 2, "reach": ingress, "annotations": LATE}
+    rows, reports = beside(places, SERVERS, "rolling update", **options)
     tally("ingress", rows)
     missed = lost(rows, "podgrace")
     assert not missed, explained(reports, missed)
@@ -51,6 +55,5 @@ def test_a_single_replica_behind_an_ingress_has_a_gap(
     missed = lost(rows, "podgrace")
     for row in missed:
         losses = reports["podgrace"][row.server]["losses"]
-        assert {loss["outcome"] for loss in losses} == {"status"}, losses
+        assert {loss["detail"] for loss in losses} == {"status 503"}, losses
         assert all(loss["took"] < 5 for loss in losses), "none that was in flight"
-    assert sum(row.lost for row in missed) <= sum(row.lost for row in lost(rows, "bare"))
