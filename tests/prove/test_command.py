@@ -270,7 +270,7 @@ def test_a_pod_that_stays_is_waited_for_until_a_limit_and_named(
     words = ["--pods", "app=x", "--until-gone", "--duration", "1", "--after", "0"]
     with serve(answer) as server:
         assert main(["prove", server.url, *words]) == 0
-    assert "not seen: Pods that did not go within 1 s: stays" in capfd.readouterr().out
+    assert "not seen: Pods that did not come or go in time: stays" in capfd.readouterr().out
 
 
 def test_pods_that_cannot_be_watched_are_an_error_endpoints_a_note(

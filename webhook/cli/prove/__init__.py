@@ -27,6 +27,7 @@ in this order:
 | `progress`   | one line at a terminal while it runs                                           |
 | `forward`    | is a URL the end of a port-forward?                                            |
 | `job`        | manifests of a Job that runs it in the cluster                                 |
+| `runjob`     | that Job, the command here, one report                                         |
 | `run`        | one run from the first look to the ledger                                      |
 | `options`    | the words of the command line                                                  |
 | `command`    | argv in, files and an exit code out                                            |

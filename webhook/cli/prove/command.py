@@ -13,6 +13,7 @@
 
 import argparse
 import asyncio
+import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,22 +21,26 @@ from typing import Any, Final
 
 from webhook import __version__
 from webhook.cli import terminal
+from webhook.cli.cluster import kubectl_options
 from webhook.cli.exits import DIFFERS, OK, UNUSABLE
 from webhook.cli.prove import compare, report
 from webhook.cli.prove.html import html, template
-from webhook.cli.prove.job import job
+from webhook.cli.prove.job import NAME, Plan, job
 from webhook.cli.prove.junit import junit
 from webhook.cli.prove.markdown import markdown
 from webhook.cli.prove.options import options
 from webhook.cli.prove.run import DURATION, SETTLE
 from webhook.cli.prove.run import run as load
-from webhook.cli.prove.target import LoadError
+from webhook.cli.prove.runjob import Errand, send
+from webhook.cli.prove.target import SCHEMES, LoadError
 from webhook.cli.prove.text import text
 from webhook.cli.watching.page import PageError
 from webhook.cli.watching.streams import WatchError
 
 COMPARE: Final = "compare"
 """Stands where a URL would: no URL looks like that."""
+_LONGEST: Final = 3600.0
+"""Seconds that a Job loads at most if nobody comes back to end it."""
 _CARRIED: Final = (
     "pods",
     "namespace",
@@ -46,6 +51,8 @@ _CARRIED: Final = (
     "slow-url",
     "slow-rate",
     "slow-timeout",
+    "slow-body",
+    "last-event",
     "timeout",
     "method",
     "body",
@@ -106,6 +113,10 @@ def _parse(args: argparse.Namespace) -> tuple[argparse.Namespace, list[str]]:
         parser.error("--until-gone needs --pods, and goes without --until-eof")
     if args.job and (command or args.until_eof or (args.pods and not args.namespace)):
         parser.error("--job goes without a command, and needs -n with --pods")
+    if args.job and args.run_job:
+        parser.error("--job prints what --run-job runs: accepted: one of the two")
+    if args.run_job and (args.until_eof or (args.pods and not args.namespace)):
+        parser.error("--run-job goes without --until-eof, and needs -n with --pods")
     if args.no_new and not args.connections:
         parser.error("--no-new and --connections 0 leave no client")
     return args, command
@@ -114,6 +125,8 @@ def _parse(args: argparse.Namespace) -> tuple[argparse.Namespace, list[str]]:
 def _prove(args: argparse.Namespace, command: list[str]) -> int:
     if args.html:
         template()  # says that Jinja is missing before anything is rolled
+    if args.run_job:
+        return _finish(args, _send(args, command))
     about = report.About(
         args.title or args.url,
         args.url,
@@ -122,7 +135,11 @@ def _prove(args: argparse.Namespace, command: list[str]) -> int:
         datetime.now(UTC).isoformat(timespec="seconds"),
         args.max_lost,
     )
-    found = report.make(about, asyncio.run(load(args, command)))
+    return _finish(args, report.make(about, asyncio.run(load(args, command))))
+
+
+def _finish(args: argparse.Namespace, found: report.Report) -> int:
+    """Write a report, and say how it went."""
     _write(args, [found])
     if found.failed:
         return DIFFERS
@@ -138,26 +155,61 @@ def _compare(args: argparse.Namespace, files: list[str]) -> int:
 def _print_job(args: argparse.Namespace) -> int:
     """Print the Job."""
     until = ["--until-gone"] if args.pods and not args.until_gone and not args.duration else []
-    long = args.duration or (SETTLE if args.pods else DURATION)
-    words = _again(args)
-    image = args.image or f"podgrace/podgrace:{__version__}"
-    print(
-        job(
-            [*words, *until],
-            image=image,
-            namespace=args.namespace,
-            watches=bool(args.pods),
-            seconds=long + args.after + max(args.timeout, args.slow_timeout),
-        ),
-        end="",
-    )
+    print(job(_plan(args, until)), end="")
     return OK
+
+
+def _plan(args: argparse.Namespace, more: list[str], longest: float = 0.0) -> Plan:
+    """Say what the Job is. longest: seconds of load, if not what the words say."""
+    for url in filter(None, (args.url, args.slow_url)):
+        scheme = SCHEMES.get(url.partition(":")[0])
+        if scheme and scheme.extra and not args.image:
+            raise LoadError(
+                f"{url}: a Job that asks it needs an image with podgrace[prove], which the "
+                "webhook's is not: name one with --image (docs/proof.md says how to build it)"
+            )
+    return Plan(
+        [*_again(args), *more],
+        args.image or f"podgrace/podgrace:{__version__}",
+        args.namespace,
+        bool(args.pods),
+        (longest or args.duration or (SETTLE if args.pods else DURATION)) + args.after,
+        max(args.timeout, args.slow_timeout if args.slow_url else 0.0),
+    )
+
+
+def _send(args: argparse.Namespace, command: list[str]) -> report.Report:
+    """Have the Job run. With a command it loads until it is deleted, and no longer than an hour."""
+    settle = args.duration or SETTLE
+    if command:
+        words = _plan(args, [], _LONGEST)
+        kept = [word for word in words.words if word != "--until-gone"]
+        plan = words._replace(words=[*kept, "--duration", f"{_LONGEST:g}"])
+    else:
+        until = args.pods and not args.until_gone and not args.duration
+        plan = _plan(args, ["--until-gone"] if until else [])
+    plan = plan._replace(name=f"{NAME}-{secrets.token_hex(3)}")
+    where = ("--namespace", args.namespace) if args.namespace else ()
+    return send(
+        Errand(
+            plan.name,
+            ("kubectl", *kubectl_options(args), *where),
+            job(plan),
+            tuple(command),
+            args.pods,
+            args.until_gone,
+            args.before,
+            args.after,
+            settle,
+        )
+    )
 
 
 def _again(args: argparse.Namespace) -> list[str]:
     """Write the words anew that the Job needs: those that say something but the default."""
-    if args.ca or (args.body or "").startswith("@"):
-        raise LoadError("--ca FILE and --body @FILE: the Job has no such file; try --insecure")
+    if args.ca:
+        raise LoadError("--ca FILE: the Job has no such file; try --insecure")
+    args.body, args.slow_body = _inline(args.body), _inline(args.slow_body)
     parser = options()
     words = [args.url]
     for name in ("no-new", "no-retry", "insecure", "until-gone"):
@@ -171,6 +223,21 @@ def _again(args: argparse.Namespace) -> list[str]:
     for header in args.header:
         words += ["--header", header]
     return words
+
+
+def _inline(body: str | None) -> str | None:
+    """Read a body from its file: the Job has no such file."""
+    if body is None or not body.startswith("@"):
+        return body
+    try:
+        text = Path(body[1:]).read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise LoadError(
+            f"{body}: only text can be given to a Job, and this is not UTF-8"
+        ) from error
+    if text.startswith("@") or "\0" in text:
+        raise LoadError(f"{body}: a Job can't be given a body that begins with @ or holds a zero")
+    return text
 
 
 def _write(args: argparse.Namespace, found: list[report.Report]) -> None:

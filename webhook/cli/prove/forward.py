@@ -17,7 +17,7 @@ _PORTS: Final = re.compile(r"(\d*)(?::(\d+|[a-z0-9-]+))?")
 REASON: Final = (
     "is the end of a `kubectl port-forward`: a tunnel to one Pod, chosen when it began, which passes "
     "by the Service and ends with that Pod. Ask an address that clients use, or run where they are: "
-    "`podgrace prove URL --job -n NAMESPACE ...` prints a Job"
+    "`podgrace prove URL --run-job -n NAMESPACE ...` does it in a Job"
 )
 
 

@@ -11,13 +11,15 @@ out. It loads until the Pods that were there at its beginning are gone: a rollou
 it has said "loading", or it would wait for the new Pods to go.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
 NAME: Final = "podgrace-prove"
 _GRACE: Final = 120
 """Seconds beyond the load until Kubernetes ends a Job that hangs: answers that are owed, and the start."""
+_REPORT: Final = 30
+"""Seconds for the report itself, once all answers that are owed have come."""
 _KEPT: Final = 3600
 
 Tree = dict[str, Any]
@@ -31,29 +33,39 @@ class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # PyYAML has no types
         return True
 
 
-def job(words: list[str], *, image: str, namespace: str, watches: bool, seconds: float) -> str:
-    """Write the manifests. words: those of `prove`; seconds: the longest load."""
-    trees = [
-        *(_rights(namespace) if watches else ()),
-        _job(words, image, namespace, watches, seconds),
-    ]
+class Plan(NamedTuple):
+    """What the Job is. words: those of `prove`. seconds: the longest load. owed: the longest answer."""
+
+    words: list[str]
+    image: str
+    namespace: str
+    watches: bool
+    seconds: float
+    owed: float
+    name: str = NAME
+
+
+def job(plan: Plan) -> str:
+    """Write the manifests."""
+    trees = [*(_rights(plan) if plan.watches else ()), _job(plan)]
     text: str = yaml.dump_all(trees, Dumper=_Dumper, sort_keys=False, width=4096)
     return text
 
 
-def _meta(namespace: str) -> Tree:
+def _meta(plan: Plan) -> Tree:
     labels = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "podgrace"}
-    return {"name": NAME, **({"namespace": namespace} if namespace else {}), "labels": labels}
+    where = {"namespace": plan.namespace} if plan.namespace else {}
+    return {"name": plan.name, **where, "labels": labels}
 
 
-def _rights(namespace: str) -> list[Tree]:
+def _rights(plan: Plan) -> list[Tree]:
     group = "rbac.authorization.k8s.io"
     return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(namespace)},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(plan)},
         {
             "apiVersion": f"{group}/v1",
             "kind": "Role",
-            "metadata": _meta(namespace),
+            "metadata": _meta(plan),
             "rules": [
                 {"apiGroups": [""], "resources": ["pods"], "verbs": ["watch"]},
                 {
@@ -66,18 +78,20 @@ def _rights(namespace: str) -> list[Tree]:
         {
             "apiVersion": f"{group}/v1",
             "kind": "RoleBinding",
-            "metadata": _meta(namespace),
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": NAME},
-            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
+            "metadata": _meta(plan),
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": plan.name},
+            "subjects": [
+                {"kind": "ServiceAccount", "name": plan.name, "namespace": plan.namespace}
+            ],
         },
     ]
 
 
-def _job(words: list[str], image: str, namespace: str, watches: bool, seconds: float) -> Tree:
+def _job(plan: Plan) -> Tree:
     container = {
         "name": "prove",
-        "image": image,
-        "args": ["prove", *words, "-o", "json"],
+        "image": plan.image,
+        "args": ["prove", *plan.words, "-o", "json"],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -87,8 +101,9 @@ def _job(words: list[str], image: str, namespace: str, watches: bool, seconds: f
     }
     pod = {
         "restartPolicy": "Never",
-        "automountServiceAccountToken": watches,
-        **({"serviceAccountName": NAME} if watches else {}),
+        "automountServiceAccountToken": plan.watches,
+        **({"serviceAccountName": plan.name} if plan.watches else {}),
+        "terminationGracePeriodSeconds": int(plan.owed) + _REPORT,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 65532,
@@ -99,11 +114,11 @@ def _job(words: list[str], image: str, namespace: str, watches: bool, seconds: f
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _meta(namespace),
+        "metadata": _meta(plan),
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": int(seconds) + _GRACE,
+            "activeDeadlineSeconds": int(plan.seconds + plan.owed) + _GRACE,
             "ttlSecondsAfterFinished": _KEPT,
-            "template": {"metadata": {"labels": _meta(namespace)["labels"]}, "spec": pod},
+            "template": {"metadata": {"labels": _meta(plan)["labels"]}, "spec": pod},
         },
     }

@@ -119,6 +119,11 @@ def options() -> argparse.ArgumentParser:
         action="store_true",
         help="load nothing; print a Job that does it in the cluster, with the least rights",
     )
+    add(
+        "--run-job",
+        action="store_true",
+        help="create that Job, run the command here while it loads, report, delete it again",
+    )
     add("--image", default="", metavar="NAME", help="the Job's image (podgrace/podgrace:VERSION)")
     add("-o", "--output", choices=("table", "json"), default="table")
     return made

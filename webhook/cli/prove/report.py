@@ -362,6 +362,35 @@ def _command(entry: CommandSeen) -> str:
     return "command ended" + (f" with {entry.code}" if entry.code else "")
 
 
+def disturbed(
+    report: Report, command: Sequence[str], begin: float, end: float, code: int
+) -> Report:
+    """Add the command to the report of a load that knew nothing of it; times are on its clock."""
+    pods = tuple(
+        Life(
+            pod.name,
+            old=pod.old,
+            created=pod.moments.get("created"),
+            ready=pod.moments.get("ready"),
+            told=pod.moments.get("told"),
+            gone=pod.moments.get("gone"),
+        )
+        for pod in report.pods
+    )
+    rollout, last_old = durations(pods, begin)
+    entries = (CommandSeen(begin, tuple(command)), CommandSeen(end, tuple(command), code))
+    events = [*report.events, *happenings(entries)]
+    return msgspec.structs.replace(
+        report,
+        command=list(command),
+        command_exit=code,
+        command_seconds=round(end - begin, 2),
+        rollout_seconds=rollout,
+        last_old_pod_seconds=last_old,
+        events=sorted(events, key=lambda moment: moment.at),
+    )
+
+
 def write(report: Report) -> str:
     """Write a report as JSON."""
     return msgspec.json.format(msgspec.json.encode(report), indent=1).decode()
@@ -378,9 +407,13 @@ def read(path: str) -> Report:
     It may come from the log of a Pod, which holds standard error, too: what stands before it is
     left out.
     """
-    data = Path(path).read_bytes()
+    return parse(Path(path).read_bytes(), path)
+
+
+def parse(data: bytes, name: str) -> Report:
+    """Read a report that was written. Raises `LoadError` that names where it is from."""
     begin = 0 if data.startswith(b"{") else data.find(b"\n{") + 1
     try:
         return msgspec.json.decode(data[begin:], type=Report)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise LoadError(f"{path}: not a report of podgrace prove: {error}") from error
+        raise LoadError(f"{name}: not a report of podgrace prove: {error}") from error

@@ -3,7 +3,7 @@
 | the load ends                                                        | with            |
 |----------------------------------------------------------------------|-----------------|
 | `--after` seconds after the command's end                            | -- COMMAND      |
-| the same, but not before no Pod of the selector is terminating       | and --pods      |
+| the same, but not before every Pod has gone or come for so long      | and --pods      |
 | the same, but not before the Pods of the beginning are gone          | --until-gone    |
 | after so many seconds                                                | --duration      |
 | when standard input ends                                             | --until-eof     |
@@ -158,10 +158,14 @@ class _Middle:
         elif not args.until_gone:
             await self._sleep(args.duration or DURATION)
             return
-        if self._watch and not self._stop.is_set():
-            await self._settle(self._watch, args.duration or SETTLE)
-        if not self._stop.is_set():
+        until = self._load.now() + (args.duration or SETTLE)
+        while not self._stop.is_set():
+            if self._watch and not await self._settle(self._watch, until - self._load.now()):
+                break
             await self._sleep(args.after)
+            # `kubectl rollout restart` comes back before the first Pod comes.
+            if not (self._watch and self._watch.busy):
+                break
 
     async def _disturb(self, command: list[str]) -> None:
         """Run the command."""
@@ -175,8 +179,8 @@ class _Middle:
         code = await process.wait()
         self._seen.append(CommandSeen(self._load.now(), tuple(command), code))
 
-    async def _settle(self, watch: Watch, limit: float) -> None:
-        """Wait for the Pods that go."""
+    async def _settle(self, watch: Watch, limit: float) -> bool:
+        """Wait for the Pods that come and go; says whether they did in time."""
         try:
             async with asyncio.timeout(limit):
                 if self._args.until_gone:
@@ -184,8 +188,10 @@ class _Middle:
                 await self._either(watch.calm())
         except TimeoutError:
             left = ", ".join(watch.left()) or "none"
-            what = f"Pods that did not go within {limit:g} s: {left}"
+            what = f"Pods that did not come or go in time: {left}"
             self._seen.append(Trouble(self._load.now(), what))
+            return False
+        return True
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -67,10 +67,18 @@ class Watch:
             wait.cancel()
         return self._heard.is_set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a Pod is terminating, or a new one is not ready yet: a rollout goes on."""
+        return any(self._unsettled(pod) for pod in self._pods.values())
+
+    def _unsettled(self, pod: PodSeen) -> bool:
+        return pod.told or not (pod.ready or pod.ended or pod.uid in self._old)
+
     async def calm(self) -> None:
-        """Wait until no Pod is terminating."""
+        """Wait until no Pod is terminating, and every new one is ready."""
         async with self._changed:
-            await self._changed.wait_for(lambda: not any(p.told for p in self._pods.values()))
+            await self._changed.wait_for(lambda: not self.busy)
 
     async def renewed(self) -> None:
         """Wait until none of the Pods is left that were there when the load began."""
@@ -78,8 +86,10 @@ class Watch:
             await self._changed.wait_for(lambda: not self._old & self._pods.keys())
 
     def left(self) -> list[str]:
-        """Name the Pods that are terminating, or were there when the load began."""
-        return sorted(p.name for uid, p in self._pods.items() if p.told or uid in self._old)
+        """Name the Pods that come or go, or were there when the load began."""
+        return sorted(
+            p.name for uid, p in self._pods.items() if self._unsettled(p) or uid in self._old
+        )
 
     async def stop(self) -> None:
         """Watch no longer."""
