@@ -171,6 +171,24 @@ def test_without_namespaces_only_the_pods_own_labels_count() -> None:
     assert ran.out.splitlines()[1].split()[:2] == ["shop", "b"]
 
 
+def test_a_namespace_of_a_class_that_is_not_there_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("classes: {edge: {}}", encoding="utf-8")
+    spaces = [
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": {"podgrace.io/class": name}},
+        }
+        for name in ("edge", "edgy")
+    ]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": spaces})
+    done = podgrace("audit", "-f", "-", "--config", str(file), stdin=text)
+    assert done.code == 0
+    told = "podgrace: namespace edgy: podgrace.io/class: edgy: the configuration has edge"
+    assert done.err.splitlines() == [told]
+
+
 def test_excluded_namespaces_are_the_operators(tmp_path: Any) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("{excludedNamespaces: [shop]}", encoding="utf-8")

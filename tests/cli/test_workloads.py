@@ -334,6 +334,23 @@ def test_check() -> None:
     assert "deployment 'nginx' injected" in ran.err
 
 
+def test_a_class_is_chosen_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("classes: {edge: {preset: aws-nlb}}", encoding="utf-8")
+    argv = ("-f", str(WORKLOADS / "nginx.yaml"), "--config", str(file))
+    plain, edge = podgrace("inject", *argv), podgrace("inject", *argv, "--class", "edge")
+    assert edge.code == plain.code == 0
+    assert "--delay-min=120" in edge.out
+    assert "--delay-min=120" not in plain.out
+    assert "delay 150" in podgrace("explain", *argv, "--class", "edge").out
+    for wrong, known in (("edgy", "accepted: edge"), ("Edge", "accepted: edge")):
+        refused = podgrace("explain", *argv, "--class", wrong)
+        assert refused.code == 1
+        assert f"--class {wrong}: {known}" in refused.err
+    alone = podgrace("explain", *argv[:2], "--class", "edge")
+    assert "the configuration has no classes" in alone.err
+
+
 def test_a_newer_configuration_renews_what_is_there(tmp_path: Path) -> None:
     """What other settings or another version injected is brought up to date, nothing twice."""
     config = tmp_path / "config.yaml"

@@ -213,6 +213,12 @@ CASES = [
         [workload(), limit_range(default={"cpu": "10m"}, maxLimitRequestRatio={"cpu": "10"})],
     ),
     Case(
+        "class-unknown",
+        [workload(), namespace("shop", **{"podgrace.io/class": "edgy"})],
+        [workload(), namespace("shop", **{"podgrace.io/class": "edge"})],
+        "classes: {edge: {preset: aws-alb}}",
+    ),
+    Case(
         "pod-security",
         [workload(), namespace("shop", **{"pod-security.kubernetes.io/enforce": "restricted"})],
         [workload(), namespace("shop", **{"pod-security.kubernetes.io/enforce": "baseline"})],
@@ -470,3 +476,11 @@ def test_a_rule_reads_well(code: str) -> None:
     assert len(rule.mend) <= 100
     assert not rule.sentence.endswith(".")
     assert not rule.mend.endswith(".")
+
+
+def test_a_workload_is_planned_for_by_the_class_of_its_namespace() -> None:
+    label = {"podgrace.io/class": "edge"}
+    config = "classes: {edge: {preset: aws-nlb}}"
+    plain = row(workload(), SERVED, namespace("shop"), config=config)
+    edge = row(workload(), SERVED, namespace("shop", **label), config=config)
+    assert edge.podgrace.grace - plain.podgrace.grace >= 120

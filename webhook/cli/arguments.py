@@ -51,6 +51,17 @@ def add_config(made: argparse.ArgumentParser) -> None:
     )
 
 
+def add_class(made: argparse.ArgumentParser) -> None:
+    """Add --class."""
+    made.add_argument(
+        "--class",
+        dest="class_name",
+        default="",
+        metavar="NAME",
+        help="decide as in a namespace of this class of the configuration",
+    )
+
+
 def add_file(made: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add -f."""
     instead = "" if required else "; without it, the cluster is asked"
@@ -80,10 +91,17 @@ def duration(text: str) -> timedelta:
 
 
 def config(args: argparse.Namespace) -> "Config":
-    """Read the configuration that --config names. Raises `ConfigError`."""
+    """Read the configuration that --config names, and take the class that --class names.
+
+    Raises `ConfigError`, and `Unusable` for a class that is not there.
+    """
     from webhook.config import load  # noqa: PLC0415 - 0.1 s that no help needs
 
-    return load(args.config)
+    found, name = load(args.config), getattr(args, "class_name", "")
+    if name and name not in found.classes:
+        known = ", ".join(sorted(found.classes)) or "none: the configuration has no classes"
+        raise Unusable(f"--class {name}: accepted: {known}")
+    return found.of(name)
 
 
 def with_text(run: "Callable[[argparse.Namespace, str, str, Config], int]") -> Run:

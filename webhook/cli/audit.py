@@ -19,9 +19,12 @@ from webhook.cli.arguments import add_config, add_file, command, config, with_te
 from webhook.cli.exits import DIFFERS, OK
 from webhook.config import Config
 from webhook.core.audit import finding
-from webhook.core.names import INJECT_LABEL
+from webhook.core.names import CLASS_LABEL, INJECT_LABEL
 from webhook.core.pod import Pod
 from webhook.core.reasons import REASONS
+
+Labels = dict[str, dict[str, str]]
+"""Of namespaces, by name."""
 
 _ENDED: Final = ("Succeeded", "Failed")
 
@@ -92,7 +95,7 @@ def _of_cluster(args: argparse.Namespace, settings: Config) -> int:
         named = [item.metadata for item in reach.items(path, _Item)]
     else:
         named = [reach.get(f"/api/v1/namespaces/{quote(reach.namespace, safe='')}", _Item).metadata]
-    namespaces = {item.name: (item.labels or {}).get(INJECT_LABEL) for item in named}
+    namespaces = {item.name: item.labels or {} for item in named}
     count = 0
 
     def pods() -> Iterator[msgspec.Raw]:
@@ -102,6 +105,7 @@ def _of_cluster(args: argparse.Namespace, settings: Config) -> int:
             count += 1
             yield pod
 
+    _tell_classes(namespaces, settings)
     found = list(_judged(pods(), namespaces, settings, "the cluster"))
     return _tell(args.output, found, count, settings)
 
@@ -115,8 +119,19 @@ def _of_file(args: argparse.Namespace, text: str, where: str, config: Config) ->
             f"podgrace: {where}: no namespaces in it, so only the Pods' own labels count",
             file=sys.stderr,
         )
+    _tell_classes(namespaces, config)
     found = list(_judged(map(_encoded, pods), namespaces, config, where))
     return _tell(args.output, found, len(pods), config)
+
+
+def _tell_classes(namespaces: Labels, config: Config) -> None:
+    """Name the namespaces whose class is not in the configuration: they are in none."""
+    known = ", ".join(sorted(config.classes)) or "none"
+    for name, labels in sorted(namespaces.items()):
+        told = labels.get(CLASS_LABEL, "")
+        if told and told not in config.classes:
+            text = f"namespace {name}: {CLASS_LABEL}: {told}: the configuration has {known}"
+            print(f"podgrace: {text}", file=sys.stderr)
 
 
 def _encoded(tree: dict[str, Any]) -> bytes:
@@ -149,7 +164,7 @@ def _tell(output: str, found: list[Finding], count: int, config: Config) -> int:
 
 def _judged(
     pods: Iterator[bytes | msgspec.Raw],
-    namespaces: dict[str, str | None],
+    namespaces: Labels,
     config: Config,
     where: str,
 ) -> Iterator[Finding]:
@@ -167,7 +182,7 @@ def _judged(
         code, detail = finding(
             pod,
             label,
-            namespaces.get(metadata.namespace),
+            namespaces.get(metadata.namespace, {}).get(INJECT_LABEL),
             operator.excluded_namespaces,
             operator.version,
         )
@@ -189,11 +204,10 @@ def _judged(
             )
 
 
-def _sorted_out(
-    items: Iterator[Any], where: str
-) -> tuple[list[dict[str, Any]], dict[str, str | None]]:
-    """Tell Pods from namespaces; of these, keep the label."""
-    pods, namespaces = [], {}
+def _sorted_out(items: Iterator[Any], where: str) -> tuple[list[dict[str, Any]], Labels]:
+    """Tell Pods from namespaces; of these, keep the labels."""
+    pods: list[dict[str, Any]] = []
+    namespaces: Labels = {}
     for item in items:
         kind = item.get("kind")
         if kind == "Pod":
@@ -203,7 +217,7 @@ def _sorted_out(
                 metadata = msgspec.convert(item, _Item).metadata
             except msgspec.ValidationError as error:
                 raise documents.ManifestError(f"{where}: not a Namespace: {error}") from error
-            namespaces[metadata.name] = (metadata.labels or {}).get(INJECT_LABEL)
+            namespaces[metadata.name] = metadata.labels or {}
     return pods, namespaces
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from webhook.admission import Outcome
 from webhook.cli import kinds, manifests, show, terminal
-from webhook.cli.arguments import add_config, add_file, command, with_text
+from webhook.cli.arguments import add_class, add_config, add_file, command, with_text
 from webhook.cli.exits import DIFFERS, OK
 from webhook.config import Config
 
@@ -25,6 +25,7 @@ def add_inject(commands: Any) -> None:
     made = command(commands, "inject", with_text(inject), text, _INJECT)
     add_file(made)
     add_config(made)
+    add_class(made)
     made.add_argument("--diff", action="store_true", help="show what would change instead")
     made.add_argument(
         "--check", action="store_true", help="write nothing; exit 3 if anything would change"
@@ -46,6 +47,7 @@ def add_explain(commands: Any) -> None:
     made = command(commands, "explain", with_text(explain), text, _EXPLAIN)
     add_file(made)
     add_config(made)
+    add_class(made)
     terminal.add_output(made, "table", "json", "yaml")
 
 

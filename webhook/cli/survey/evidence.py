@@ -28,7 +28,7 @@ from webhook.core import stops
 from webhook.core.audit import opted_in
 from webhook.core.decision import Desired, Facts, Look, Plan
 from webhook.core.look import container_look, pod_facts
-from webhook.core.names import INJECT_LABEL
+from webhook.core.names import CLASS_LABEL, INJECT_LABEL
 from webhook.core.plan import decide
 from webhook.core.pod import Handler, handler
 from webhook.core.prestop import literal_sleep
@@ -197,9 +197,13 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
 
 
 def of(workload: Workload, around: Around, config: Config) -> Evidence:
-    """Look at one workload. Raises `ManifestError` for a Pod that no API server would take."""
+    """Look at one workload, by the configuration of its namespace's class.
+
+    Raises `ManifestError` for a Pod that no API server would take.
+    """
+    labels = around.cluster.namespaces.get(workload.namespace, {})
     try:
-        return _of(workload, around, config)
+        return _of(workload, around, config.of(labels.get(CLASS_LABEL, "")))
     except (msgspec.DecodeError, RecursionError) as error:
         raise ManifestError(
             f"{workload.kind} {workload.namespace}/{workload.name}: {error}"

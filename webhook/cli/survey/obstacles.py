@@ -17,6 +17,7 @@ from webhook.cli.survey.evidence import Around, Evidence
 from webhook.cli.survey.objects import Limit, Node
 from webhook.cli.survey.rule import ClusterRule, Hit, Rule, Space, SpaceRule
 from webhook.config import Config
+from webhook.core.names import CLASS_LABEL
 from webhook.core.reasons import REASONS
 from webhook.core.resources import quantity
 
@@ -133,6 +134,13 @@ def _pod_security(space: Space) -> Iterator[Hit]:
         yield Hit(f"restricted refuses the sidecar: helper.securityContext lacks {missing}")
 
 
+def _unknown_class(space: Space) -> Iterator[Hit]:
+    name = space.labels.get(CLASS_LABEL, "")
+    if name and name not in space.whole.classes:
+        known = ", ".join(sorted(space.whole.classes)) or "none"
+        yield Hit(f"{CLASS_LABEL}: {name}: the configuration has {known}")
+
+
 def _unrestricted(context: Mapping[str, Any]) -> str:
     """Name what Pod Security "restricted" misses in the sidecar's security context."""
     capabilities = context.get("capabilities")
@@ -149,7 +157,7 @@ def _unrestricted(context: Mapping[str, Any]) -> str:
 
 
 def _runtime(around: Around, config: Config) -> Iterator[Hit]:
-    if config.operator.delivery != "image":
+    if all(one.operator.delivery != "image" for one in (config, *config.classes.values())):
         return
     old = [
         node
@@ -242,6 +250,13 @@ SPACE_RULES: Final = (
         "Pod Security of the namespace refuses what podgrace adds",
         "change helper.securityContext or helper.delivery, or the enforce-version label",
         _pod_security,
+    ),
+    SpaceRule(
+        "class-unknown",
+        "advice",
+        "the namespace's label names a class that is not in the configuration, so it is in none",
+        "correct the label podgrace.io/class, or add the class to config.classes",
+        _unknown_class,
     ),
 )
 CLUSTER_RULES: Final = (

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from webhook.cli.survey.evidence import Around, Evidence
 from webhook.config import Config
+from webhook.core.names import CLASS_LABEL
 
 HARMS: Final[Mapping[str, str]] = {
     "loses": "loses requests",
@@ -43,13 +44,18 @@ class Hit(NamedTuple):
 
 
 class Space(NamedTuple):
-    """A namespace: its labels, and its workloads."""
+    """A namespace: its labels, its workloads, and the whole configuration with all its classes."""
 
     name: str
     labels: Mapping[str, str]
     workloads: Sequence[Evidence]
     around: Around
-    config: Config
+    whole: Config
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the namespace's class."""
+        return self.whole.of(self.labels.get(CLASS_LABEL, ""))
 
 
 class Rule(NamedTuple):
