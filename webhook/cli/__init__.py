@@ -42,6 +42,7 @@ COMMANDS: Final = {
         "workloads", "Take everything of podgrace's out of manifests again.", "add_uninject"
     ),
     "prove": Command("prove", "Load a workload while it is rolled, and count what it loses."),
+    "timeline": Command("timeline", "Say what happens when, while a Pod comes and goes."),
     "profiles": Command("profiles", "List the servers that podgrace knows how to stop."),
     "certs": Command("certificates", "Make, look at and rotate the certificates of the webhook."),
     "demo": Command("demo", "Serve once and show what happens to a sample Pod."),

@@ -94,10 +94,12 @@ def add_options(
     namespace: bool = True,
     everywhere: bool = False,
     selector: bool = False,
+    api: bool = True,
 ) -> None:
     """Add the options that choose a cluster, and what is looked at there.
 
     `namespace`: -n; `everywhere`: -A; `selector`: -l.
+    Without `api` there is no way but kubectl, for commands that watch and attach.
     """
     group = made.add_argument_group("cluster", "As kubectl has them; they obey KUBECONFIG.")
     add = group.add_argument
@@ -109,6 +111,8 @@ def add_options(
         add("-A", "--all-namespaces", action="store_true", help="look at all namespaces")
     if selector:
         add("-l", "--selector", default="", metavar="LABELS", help="such as app=shop,tier!=cache")
+    if not api:
+        return
     add("--api", metavar="URL", help="call this API server, without kubectl")
     add("--api-token", type=Path, metavar="FILE", help="token for --api (default: the Pod's)")
     add("--api-ca", type=Path, metavar="FILE", help="authority for --api (default: the Pod's)")

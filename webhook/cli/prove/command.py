@@ -34,8 +34,6 @@ from webhook.cli.prove.run import run as load
 from webhook.cli.prove.runjob import Errand, send
 from webhook.cli.prove.target import SCHEMES, LoadError
 from webhook.cli.prove.text import text
-from webhook.cli.watching.page import PageError
-from webhook.cli.watching.streams import WatchError
 
 COMPARE: Final = "compare"
 """Stands where a URL would: no URL looks like that."""
@@ -86,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         if args.url == COMPARE:
             return _compare(args, command)
         return _print_job(args) if args.job else _prove(args, command)
-    except (LoadError, PageError, WatchError) as error:
+    except LoadError as error:
         print(f"podgrace: {error}", file=sys.stderr)
         return UNUSABLE
 

@@ -6,8 +6,10 @@ its command. Needs Jinja, which the webhook's own image does not have.
 
 from typing import Any
 
+from webhook.cli.exits import Unusable
 
-class PageError(ValueError):
+
+class PageError(Unusable):
     """A page can't be drawn; the message says what is missing."""
 
 

@@ -1,0 +1,143 @@
+"""The words of `podgrace timeline`: argv in, parsed values out; errors name the word and what is accepted."""
+
+import argparse
+from urllib.parse import urlsplit
+
+from webhook.cli.timeline.hub import HERE
+from webhook.cli.timeline.run import NODES
+
+
+def add(made: argparse.ArgumentParser) -> None:
+    """Add the options to a parser."""
+    what = made.add_argument_group("what comes and goes")
+    word = what.add_argument
+    word(
+        "--pods",
+        default="",
+        metavar="SELECTOR",
+        help="only watch these Pods, which others roll, or the command after --; without it, Pods of"
+        " podgrace's own image are made and removed",
+    )
+    word("--repeat", type=_count, default=1, metavar="N", help="times (1)")
+    word("--image", default="", metavar="NAME", help="podgrace's image (podgrace/podgrace:VERSION)")
+    word("--alone", action="store_true", help="no second Pod stays: the Service has this one only")
+    word("--no-probe", action="store_true", help="our Pod has no readiness probe")
+    word("--start", type=_seconds, default=1.0, metavar="S", help="our server listens so late (1)")
+    word(
+        "--linger",
+        type=_seconds,
+        default=10.0,
+        metavar="S",
+        help="and serves so long after SIGTERM (10); 0: it exits at once",
+    )
+    group = made.add_argument_group("which ways are watched, and from where")
+    word = group.add_argument
+    word(
+        "--from",
+        dest="places",
+        type=_places,
+        default=None,
+        metavar="PLACES",
+        help="nodes, names of nodes, here: on a node a small Pod asks, without rights (nodes; here"
+        " with --pods)",
+    )
+    word(
+        "--service",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="with --pods: a Service of theirs, headless or not; may be repeated",
+    )
+    word(
+        "--port", type=_port, metavar="N", help="with --pods: theirs (the first that they declare)"
+    )
+    word(
+        "--path", default="", metavar="PATH", help="with --pods: ask in HTTP for that; else connect"
+    )
+    word("--ingress", type=_url, metavar="URL", help="ask there as well")
+    word(
+        "--ingress-class",
+        default="",
+        metavar="NAME",
+        help="without --pods: make an Ingress of this class; --ingress is its controller's address",
+    )
+    word("--dns", default="", metavar="ADDRESS", help="DNS server (each place's own)")
+    word("--cluster-domain", default="cluster.local", metavar="NAME", help="(cluster.local)")
+    word("--every", type=_pause, default=0.05, metavar="S", help="between two questions (0.05)")
+    word(
+        "--timeout", type=_seconds, default=120.0, metavar="S", help="for each coming, going (120)"
+    )
+    group = made.add_argument_group("what is written")
+    word = group.add_argument
+    word("--title", default="", metavar="TEXT", help="name of this run in reports")
+    word("--json", metavar="FILE", help="write the report there as well")
+    word("--html", metavar="FILE", help="draw the picture there (needs the extra podgrace[prove])")
+    word("-o", "--output", choices=("table", "json"), default="table")
+    made.add_argument("--as", dest="role", choices=("server", "observer"), help=argparse.SUPPRESS)
+
+
+def check(made: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
+    """Give the command after --. Ends with 2 where words do not fit together."""
+    first, command = args.words[:1], args.words[1:]
+    if first and (first != ["--"] or not command):
+        made.error(f"{first[0]!r} is not an option; a command stands after --")
+    if args.places is None:
+        args.places = [HERE if args.pods else NODES]
+    if command and not args.pods:
+        made.error("a command after -- needs --pods, which says what it rolls")
+    if not args.pods and (args.service or args.port or args.path):
+        made.error("--service, --port and --path go with --pods")
+    if args.pods and (args.alone or args.no_probe or args.ingress_class):
+        made.error("--alone, --no-probe and --ingress-class go without --pods")
+    if not args.pods and bool(args.ingress) != bool(args.ingress_class):
+        made.error("--ingress URL and --ingress-class NAME go together, unless --pods is given")
+    return list(command)
+
+
+def _places(text: str) -> list[str]:
+    found = [word.strip() for word in text.split(",") if word.strip()]
+    if found:
+        return found
+    raise argparse.ArgumentTypeError(
+        f"{text!r}: accepted: nodes, here, names of nodes, with commas"
+    )
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if good and not any(ord(letter) < 33 for letter in text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r}: accepted: http://HOST[:PORT]/PATH or https://...")
+
+
+def _number(text: str, low: float, high: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if low <= value <= high:
+        return value
+    raise argparse.ArgumentTypeError(f"{text!r}: accepted: {low:g} to {high:g}")
+
+
+def _seconds(text: str) -> float:
+    return _number(text, 0, 3600)
+
+
+def _pause(text: str) -> float:
+    return _number(text, 0.01, 60)
+
+
+def _count(text: str) -> int:
+    value = _number(text, 1, 1000)
+    if value == int(value):
+        return int(value)
+    raise argparse.ArgumentTypeError(f"{text!r}: accepted: 1 to 1000")
+
+
+def _port(text: str) -> int:
+    return int(_number(text, 1, 65535))
