@@ -155,6 +155,34 @@ def test_the_suggestion_follows_the_slowest_way(
     assert "30 s" in cached.because
 
 
+def test_a_services_only_pod_needs_another_one_and_not_a_longer_delay() -> None:
+    """kube-proxy sends to it until it stops: waiting would only move the end."""
+    heard = [
+        Heard(
+            "node-1", Sample(SERVICE, n / 20, 0.01, *(("200", ("comes",)) if on else ("refused",)))
+        )
+        for n in range(600)
+        if (on := 12.5 < n / 20 < 23.3) or n / 20 > 23.3
+    ]
+    direct = [it for it in sights.heard(BEGIN, TOLD) if it.sample.key == f"{DIRECT}/comes"]
+    one = lives(sights.pods(BEGIN, TOLD), sights.slices(BEGIN, TOLD), heard + direct)[0]
+    advice = suggestion(spread.coming([one]), spread.going([one]), [one])
+    assert [it.setting for it in advice] == ["replicas", "minReadySeconds"]
+    assert "until the server stopped, 3.2 s after the Pod was told" in advice[0].because
+
+
+def test_what_happens_before_the_watch_has_told_of_the_order_belongs_to_the_going() -> None:
+    """The server felt SIGTERM, and a client failed, before the API's watch had told us."""
+    stages = [s._replace(at=s.at + 1.0) if s.told else s for s in sights.pods(BEGIN, TOLD)]
+    heard = sights.heard(BEGIN, TOLD)
+    heard.append(Heard("node-2", Sample(SERVICE, TOLD + 0.5, 0.001, "reset")))
+    one = next(it for it in lives(stages, (), heard) if it.name == "comes")
+    assert moment(one.going, "told") == 0
+    assert (moment(one.going, "signalled") or 0) < -0.5
+    assert "a new client gets: reset" in [event.what for event in one.going]
+    assert {(way.key, way.place): way.failed for way in one.ways}[SERVICE, "node-2"] == {"reset": 1}
+
+
 def test_nothing_is_suggested_where_nothing_was_measured() -> None:
     one = lives(sights.pods(BEGIN, TOLD), (), ())[0]
     assert suggestion(spread.coming([one]), spread.going([one]), [one]) == []

@@ -146,9 +146,11 @@ def _life(states: list[PodState], slices: Sequence[SliceSeen], heard: Sequence[H
         *_of_clients(last, mine, began or 0.0, told),
     ]
     events.sort(key=lambda event: event.at)
-    cut = float("inf") if told is None else told
+    # The watch may tell of the order later than the server feels it.
+    felt = [event.at for event in events if event.moment == "signalled"]
+    cut = float("inf") if told is None else min([told, *felt])
     coming = [e for e in events if e.moment not in _LATE and 0 < e.at < cut]
-    going = [e for e in events if told is not None and (e.moment in _LATE or e.at >= told)]
+    going = [e for e in events if told is not None and (e.moment in _LATE or e.at >= cut)]
     return Life(
         first.name,
         last.node,
@@ -156,7 +158,7 @@ def _life(states: list[PodState], slices: Sequence[SliceSeen], heard: Sequence[H
         told,
         _since(coming, began) if began is not None else (),
         _since(going, told) if told is not None else (),
-        _ways(last, mine, told, gone) if told is not None else (),
+        _ways(last, mine, cut, gone) if told is not None else (),
     )
 
 

@@ -5,6 +5,7 @@
 | delay-min         | the latest new connection after the Pod was told, plus a second, never below the default |
 | delay-max         | delay-min and the pause that ends it (`quiet`), never below the default; where clients   |
 |                   | look up a headless name: the last answer with the address, plus its time to live         |
+| replicas          | two, where clients came until the server stopped: then no delay is long enough           |
 | minReadySeconds   | from Ready to the first answer by the slowest way, plus a second                         |
 
 A second stands for what was not measured: other nodes, a busier API server. The defaults are those of
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from webhook.cli.timeline.lives import Life
-from webhook.cli.timeline.sight import HEADLESS, INGRESS, PATHS, SERVICE
+from webhook.cli.timeline.sight import DIRECT, HEADLESS, INGRESS, PATHS, SERVICE
 from webhook.cli.timeline.spread import Row
 from webhook.core.settings import Settings
 
@@ -50,7 +51,12 @@ def suggestion(coming: Sequence[Row], going: Sequence[Row], lives: Sequence[Life
         (row, row.seconds.most) for row in going if _is(row, "left", (PATHS[HEADLESS],))
     )
     ttl = max((way.ttl for life in lives for way in life.ways if way.key == HEADLESS), default=-1)
-    if left:
+    stopped = max(
+        (row.seconds.most for row in going if _is(row, "left", (PATHS[DIRECT],))), default=None
+    )
+    if left and stopped is not None and left.seconds > max(stopped - MARGIN, MARGIN):
+        made.append(_alone(left))
+    elif left:
         made += _delays(left)
     if named:
         made.append(_cached(named, ttl))
@@ -70,6 +76,16 @@ def suggestion(coming: Sequence[Row], going: Sequence[Row], lives: Sequence[Life
             )
         )
     return made
+
+
+def _alone(left: _Latest) -> Advice:
+    return Advice(
+        "replicas",
+        "2 or more",
+        f"new connections by {left.where} came until the server stopped, {_late(left.seconds)} the Pod"
+        " was told: no delay is long enough for a Service's only Pod, or --linger was too short to"
+        " tell",
+    )
 
 
 def _delays(left: _Latest) -> list[Advice]:
