@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from webhook.cli import cluster, show
+from webhook.cli import cluster, terminal
 from webhook.cli.exits import OK, STOPPED, UNUSABLE
 from webhook.cli.timeline import options, remote, report, workload
 from webhook.cli.timeline.html import html, template
@@ -68,7 +68,7 @@ def _write(args: argparse.Namespace, made: report.Report) -> None:
     if args.output == "json":
         print(report.write(made))
     else:
-        print(text(made, colour=show.coloured()))
+        print(text(made, colour=terminal.coloured()))
 
 
 def _role(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from webhook.cli import show
+from webhook.cli import terminal
 from webhook.cli.timeline.report import Line, Met, Pod, Report
 from webhook.cli.timeline.sight import PATHS
 from webhook.cli.timeline.spread import Row, Spread
@@ -15,24 +15,26 @@ def text(report: Report, *, colour: bool) -> str:
 
 def _parts(report: Report, *, colour: bool) -> Iterator[str]:
     for which, pod in _examples(report):
-        yield show.bold(heading(which, pod), colour=colour)
+        yield terminal.bold(heading(which, pod), colour=colour)
         yield listing(pod.coming if which == "comes" else pod.going)
         yield ""
     met = [(pod, it) for pod in report.pods for it in pod.met if pod.going]
     if met:
-        yield show.bold("New clients between the order to stop and the end", colour=colour)
-        yield show.table(("WAY", "FROM", "ASKED", "CAME TO IT", "FAILED", "TTL"), clients(report))
+        yield terminal.bold("New clients between the order to stop and the end", colour=colour)
+        yield terminal.table(
+            ("WAY", "FROM", "ASKED", "CAME TO IT", "FAILED", "TTL"), clients(report)
+        )
         yield ""
     many = max((row.seconds.count for row in (*report.coming, *report.going)), default=0)
     for title, rows in (("Coming", report.coming), ("Going", report.going)):
         if rows and many > 1:
-            yield show.bold(f"{title}, {_of(rows)}: seconds", colour=colour)
+            yield terminal.bold(f"{title}, {_of(rows)}: seconds", colour=colour)
             yield moments(rows)
             yield ""
     yield from notes(report)
     if report.suggestions:
         yield ""
-        yield show.bold("Suggested", colour=colour)
+        yield terminal.bold("Suggested", colour=colour)
         yield from (f"* {it.setting}: {it.value}: {it.because}" for it in report.suggestions)
 
 
@@ -45,7 +47,7 @@ def heading(which: str, pod: Pod) -> str:
 
 def listing(lines: Sequence[Line]) -> str:
     """Write events as an ordered list."""
-    return show.table(
+    return terminal.table(
         ("   AT", " AFTER", "WHO", "FROM", "WHAT"),
         [
             (f"{it.seconds:7.3f}", f"{it.after:+7.3f}", it.source, it.place or "-", it.what)
@@ -58,7 +60,7 @@ def moments(rows: Sequence[Row]) -> str:
     """Write the moments of all lives as a table."""
     ready = any(row.after_ready for row in rows)
     head = ("WHO", "FROM", "WHAT", "MIN", "MEDIAN", "MAX", "SEEN")
-    return show.table(
+    return terminal.table(
         (*head[:6], *(("AFTER READY",) if ready else ()), head[6]),
         [
             (

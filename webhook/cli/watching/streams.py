@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
+from webhook.cli.exits import Unusable
+
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LINE: Final = 8 << 20
 """Bytes of one event: etcd holds 1.5 MiB an object, managedFields and JSON may double that."""
@@ -27,7 +29,7 @@ _AGAIN: Final = 1.0
 Event = tuple[str, Any]
 
 
-class WatchError(ValueError):
+class WatchError(Unusable):
     """The cluster can't be watched; the message says why."""
 
 
