@@ -184,6 +184,7 @@ class ProfileConfig(_Part, frozen=True):
     worker: bool = False
     signal: str = "TERM"
     stop_command: str = ""
+    offline: str = ""
     stop_on: list[str] = msgspec.field(default_factory=lambda: ["INT", "QUIT"])
     target: str = "server"
     observe: bool = True

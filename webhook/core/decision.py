@@ -107,6 +107,7 @@ class Hook(msgspec.Struct, frozen=True, gc=False):
 
     `timeout`: seconds until the helper ends it, 0 for none. `seconds`: how long it lasts, None if
     that cannot be told, 0 if there is none. `sleeps`: seconds that it sleeps before it stops anything.
+    `offline`: in place of one, what the profile asks before the drain; `seconds` is the most it takes.
     """
 
     user: Handler | None = None
@@ -114,6 +115,7 @@ class Hook(msgspec.Struct, frozen=True, gc=False):
     timeout: int = 0
     seconds: int | None = 0
     sleeps: int = 0
+    offline: str = ""
 
 
 NO_HOOK = Hook()

@@ -103,7 +103,8 @@ def _parts(choice: Choice, operator: Operator, report: int) -> _Parts:
         stop=rung.sends_signal,
         order=choice.hook.order,
         user=choice.hook.user,
-        timeout=0 if choice.capped else choice.hook.timeout,
+        timeout=0 if choice.capped and not choice.hook.offline else choice.hook.timeout,
+        offline=choice.hook.offline,
     )
     return _Parts({"exec": {"command": argv}}, command, True, look.view.pre_stop or ABSENT)
 

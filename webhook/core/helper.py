@@ -88,11 +88,17 @@ def run(options: Sequence[str], stop_on: Sequence[str], command: Sequence[str]) 
 
 
 def drain(
-    options: Sequence[str], *, stop: bool, order: str, user: Handler | None, timeout: int = 0
+    options: Sequence[str],
+    *,
+    stop: bool,
+    order: str,
+    user: Handler | None,
+    timeout: int = 0,
+    offline: str = "",
 ) -> list[str]:
     """Build the preStop exec. `order`: "before" or "after" ours for the user's own handler, which must be exec, http or sleep.
 
-    `timeout`: seconds after which the user's handler is ended, 0 for none.
+    `timeout`: seconds after which the user's handler is ended, 0 for none. `offline`: a URL in place of a user's handler.
     """
     argv = [HELPER, "drain", *options]
     if not stop:
@@ -101,6 +107,9 @@ def drain(
         if timeout:
             argv.append(f"--hook-timeout={timeout}")
         argv += (_HOOK + order, *hook(user))
+    elif offline:
+        # With a host, which a user's hook never has here: `unhook` does not take it for one.
+        argv += (f"--hook-timeout={timeout}", f"{_HOOK}before", f"--hook-url={offline}")
     return argv
 
 

@@ -101,7 +101,7 @@ def _serve(look: Look, ready: Answer, facts: Facts, operator: Operator, *, safe:
     notes += rung.falls
     if not rung.name:
         return Choice(look, readiness=made, notes=notes)
-    hooks = prestop.compose(look, rung, facts.grace, operator.drain_bound)
+    hooks = prestop.compose(look, rung, facts.grace, operator.drain_bound, probed=safe)
     notes += hooks.notes
     return Choice(
         look,

@@ -24,6 +24,8 @@ _ENDS_LINE: Final = re.compile(r"[\r\n]")
 _LONGEST: Final = 128 << 10
 """Bytes of a preStop; Linux starts no program with a longer word (MAX_ARG_STRLEN)."""
 _LONGEST_SLEEP: Final = 256
+_OFFLINE: Final = Hook(seconds=3, timeout=3)
+"""Nobody waits longer for a server to leave its registry: it also does so on its stop signal."""
 _WHERE: Final = r"(?:[^\s;&|()`'\"<>\\]*/)?"
 _SLEEPS: Final = re.compile(
     rf"(?:{_WHERE}(?:sh|bash|ash|dash)\s+-c\s+)?"
@@ -41,10 +43,14 @@ class Composed(msgspec.Struct, frozen=True, gc=False):
     notes: tuple[Note, ...]
 
 
-def compose(look: Look, rung: Rung, grace: int, drain_bound: int) -> Composed:
+def compose(
+    look: Look, rung: Rung, grace: int, drain_bound: int, *, probed: bool = False
+) -> Composed:
     """Settle what becomes of the user's own preStop.
 
-    1. No preStop of its own: ours is added, unless preStop is switched off.
+    1. No preStop of its own: ours is added, unless preStop is switched off. Where the profile knows how
+       the server leaves its registry, ours begins with that: but only if a readiness probe (`probed`)
+       makes a rollout wait for the new one, which else might not be in the registry yet.
     2. One that cannot run through the helper stays as it is; only PID 1 is left of ours, if any.
     3. Any other runs through the helper: after the drain if it stops the server, or if its container
        is only held for the others; else before it.
@@ -53,6 +59,10 @@ def compose(look: Look, rung: Rung, grace: int, drain_bound: int) -> Composed:
     if raw is None:
         hook, kept = NO_HOOK, not settings.prestop
         note = ("prestop-off" if kept else "prestop-added", "")
+        runs = rung.delivery == "exec" and not look.detect
+        if not kept and runs and probed and look.profile.offline:
+            hook = replace(_OFFLINE, offline=look.profile.offline)
+            note = "prestop-offline", hook.offline
     else:
         # Only what is short enough is read; how long the other takes is unknown.
         user = Handler() if len(raw) > _LONGEST else handler(raw)
@@ -65,7 +75,8 @@ def compose(look: Look, rung: Rung, grace: int, drain_bound: int) -> Composed:
     if kept:
         rung = replace(rung, delivery="none")
     notes = (note, ("hook-http" if rung.delivery == "http" else rung.name, ""))
-    waits = _waits(look, rung, hook, budget.patience(grace, hook.seconds), drain_bound)
+    own = 0 if hook.offline else hook.seconds
+    waits = _waits(look, rung, hook, budget.patience(grace, own), drain_bound)
     shared = hook.seconds is None and settings.patience is None
     return Composed(rung, hook, Need(waits, hook.seconds, shared), notes)
 

@@ -23,6 +23,9 @@ SIGNALS: Final = frozenset(_SIGNALS.split())
 MATCH: Final = re.compile(r"[^\s,/*\"]+\*?( [^\s,\"]+)?")
 """A name of a program, or that and how one of its arguments begins."""
 
+OFFLINE: Final = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}/[!-~]*")
+"""Where a server is asked to leave its registry: it must be the server itself, so loopback."""
+
 MOST_ARGUMENTS: Final = 256
 """Arguments of a program that are looked through."""
 
@@ -42,6 +45,7 @@ class Profile(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields
     worker: bool = False
     signal: str = "TERM"
     stop_command: str = ""
+    offline: str = ""
     stop_on: tuple[str, ...] = ("INT", "QUIT")
     target: Literal["server", "child", "group"] = "server"
     observe: bool = True
@@ -64,6 +68,8 @@ class Profile(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields
         for port in self.ports:
             if not 1 <= port <= 65535:
                 raise ValueError(f"ports {port}: accepted: 1 to 65535")
+        if self.offline and not OFFLINE.fullmatch(self.offline):
+            raise ValueError(f"offline {self.offline!r}: accepted: http://127.0.0.1:PORT/PATH")
         if min(self.patience, self.drain_timeout) < 0:
             raise ValueError("patience and drain-timeout: accepted: 0 or more")
         if self.finishes and not self.observe:

@@ -168,6 +168,10 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     # preStop
     "prestop-added": Reason("had no preStop", "podgrace.io/prestop.<container>"),
+    "prestop-offline": Reason(
+        "its server leaves its registry first, then our wait begins",
+        "podgrace.io/profile.<container>",
+    ),
     "prestop-before": Reason(
         "its own preStop runs first, then ours", "podgrace.io/existing-prestop.<container>"
     ),
