@@ -108,4 +108,4 @@ docs: $(VENV)/.dev ## write those parts of the documentation anew that tests hol
 lock: $(VENV)/.dev ## make the locks anew from pyproject.toml
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --extra prove -c requirements/runtime.txt pyproject.toml -o requirements/prove.txt
-	for group in backend build dev servers; do $(LOCK) --group $$group -c requirements/runtime.txt -o requirements/$$group.txt; done
+	for group in backend build dev servers streams; do $(LOCK) --group $$group -c requirements/runtime.txt -o requirements/$$group.txt; done

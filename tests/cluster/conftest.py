@@ -19,6 +19,7 @@ measure each other. Those that switch kube-proxy come last and leave it in iptab
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -75,7 +76,13 @@ def servers_image(api: Api) -> str:
     return _image(api, "podgrace.test/e2e-servers", HERE / "images" / "servers")
 
 
-def _image(api: Api, name: str, context: Path) -> str:
+@pytest.fixture(scope="session")
+def build_image(api: Api) -> Callable[..., str]:
+    """Give a function that builds an image as `servers_image` is: name, context, what to do before."""
+    return functools.partial(_image, api)
+
+
+def _image(api: Api, name: str, context: Path, before: Callable[[], object] = lambda: None) -> str:
     digest = hashlib.sha256()
     for path in sorted(path for path in context.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(context)).encode() + b"\0" + path.read_bytes())
@@ -88,6 +95,7 @@ def _image(api: Api, name: str, context: Path) -> str:
     }
     builder = os.environ.get("PODGRACE_IMAGE_BUILD")
     if full not in there and builder:
+        before()
         base = os.environ.get("PODGRACE_BASE_IMAGE", "python:3.11-slim-bookworm")
         kube.run(*shlex.split(builder), full, str(context), "--build-arg", f"BASE={base}")
         if loader := os.environ.get("PODGRACE_IMAGE_LOAD"):
