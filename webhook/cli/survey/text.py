@@ -120,7 +120,9 @@ def _details(report: Report, *, colour: bool) -> str:
     parts = []
     for row in report.workloads:
         it, name = row.podgrace, f"{row.namespace} {row.kind.lower()}/{row.name}"
-        would = f"{does(row)}; grace {grace(row)}; drains up to {it.drain} s"
+        would = f"{does(row)}; grace {grace(row)}"
+        if it.drain and not it.why:
+            would += f"; drains up to {it.drain} s"
         if it.requests:
             would += f"; requests {requests(row)} a Pod"
         lines = [
