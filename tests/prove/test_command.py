@@ -353,3 +353,34 @@ def test_the_answer_to_a_head_has_no_body(capsys: pytest.CaptureFixture[str]) ->
     with serve(head) as server:
         assert main(["prove", server.url, "-X", "head", "--duration", "1", "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["clients"]["keep-alive"]["reconnected"] == 0
+
+
+def test_a_rollout_that_was_only_asked_for_is_waited_for(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kubectl rollout restart` comes back before the first new Pod is there."""
+    stage = Stage(tmp_path, monkeypatch)
+    stage.pod("old", ready=True)
+
+    def play() -> None:
+        while not (tmp_path / "asked-for").exists():
+            time.sleep(0.02)
+        time.sleep(0.5)
+        stage.pod("new")
+        time.sleep(3)
+        stage.pod("new", ready=True)
+        stage.pod("old", ready=True, told=True)
+        time.sleep(1)
+        stage.pod("old", told=True, gone=True)
+
+    words = ["--pods", "app=x", "--before", "0", "--after", "2", "--rate", "5", "-o", "json"]
+    with serve(answer) as server:
+        actor = threading.Thread(target=play)
+        actor.start()
+        done = ["touch", str(tmp_path / "asked-for")]
+        assert main(["prove", server.url, *words, "--", *done]) == 0
+        actor.join()
+    report = json.loads(capfd.readouterr().out)
+    assert report["events"][-1]["what"] == "Pod old gone"
+    assert report["seconds"] >= report["events"][-1]["at"] + 2
+    assert report["rolloutSeconds"] < report["lastOldPodSeconds"]

@@ -12,7 +12,7 @@ from tests.prove.servers import answer, serve
 from webhook.cli import main
 from webhook.cli.prove.html import html
 from webhook.cli.prove.picture import picture
-from webhook.cli.prove.report import Report, read, write
+from webhook.cli.prove.report import Report, Told, read, write
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +158,13 @@ def test_the_command_draws_and_without_jinja_says_so_first(
         assert main(["prove", server.url, *files]) == 1
         assert "pip install 'podgrace[prove]'" in capsys.readouterr().err
         assert server.count == count
+
+
+def test_what_servers_told_their_clients_is_a_row_of_its_own() -> None:
+    told = Told(4.0, "keep-alive", "goaway", "GOAWAY (NO_ERROR): 2 streams go on, 0 refused")
+    base = run()
+    fields = {name: getattr(base, name) for name in base.__struct_fields__}
+    drawn = html([Report(**fields | {"notices": [told]})])
+    assert "Told by the server: 1" in drawn
+    assert "4.00 s: keep-alive: GOAWAY (NO_ERROR): 2 streams go on, 0 refused" in drawn
+    assert "Told by the server" not in html([base])

@@ -162,9 +162,10 @@ class _Middle:
         while not self._stop.is_set():
             if self._watch and not await self._settle(self._watch, until - self._load.now()):
                 break
+            stirred = self._watch.stirred if self._watch else 0
             await self._sleep(args.after)
             # `kubectl rollout restart` comes back before the first Pod comes.
-            if not (self._watch and self._watch.busy):
+            if self._watch is None or self._watch.stirred == stirred:
                 break
 
     async def _disturb(self, command: list[str]) -> None:

@@ -155,11 +155,19 @@ class _Run:
         while not self._stop.is_set():
             if errand.selector and not await self._settle(old, until):
                 break
-            await self._sleep(errand.after)
             # `kubectl rollout restart` comes back before the first Pod comes.
-            if not (errand.selector and await self._busy(old)):
+            if await self._stays_calm(old):
                 break
         return ran
+
+    async def _stays_calm(self, old: set[str]) -> bool:
+        """Load for some more seconds; says whether no Pod came or went meanwhile."""
+        end = time.monotonic() + self._errand.after
+        while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
+            await self._sleep(min(_POLL, left))
+            if self._errand.selector and await self._busy(old):
+                return False
+        return True
 
     async def _settle(self, old: set[str], until: float) -> bool:
         """Wait for the Pods that come and go; says whether they did in time."""

@@ -41,6 +41,8 @@ class Watch:
         self._changed = asyncio.Condition()
         self._heard = asyncio.Event()
         self._over = False
+        self.stirred = 0
+        """How many events have told of a rollout that goes on."""
 
     async def start(self) -> None:
         """Begin, and learn what is there already. Raises `WatchError` if the Pods can't be watched."""
@@ -124,6 +126,7 @@ class Watch:
                 self._pods[entry.uid] = entry
                 if entry.gone:
                     del self._pods[entry.uid]
+                self.stirred += self.busy or entry.gone
                 self._changed.notify_all()
         self._heard.set()
 
