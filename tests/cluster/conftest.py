@@ -245,12 +245,17 @@ def podgrace(api: Api) -> Iterator[Release]:
         yield release
 
 
+def without_image_volumes(api: Api) -> list[tuple[str, str]]:
+    """Return the versions (runtime, kubelet) of nodes that cannot mount an image."""
+    infos = [node["status"]["nodeInfo"] for node in api.list("Node")]
+    versions = {(info["containerRuntimeVersion"], info["kubeletVersion"]) for info in infos}
+    return [version for version in versions if not mounts_images(*version)]
+
+
 @pytest.fixture(scope="session")
 def by_image(api: Api) -> Iterator[Release]:
     """Install a second release, which mounts the helper's image; skips where a runtime cannot."""
-    infos = [node["status"]["nodeInfo"] for node in api.list("Node")]
-    versions = {(info["containerRuntimeVersion"], info["kubeletVersion"]) for info in infos}
-    if old := [version for version in versions if not mounts_images(*version)]:
+    if old := without_image_volumes(api):
         pytest.skip(f"no image volumes on nodes with {old}")
     values = install.images(IMAGE, HELPER_IMAGE) | {"config": {"helper": {"delivery": "image"}}}
     with (
