@@ -101,6 +101,7 @@ bench: $(VENV)/.runtime helper ## how fast the webhook is, beside the obvious wa
 docs: $(VENV)/.dev ## write those parts of the documentation anew that tests hold to the code
 	$(BIN)/python -m tests.cli.readme
 	$(BIN)/python -m tests.core.docs
+	$(BIN)/python -m tests.timeline.docs
 	$(BIN)/python -m tests.survey.docs
 	$(BIN)/python charts/readme.py
 

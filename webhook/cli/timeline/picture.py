@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from webhook.cli.timeline.report import Line, Pod, Report
+from webhook.cli.timeline.sight import DIRECT, HEADLESS, INGRESS, PATHS, SERVICE
 from webhook.cli.watching.axis import Phase, Tick, phase, place, ticks
 
 _FIGURES: Final = 6
@@ -36,6 +37,17 @@ _BEGINS: Final = {
     "gone": "stopping",
 }
 """Moment -> the colour that begins in its lane; others are marks only."""
+
+
+_LANES: Final = (
+    "Pod",
+    "container",
+    "EndpointSlice",
+    PATHS[SERVICE],
+    PATHS[INGRESS],
+    PATHS[HEADLESS],
+    "",
+)
 
 
 class Lane(NamedTuple):
@@ -74,11 +86,18 @@ def _figure(pod: Pod, which: str, lines: Sequence[Line]) -> Figure:
         by_lane.setdefault(name, []).append(line)
     node = f" on {pod.node}" if pod.node else ""
     since = "its creation" if which == "comes" else "the order to stop"
+    order = sorted(by_lane, key=_rank)
     return Figure(
         f"{pod.name}{node} {which}; seconds since {since}",
         ticks(span),
-        [_lane(name, first, found, span) for name, found in by_lane.items()],
+        [_lane(name, first, by_lane[name], span) for name in order],
     )
+
+
+def _rank(name: str) -> tuple[bool, int, str]:
+    """Put what the API tells first, then the ways of clients, and the Pod itself last."""
+    place_of = next(n for n, start in enumerate(_LANES) if name.startswith(start))
+    return name.startswith(PATHS[DIRECT]), place_of, name
 
 
 def _lane(name: str, first: str, lines: Sequence[Line], span: float) -> Lane:

@@ -1,6 +1,6 @@
 """The report: what a run saw in, one tree out, which `-o json` writes and every other form is made of. Pure."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -9,9 +9,6 @@ from webhook.cli.timeline import spread
 from webhook.cli.timeline.lives import Event, Life, gaps
 from webhook.cli.timeline.spread import Row
 from webhook.cli.timeline.suggestion import Advice, suggestion
-
-COMING: Final = "coming"
-GOING: Final = "going"
 
 
 class _Struct(msgspec.Struct, frozen=True, rename="camel"):
@@ -100,6 +97,11 @@ def make(
 def write(report: Report) -> str:
     """Write it as JSON."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
+
+
+def read(text: str | bytes) -> Report:
+    """Read what `write` wrote. Raises msgspec.ValidationError if it is none."""
+    return msgspec.json.decode(text, type=Report)
 
 
 def _pod(life: Life) -> Pod:

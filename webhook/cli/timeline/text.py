@@ -1,11 +1,16 @@
 """A report for people at a terminal: the ordered list, the table over repeats, what to set. Text out."""
 
 from collections.abc import Iterator, Sequence
+from textwrap import fill
+from typing import Final
 
 from webhook.cli import terminal
 from webhook.cli.timeline.report import Line, Met, Pod, Report
 from webhook.cli.timeline.sight import PATHS
 from webhook.cli.timeline.spread import Row, Spread
+
+_WIDE: Final = 94
+"""Columns of a sentence."""
 
 
 def text(report: Report, *, colour: bool) -> str:
@@ -31,11 +36,18 @@ def _parts(report: Report, *, colour: bool) -> Iterator[str]:
             yield terminal.bold(f"{title}, {_of(rows)}: seconds", colour=colour)
             yield moments(rows)
             yield ""
-    yield from notes(report)
+    yield from (fill(note, _WIDE, break_long_words=False) for note in notes(report))
     if report.suggestions:
         yield ""
         yield terminal.bold("Suggested", colour=colour)
-        yield from (f"* {it.setting}: {it.value}: {it.because}" for it in report.suggestions)
+        for it in report.suggestions:
+            yield fill(
+                f"{it.setting}: {it.value}: {it.because}",
+                _WIDE,
+                initial_indent="* ",
+                subsequent_indent="  ",
+                break_long_words=False,
+            )
 
 
 def heading(which: str, pod: Pod) -> str:
