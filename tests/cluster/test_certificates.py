@@ -768,6 +768,18 @@ def test_podgrace_check_tells_namespaces_apart(release: tuple[Release, str], api
     assert done.returncode == 1 and "podgrace: no-namespace: " in done.stderr
 
 
+def test_podgrace_check_finds_a_sound_release_through_kubectl(release: tuple[Release, str]) -> None:
+    """By what it calls, whatever its name; other releases of the cluster are other lines."""
+    made, namespace = release
+    done = kube.run(*PODGRACE, "check", "-o", "json", check=False)
+    about = f"{made.name} in {made.namespace}"
+    lines = [line for line in json.loads(done.stdout)["lines"] if line["release"] == about]
+    levels = {line["code"]: line["level"] for line in lines if line["code"] != "versions"}
+    assert set(levels.values()) <= {"ok"}, lines
+    assert {"configuration", "endpoints", "ca-bundle", "certificate", "policies"} <= set(levels)
+    assert kube.run(*PODGRACE, "check", "-n", namespace).stdout.startswith("podgrace: injected: ")
+
+
 def test_podgrace_check_without_the_right(release: tuple[Release, str], api: Api) -> None:
     _, namespace = release
     config = json.loads(

@@ -426,7 +426,8 @@ def _served(reach: Cluster, release: Release) -> tuple[Served, ...]:
     name = f"{service.name}.{service.namespace}.svc"
     entry = release.configuration.webhooks[0] if release.configuration else Entry()
     found = []
-    for endpoint in ready(release.endpoints)[:LOOKED_AT]:
+    # An expired certificate makes its Pod unready: where none is ready, that is what to look for.
+    for endpoint in (ready(release.endpoints) or list(release.endpoints))[:LOOKED_AT]:
         pod = endpoint.target_ref.name if endpoint.target_ref else ""
         if not pod or not endpoint.addresses:
             continue
