@@ -11,7 +11,7 @@ import pytest
 from tests.server.serving import REVIEW, SAMPLES, encode, review
 from webhook.admission import Answer, answer, answer_by
 from webhook.config import load, parse
-from webhook.server.replicas import LARGEST, MOST, Replicas
+from webhook.server.replicas import LARGEST, MOST, SIGHTS, Replicas
 
 CONFIG = load(None)
 CREATED = sorted(SAMPLES.glob("*.json"))
@@ -23,9 +23,11 @@ def pod(**changes: Any) -> dict[str, Any]:
 
 
 def asked(replicas: Replicas, body: bytes) -> Answer:
-    made = answer_by(body, replicas.judge)
-    assert made == answer(body, CONFIG), "the answer is the one that would be decided anew"
-    return made
+    """Ask twice: a verdict is remembered at the second sight of its Pod, for the third."""
+    fresh = answer(body, CONFIG)
+    made = [answer_by(body, replicas.judge) for _ in range(2)]
+    assert made == [fresh, fresh], "the answer is the one that would be decided anew"
+    return fresh
 
 
 @pytest.mark.parametrize("path", CREATED, ids=lambda path: path.stem)
@@ -35,7 +37,7 @@ def test_recorded_reviews_asked_twice_in_any_company(path: Path):
         asked(replicas, other.read_bytes())
 
 
-def test_replicas_with_names_and_tokens_of_their_own_are_decided_about_once():
+def test_replicas_with_names_and_tokens_of_their_own_are_decided_about_twice():
     replicas, text = Replicas(CONFIG), REVIEW.read_text()
     token = text[text.index("kube-api-access-") :][:21]
     for number in range(5):
@@ -48,7 +50,7 @@ def test_replicas_with_names_and_tokens_of_their_own_are_decided_about_once():
         made = asked(replicas, encode(tree))
         assert json.loads(made.body)["response"]["uid"] == f"uid-{number}"
         assert made.log["name"] == f"web-{number}"
-    assert replicas.counts == {"decided": 1, "remembered": 4}
+    assert replicas.counts == {"decided": 2, "remembered": 8}
 
 
 CONFUSING: dict[str, list[dict[str, Any]]] = {
@@ -141,7 +143,7 @@ def test_the_token_is_text_like_any_other_elsewhere(where: str, alone: bool):
         tree = with_token(TOKENS[0] if alone else name)
         ELSEWHERE[where](tree["request"]["object"], name)
         asked(replicas, encode(tree))
-    assert replicas.counts == {"decided": 2, "remembered": 0}
+    assert replicas.counts == {"decided": 4, "remembered": 0}
 
 
 def test_a_token_beside_another_ones_text():
@@ -151,7 +153,7 @@ def test_a_token_beside_another_ones_text():
         tree = with_token(name)
         tree["request"]["object"]["spec"]["containers"][0]["args"] = ["kube-api-access-zzzzz"]
         asked(replicas, encode(tree))
-    assert replicas.counts == {"decided": 1, "remembered": 1}
+    assert replicas.counts == {"decided": 2, "remembered": 2}
 
 
 def test_two_tokens_are_not_taken_for_each_other():
@@ -161,7 +163,7 @@ def test_two_tokens_are_not_taken_for_each_other():
         spec = tree["request"]["object"]["spec"]
         spec["volumes"].append({"name": names[1], "projected": {"sources": []}})
         asked(replicas, encode(tree))
-    assert replicas.counts == {"decided": 2, "remembered": 0}
+    assert replicas.counts == {"decided": 4, "remembered": 0}
 
 
 def test_what_is_no_pod_is_refused_every_time():
@@ -177,12 +179,23 @@ def test_memory_has_an_end():
     replicas = Replicas(CONFIG)
     for number in range(MOST + 50):
         spec = copy.deepcopy(pod()["spec"]) | {"hostname": f"h{number}"}
-        answer_by(encode(review(object=pod(spec=spec))), replicas.judge)
+        asked(replicas, encode(review(object=pod(spec=spec))))
     assert len(replicas._known) == MOST
     large = encode(review(object=pod(spec=pod()["spec"] | {"hostname": "x" * LARGEST})))
-    for _ in range(2):
-        asked(replicas, large)
-    assert replicas.counts == {"decided": MOST + 52, "remembered": 0}
+    asked(replicas, large)
+    assert replicas.counts == {"decided": 2 * (MOST + 51), "remembered": 0}
+
+
+def test_pods_that_come_once_push_none_out():
+    replicas, body = Replicas(CONFIG), REVIEW.read_bytes()
+    asked(replicas, body)
+    for number in range(SIGHTS + 1):
+        spec = {"hostname": f"h{number}", "containers": [{"name": "a"}]}
+        answer_by(encode(review(object={"spec": spec})), replicas.judge)
+    assert replicas.counts == {"decided": SIGHTS + 3, "remembered": 0}
+    asked(replicas, body)
+    assert replicas.counts["remembered"] == 2
+    assert len(replicas._once) == SIGHTS
 
 
 def test_another_configuration_remembers_nothing():

@@ -14,12 +14,15 @@ under a name with five random characters. It is masked where it names that volum
 No string looks like that, since an unescaped quote would end it: in an argument, a variable or an annotation the name is
 text like any other. The mask holds bytes that no UTF-8 text does. A verdict in whose patch the name occurs is not
 remembered, so it can never pass from one Pod to another.
+
+A verdict is remembered at the second sight of its Pod. Pods that come once, as those of Jobs do, push
+none out, and cost less: keeping an answer, and letting an old one go, takes a fifth of the time of a decision.
 """
 
 import hashlib
 import re
 from base64 import b64decode
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -40,6 +43,11 @@ _PLACES: Final = re.compile(
     % re.escape(TOKEN_PATH.encode())
 )
 _MASK: Final = b"\xff"
+T = TypeVar("T")
+
+
+SIGHTS: Final = 4096
+"""Digests of Pods that were seen once; 0.5 MiB."""
 
 
 class _Object(msgspec.Struct):
@@ -60,6 +68,7 @@ class Replicas:
         self.counts = {"decided": 0, "remembered": 0}
         self.config = config
         self._known: dict[bytes, Verdict] = {}
+        self._once: dict[bytes, None] = {}
 
     def judge(self, request: Request) -> tuple[Verdict, str]:
         """Judge the Pod of a request; gives its name too. Raises what `admission.judge` raises."""
@@ -79,11 +88,18 @@ class Replicas:
             return verdict, name_of(pod.metadata)
         self.counts["decided"] += 1
         verdict, name = judge(request, self.config)
-        if not token or token not in b64decode(bytes(verdict.patch).strip(b'"')):
-            if len(self._known) >= MOST:
-                del self._known[next(iter(self._known))]
-            self._known[key] = verdict
+        if key not in self._once:
+            _add(self._once, SIGHTS, key, None)
+        elif not token or token not in b64decode(bytes(verdict.patch).strip(b'"')):
+            _add(self._known, MOST, key, verdict)
         return verdict, name
+
+
+def _add(known: dict[bytes, T], most: int, key: bytes, value: T) -> None:
+    """Remember, and forget the oldest where there are too many."""
+    if len(known) >= most:
+        del known[next(iter(known))]
+    known[key] = value
 
 
 def _masked(spec: bytes) -> tuple[bytes, bytes]:
