@@ -5,6 +5,7 @@ kinds used. The attackers run at the lowest priority (see `attacker`).
 """
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ SECONDS, SHARE = (14, 1.0) if FULL else (3, 0.4)
 REVIEW_BYTES = REVIEW.read_bytes()
 MOST = 192 << 20
 """Bytes: three quarters of the chart's memory limit."""
+LAG = re.compile(rb"^podgrace_event_loop_lag_seconds ([0-9.e+-]+)$", re.MULTILINE)
+"""Of the time since the look before."""
 
 ATTACKS = {
     "halfopen": ("halfopen", 600, "port"),
@@ -40,6 +43,7 @@ class Watch:
     def __init__(self, server: Served) -> None:
         self.lost: list[str] = []
         self.answered: dict[str, int] = {}
+        self.lag = 0.0
         self._over, self._kept = threading.Event(), server.connect()
         kept = self._kept
 
@@ -47,12 +51,18 @@ class Watch:
             kept.request("POST", "/mutate", REVIEW_BYTES, {"Content-Type": "application/json"})
             return b'"patch":' in kept.getresponse().read()
 
+        def of_metrics() -> bool:
+            answer = server.plain("/metrics")
+            found = LAG.search(answer.body)
+            self.lag = max(self.lag, float(found[1]) if found else 0.0)
+            return answer.status == 200 and found is not None
+
         callers: dict[str, tuple[Callable[[], bool], float, float]] = {
             "kept": (on_a_kept_connection, 0.1, 3),
             "new": (lambda: b'"patch":' in server.ask(REVIEW_BYTES).body, 0.2, 3),
             "livez": (lambda: server.plain("/livez").status == 200, 0.3, 1),
             "readyz": (lambda: server.plain("/readyz").status == 200, 0.3, 1),
-            "metrics": (lambda: server.plain("/metrics").status == 200, 0.5, 3),
+            "metrics": (of_metrics, 0.5, 3),
         }
         self._threads = [
             threading.Thread(target=self._call, args=(name, *how)) for name, how in callers.items()
@@ -107,7 +117,10 @@ def test_honest_callers_lose_nothing_while(tmp_path: Path, name: str):
         assert watch.lost == []
         assert min(watch.answered.values()) > 1
         peak = server.memory("VmHWM")
-        print(f"{name}: {peak >> 20} MiB, {sum(watch.answered.values())} answers")
+        print(
+            f"{name}: {peak >> 20} MiB, {sum(watch.answered.values())} answers, "
+            f"event loop {watch.lag * 1e3:.0f} ms late"
+        )
         assert peak < MOST
         until(lambda: server.metric("podgrace_requests_in_flight") == 0, "nothing is left of it")
         assert server.events("failed", "uvicorn") == []

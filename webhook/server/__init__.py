@@ -43,13 +43,13 @@ from webhook.server.options import ServeOptions
 from webhook.server.shutdown import Shutdown
 from webhook.server.telemetry import Log, Metrics
 
-__all__ = ["ServeOptions", "serve"]
+__all__ = ["SWITCH", "ServeOptions", "serve"]
 
 _FINISH: Final = 12.0
 """Seconds for the requests in flight when the port closes; one that has begun is cut after 10 s."""
 _SPARE: Final = 128
 """File descriptors for all but connections to the HTTPS port."""
-_SWITCH: Final = 0.001
+SWITCH: Final = 0.001
 """Seconds after which a thread that computes lets another one go on: health must not wait."""
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -104,7 +104,7 @@ class Server:
         self._declare(mutate, self.listener)
         gc.collect()
         gc.freeze()
-        sys.setswitchinterval(_SWITCH)
+        sys.setswitchinterval(SWITCH)
         port = await self.listener.listen(listening)
         self.health.start(plain)
         self.log.event("listening", port=port, plainPort=plain.getsockname()[1], host=options.host)
