@@ -86,6 +86,16 @@ def test_what_clients_met_after_the_order_is_counted(life: Life) -> None:
     assert ways[DIRECT, "node-1"].failed["refused"] > 5
 
 
+def test_where_no_answer_says_whose_it_is_none_is_counted() -> None:
+    """A connection that somebody accepts: `--pods` without `--path`."""
+    heard = [Heard("here", Sample(SERVICE, n / 10, 0.001, "accepted")) for n in range(300)]
+    one = lives(sights.pods(BEGIN, TOLD), (), heard)[0]
+    assert [(way.key, way.asked > 30, way.after) for way in one.ways] == [(SERVICE, True, -1)]
+    made = make(About("m", "s", "x", 0.1), (one,), {}, ())
+    row = next(line for line in text(made, colour=False).splitlines() if line[:8] == "Service ")
+    assert row.split()[3] == "-"
+
+
 def test_a_failure_on_a_way_that_worked_is_an_event_with_its_place() -> None:
     heard = sights.heard(BEGIN, TOLD)
     heard.append(Heard("node-2", Sample(SERVICE, TOLD + 0.2, 0.001, "refused")))

@@ -77,7 +77,7 @@ class Event:
 class Way:
     """What clients met on one way from one place, from the moment the Pod was told to the end.
 
-    after: how many answers still came from it, or named it. failed: answers that were none, by what
+    after: how many answers still came from it, or named it; -1: no answer says whose it is. failed: answers that were none, by what
     they were. ttl: the longest time for which a client may keep an answer, -1: not known.
     """
 
@@ -358,7 +358,17 @@ def _ways(
         failed = Counter(it.sample.answer for it in inside if not it.sample.good)
         hits = [it for it in late if (it.sample.good if kind == DIRECT else _is(pod, it))]
         ttls = [it.sample.ttl for it in samples]
-        found.append(Way(kind, place, len(inside), len(hits), dict(failed), max(ttls, default=-1)))
+        told_apart = kind == DIRECT or any(it.sample.who for it in samples)
+        found.append(
+            Way(
+                kind,
+                place,
+                len(inside),
+                len(hits) if told_apart else -1,
+                dict(failed),
+                max(ttls, default=-1),
+            )
+        )
     return tuple(found)
 
 

@@ -32,7 +32,7 @@ class Met(_Struct, frozen=True):
     way: str
     place: str
     asked: int
-    after: int
+    after: int | None
     failed: dict[str, int]
     ttl_seconds: int | None
 
@@ -117,7 +117,7 @@ def _pod(life: Life) -> Pod:
                 way.key,
                 way.place,
                 way.asked,
-                way.after,
+                way.after if way.after >= 0 else None,
                 way.failed,
                 way.ttl if way.ttl >= 0 else None,
             )

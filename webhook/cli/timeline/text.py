@@ -106,12 +106,17 @@ def clients(report: Report) -> list[tuple[str, ...]]:
                 PATHS.get(way, way),
                 place,
                 str(sum(it.asked for it in group)),
-                "-" if way == "name" else str(sum(it.after for it in group)),
+                _sum([it.after for it in group]) if way != "name" else "-",
                 ", ".join(f"{answer} {count}" for answer, count in failed.items()) or "-",
                 f"{max(ttls)} s" if ttls else "-",
             )
         )
     return rows
+
+
+def _sum(counts: Sequence[int | None]) -> str:
+    known = [count for count in counts if count is not None]
+    return str(sum(known)) if known else "-"
 
 
 def notes(report: Report) -> Iterator[str]:
