@@ -28,7 +28,7 @@ SHARE = {"requests": {"cpu": "50m"}}
 
 
 class Kind(NamedTuple):
-    """A kind of stream: its server, and parts and seconds between them of a short and a long one."""
+    """A kind: its server; parts, and seconds between them, of a short stream and a long one."""
 
     about: str
     command: str
@@ -191,7 +191,7 @@ def run(
     *,
     long: bool,
 ) -> list[Row]:
-    """Deploy, load, restart, count. `places`: of each variant its namespace, and the kinds there."""
+    """Deploy, load, restart, count. `places`: of each variant its namespace and its kinds."""
     sides = [_Side(api, variant, *place) for variant, place in places.items()]
     for side in sides:
         side.deploy(image)
@@ -242,7 +242,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _cell(row: "Row | None") -> str:
-    """How many of how many streams were lost, what the rest says, when the last old Pod was gone."""
+    """How many of how many streams were lost, and when the last old Pod was gone."""
     if row is None:
         return "-"
     lost = f"**{row.lost}**" if row.lost else "0"

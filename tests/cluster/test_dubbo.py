@@ -31,7 +31,7 @@ SOURCES = Path(__file__).parent / "images" / "dubbo"
 PORT = 20880
 REPLICAS = 2
 QUICK, SLOW, SLOW_MS = "10", "0.5", "15000"
-"""Calls a second of each kind; how long a slow one takes, which is longer than Dubbo waits (10 s)."""
+"""Calls a second of each kind; how long a slow one takes: longer than Dubbo waits (10 s)."""
 
 SHARE = {"requests": {"cpu": "200m", "memory": "200Mi"}}
 
@@ -162,7 +162,7 @@ def roll(api: Api, namespace: str, variant: str, image: str) -> Roll:
 
 
 def _stop(seen: Sequence[Tree], own: Sequence[Tree], pod: str, address: str, told: float) -> Stop:
-    """Lay the end of one provider beside what the consumer saw. `told`: when its Pod was deleted."""
+    """Lay a provider's end beside what the consumer saw. `told`: when its Pod was deleted."""
 
     def event(name: str) -> float:
         return next((line["at"] for line in own if line.get("event") == name), float("nan"))

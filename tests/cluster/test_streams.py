@@ -1,7 +1,7 @@
 """Streams: events, tokens, uploads, sockets, HTTP/2 and gRPC, while their servers are rolled.
 
-The short run shows that podgrace cuts none of them, beside a bare roll; the long one (PODGRACE_FULL)
-has longer streams, and a plain sleep. What it prints is the table of docs/proof.md.
+The short run shows that podgrace cuts none of them, beside a bare roll; the long one
+(PODGRACE_FULL) has longer streams, and a plain sleep. What it prints is the table of docs/proof.md.
 """
 
 import json
@@ -20,7 +20,7 @@ FULL = bool(os.environ.get("PODGRACE_FULL"))
 SHORT = ("events", "tokens", "upload", "websocket", "http2", "calls", "unary")
 ONLY_THE_APPLICATION = {"events-minute", "http2-hypercorn", "unary"}
 """What podgrace alone cannot keep: streams longer than `drain-timeout`; a server that cuts what a
-client goes on asking; a call that crosses the moment in which grpcio's server stops taking calls."""
+client goes on asking; a call that crosses the end of what grpcio's server takes."""
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,11 @@
 """HTTP answers that take long, as an ASGI application: for uvicorn, hypercorn and their like.
 
-| path                           | answer                                                              |
-|--------------------------------|---------------------------------------------------------------------|
-| /events?count=N&gap=S          | N server-sent events, S seconds apart                               |
-| /tokens?think=S&count=N&gap=S  | nothing for `think` seconds, then N tokens: as a language model     |
-| POST /upload                   | the number of bytes that came, when all have come                   |
-| /                              | ok                                                                  |
+| path                          | answer                                     |
+| ----------------------------- | ------------------------------------------ |
+| /events?count=N&gap=S         | N server-sent events, S seconds apart      |
+| /tokens?think=S&count=N&gap=S | nothing for `think` seconds, then N tokens |
+| POST /upload                  | how many bytes came, when all have         |
+| /                             | ok                                         |
 """
 
 import asyncio

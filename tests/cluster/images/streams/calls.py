@@ -1,6 +1,7 @@
-"""A gRPC server by `grpcio`: on TERM it sends GOAWAY and finishes what is in flight, as its makers advise.
+"""A gRPC server by `grpcio`: on TERM it sends GOAWAY and finishes what is in flight.
 
-Messages are bytes. /demo/Unary answers the Pod's name; /demo/Stream is asked "COUNT GAP" and sends so many.
+Messages are bytes. /demo/Unary answers the Pod's name; /demo/Stream is asked "COUNT GAP" and sends
+so many.
 """
 
 import asyncio

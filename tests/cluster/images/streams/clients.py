@@ -1,15 +1,16 @@
-"""Clients of streams, which tell of every stream what became of it: `clients.py KIND=ADDRESS[,COUNT,GAP]...`.
+"""Clients of streams, which tell of every stream what became of it.
 
-In: for each kind the address of its server, and how long its streams are. Out: a line of JSON for each stream (of
-sockets: for each message) with `kind`, `at`, `took`, `outcome` and `detail`. TERM ends it: nothing new begins, what
-is under way ends, and the last line says "done".
+`clients.py KIND=ADDRESS[,COUNT,GAP]...`: for each kind the address of its server, and how long its
+streams are. Out: a line of JSON for each stream (of sockets: for each message) with `kind`, `at`,
+`took`, `outcome` and `detail`. TERM ends it: nothing new begins, what is under way ends, and the
+last line says "done".
 
-| outcome | means                                                                                               |
-|---------|-----------------------------------------------------------------------------------------------------|
-| whole   | all of it came                                                                                      |
-| cut     | it began and did not end as it should                                                               |
-| refused | it did not begin                                                                                    |
-| told    | (sockets) the server said goodbye by a close frame, and owed nothing: the client connects anew      |
+| outcome | means                                                                        |
+| ------- | ---------------------------------------------------------------------------- |
+| whole   | all of it came                                                               |
+| cut     | it began and did not end as it should                                        |
+| refused | it did not begin                                                             |
+| told    | (sockets) a close frame came, and nothing was owed: the client connects anew |
 """
 
 import asyncio
@@ -147,7 +148,7 @@ _GOAWAY = 7
 
 
 class Http2:
-    """One connection with prior knowledge. After a GOAWAY nothing new begins on it, and what is under way goes on."""
+    """One connection with prior knowledge. After GOAWAY only what is under way goes on."""
 
     def __init__(self, target: Target) -> None:
         self.target = target

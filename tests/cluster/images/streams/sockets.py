@@ -1,4 +1,4 @@
-"""A WebSocket echo by `websockets`: on TERM it closes every connection with 1012, "service restart"."""
+"""A WebSocket echo by `websockets`: on TERM it closes each connection with 1012, "restart"."""
 
 import asyncio
 import http

@@ -14,10 +14,11 @@ import org.apache.zookeeper.KeeperException;
 import org.apache.zookeeper.ZooKeeper;
 
 /**
- * A consumer that calls at a fixed rate, and no call twice: what fails is seen. Beside it, what the registry has.
+ * A consumer that calls at a fixed rate, and no call twice: what fails is seen. Beside it, what the
+ * registry has.
  *
- * In: the registry's address, quick calls a second, slow ones a second, their milliseconds. Out: a line for each call, and one
- * for each change of the registry, until it is killed.
+ * In: the registry's address, quick calls a second, slow ones a second, their milliseconds. Out: a
+ * line for each call, and one for each change of the registry, until it is killed.
  */
 public final class Consumer {
     private static final String[] LEVELS = {"/services/provider", "/dubbo/demo.Hello/providers"};
@@ -46,7 +47,8 @@ public final class Consumer {
         load(clock, "slow", Double.parseDouble(args[2]), () -> hello.slow(slow));
     }
 
-    private static void load(ScheduledExecutorService clock, String kind, double rate, Callable<String> call) {
+    private static void load(
+            ScheduledExecutorService clock, String kind, double rate, Callable<String> call) {
         var calls = Executors.newCachedThreadPool();
         Runnable one = () -> {
             double begin = Line.now();
@@ -57,7 +59,8 @@ public final class Consumer {
                 Line.print(begin, "call", kind, "took", Line.now() - begin, "failed", error);
             }
         };
-        clock.scheduleAtFixedRate(() -> calls.execute(one), 0, (long) (1e6 / rate), TimeUnit.MICROSECONDS);
+        long period = (long) (1e6 / rate);
+        clock.scheduleAtFixedRate(() -> calls.execute(one), 0, period, TimeUnit.MICROSECONDS);
     }
 
     private static void watch(ScheduledExecutorService clock, ZooKeeper registry, String level) {

@@ -10,7 +10,7 @@ final class Line {
         return System.currentTimeMillis() / 1000.0;
     }
 
-    /** Fields by turns: name, value. Values are strings or numbers; none needs more than its quotes escaped. */
+    /** Fields by turns: name, value. A value is a string or a number. */
     static synchronized void print(double at, Object... fields) {
         var line = new StringBuilder(String.format(Locale.ROOT, "{\"at\": %.3f", at));
         for (int i = 0; i < fields.length; i += 2) {

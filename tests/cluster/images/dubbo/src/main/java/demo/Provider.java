@@ -9,7 +9,7 @@ import org.apache.dubbo.config.RegistryConfig;
 import org.apache.dubbo.config.ServiceConfig;
 import org.apache.dubbo.config.bootstrap.DubboBootstrap;
 
-/** A provider with everything as Dubbo has it by default. In: the registry's address. Stopped by TERM, as any JVM. */
+/** A provider with everything as Dubbo has it by default. In: the registry's address. */
 public final class Provider {
     private static final int PORT = 20880;
 
@@ -40,7 +40,7 @@ public final class Provider {
                 .protocol(new ProtocolConfig("dubbo", PORT))
                 .service(service)
                 .start();
-        // Runs beside Dubbo's own hook: tells when the JVM was told to stop, and when its port was closed.
+        // Runs beside Dubbo's own hook: tells when the JVM was told to stop, when its port closed.
         Runtime.getRuntime().addShutdownHook(new Thread(Provider::watchPort));
         Line.print(Line.now(), "event", "serving");
         DubboBootstrap.getInstance().await();
