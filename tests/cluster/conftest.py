@@ -254,10 +254,15 @@ def without_image_volumes(api: Api) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="session")
 def by_image(api: Api) -> Iterator[Release]:
-    """Install a second release, which mounts the helper's image; skips where a runtime cannot."""
+    """Install a second release, which mounts the helper's image; skips where a runtime cannot.
+
+    Its class `edge` keeps the sidecar, behind a slow balancer.
+    """
     if old := without_image_volumes(api):
         pytest.skip(f"no image volumes on nodes with {old}")
-    values = install.images(IMAGE, HELPER_IMAGE) | {"config": {"helper": {"delivery": "image"}}}
+    edge = {"preset": "aws-nlb", "helper": {"delivery": "sidecar"}}
+    config = {"helper": {"delivery": "image"}, "classes": {"edge": edge}}
+    values = install.images(IMAGE, HELPER_IMAGE) | {"config": config}
     with (
         install.installed(api, values) as release,
         made_namespace(api, release.labels) as namespace,

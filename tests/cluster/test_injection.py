@@ -44,6 +44,22 @@ def test_labels(
         assert is_untouched(answer.body)
 
 
+@pytest.mark.parametrize("kind", ["", "edge", "unheard-of"])
+def test_a_label_chooses_the_class_of_a_namespace(
+    by_image: Release, namespaces: Callable[..., str], kind: str
+) -> None:
+    """Whoever opts in, Pod or namespace, meets the entry of the class; an unknown class is none."""
+    label = {"podgrace.io/class": kind} if kind else {}
+    spaces = namespaces({**by_image.labels, **label, **ON}), namespaces(by_image.labels | label)
+    for namespace, own in zip(spaces, ({}, ON), strict=True):
+        answer = try_pod(by_image.api, namespace, labels=own)
+        assert answer.status == 201, answer.message
+        spec, edge = answer.body["spec"], kind == "edge"
+        assert bool(spec.get("initContainers")) == edge
+        assert (spec["terminationGracePeriodSeconds"] > 150) == edge
+        assert "podgrace.io/status" in answer.body["metadata"]["annotations"]
+
+
 def test_dry_run_stores_nothing(podgrace: Release, namespaces: Callable[..., str]) -> None:
     namespace = namespaces({**podgrace.labels, **ON})
     assert is_injected(try_pod(podgrace.api, namespace).body)
