@@ -1,9 +1,10 @@
 # ruff: noqa: INP001 - a program, not a package
-"""Collect what a Python program needs to run, for an image that holds nothing else: no shell, no package manager.
+"""Collect what a Python program needs to run, for an image without a shell or package manager.
 
-In: the interpreter that runs this, an application folder, an empty folder. Out: in that folder the interpreter, its standard library
-without what a server has no use for, the shared libraries of all of it, and the records by which scanners recognise Debian's
-packages. Used by the Dockerfile; works where Python is the distribution's and where it was built into /usr/local.
+In: the interpreter that runs this, an application folder, an empty folder. Out: in that folder the
+interpreter, its standard library without the parts that a server does not use, the shared libraries
+of all of it, and the records by which scanners recognise Debian's packages. The Dockerfile runs it;
+it works with the distribution's Python and with one built into /usr/local.
 
     python3 .ci/image_root.py APPLICATION ROOT
 """
@@ -19,11 +20,12 @@ import sysconfig
 from pathlib import Path
 
 UNUSED = (
-    "__pycache__", "config-*", "curses", "dist-packages", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages",
-    "sqlite3", "test", "tests", "tkinter", "turtledemo", "turtle.py", "venv", "*.a", "*.c", "*.h", "*.pxd", "*.pyx",
+    "__pycache__", "config-*", "curses", "dist-packages", "distutils", "ensurepip", "idlelib",
+    "lib2to3", "pydoc_data", "site-packages", "sqlite3", "test", "tests", "tkinter", "turtledemo",
+    "turtle.py", "venv", "*.a", "*.c", "*.h", "*.pxd", "*.pyx",
     # Modules that would bring libraries along: databases, terminals, sound, NIS with Kerberos.
-    "_crypt.*", "_ctypes_test*", "_curses*", "_dbm*", "_gdbm*", "_sqlite3*", "_test*", "_tkinter*", "_xxtestfuzz*", "audioop*",
-    "nis.*", "ossaudiodev*", "readline*", "xxlimited*",
+    "_crypt.*", "_ctypes_test*", "_curses*", "_dbm*", "_gdbm*", "_sqlite3*", "_test*",
+    "_tkinter*", "_xxtestfuzz*", "audioop*", "nis.*", "ossaudiodev*", "readline*", "xxlimited*",
 )  # fmt: skip
 EXTRA = ("libgcc_s.so.1",)
 """glibc opens it by name when a thread ends."""
@@ -79,7 +81,7 @@ def write(path: Path, text: str) -> None:
 
 
 def copy(path: Path, root: Path) -> Path:
-    """Copy a file to the same place below *root*, under the name that it was asked for by; returns the real one."""
+    """Copy a file to the same place below *root*, under the name given; returns the real path."""
     target = root / path.relative_to("/")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(os.path.realpath(path), target)
@@ -87,7 +89,7 @@ def copy(path: Path, root: Path) -> Path:
 
 
 def libraries(programs: list[Path]) -> list[Path]:
-    """List the shared libraries, the loader among them, that the loader would open for these."""
+    """List the shared libraries that the loader would open for these, and the loader itself."""
     found: set[str] = set()
     for program in programs:
         told = subprocess.run(
@@ -116,7 +118,7 @@ def owners(files: list[Path]) -> set[str]:
 
 
 def records(packages: set[str], root: Path) -> None:
-    """Write one record a package, where scanners of images without a package manager look for them."""
+    """Write one record per package, where scanners of images without a package manager look."""
     write(root / "etc/os-release", Path("/etc/os-release").read_text(encoding="utf-8"))
     for package in sorted(packages):
         told = subprocess.run(

@@ -1,13 +1,15 @@
 # ruff: noqa: INP001, T201 - a script of the Makefile, no package
-"""Measure the helper: `bench.py BUILD-DIRECTORY`. As root; next to tini and dumb-init where they are installed.
+"""Measure the helper, beside tini and dumb-init if installed: `bench.py BUILD-DIRECTORY`, as root.
 
 size       bytes of each file
 memory     VmRSS of `sidecar` after it has answered on every path
-start      from spawn to exit of `true`, through each of them, 400 times by turns; median and 90 % of what is above `true` alone
-return     from the last byte of an answer (then the server closes) to the end of `drain`, 30 times; median and maximum;
-           with idle connections in the Pod (10 times), and with as many in another network namespace of the node
+start      from spawn to exit of `true`, through each of them, 400 times by turns; median and 90 %
+           of what comes on top of `true` alone
+return     from the last byte of an answer (then the server closes) to the end of `drain`, 30 times;
+           median and maximum; with idle connections in the Pod (10 times), and with as many in
+           another network namespace of the node
 busy       CPU time of `drain` in a second of a long wait, with as many
-idle       switches of context of `run` and `sidecar` in ten seconds of doing nothing
+idle       context switches of `run` and `sidecar` in ten seconds of doing nothing
 """
 
 import contextlib
@@ -42,7 +44,7 @@ def spawned(argv: list[str]) -> float:
 
 
 def start() -> None:
-    """Compare starts. By turns, so that whatever else the machine does hits all alike."""
+    """Compare starts. By turns, so that other load on the machine hits all alike."""
     true = "/bin/true"
     ways = {"alone": [true], "podgrace-helper run": [HELPER, "run", "--", true]}
     for name, words in (
@@ -59,10 +61,8 @@ def start() -> None:
     base = statistics.median(times.pop("alone"))
     row("start of `true` alone", f"{base:.2f} ms")
     for name, found in times.items():
-        row(
-            f"added by {name}",
-            f"{statistics.median(found) - base:.2f} ms (90 %: {statistics.quantiles(found, n=10)[-1] - base:.2f} ms)",
-        )
+        median, most = statistics.median(found) - base, statistics.quantiles(found, n=10)[-1] - base
+        row(f"added by {name}", f"{median:.2f} ms (90 %: {most:.2f} ms)")
 
 
 def status(pid: int, *names: str) -> dict[str, int]:
@@ -127,7 +127,7 @@ def idle() -> None:
 
 
 def crowd(count: int, each: int = 4000) -> tuple[str, list[int]]:
-    """Hold idle connections in processes of their own: ports, and who is to be killed."""
+    """Hold idle connections in separate processes: ports, and the processes to kill."""
     Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("10000 65000")
     ports, holders = [], []
     for _ in range(0, count, each):
@@ -256,7 +256,7 @@ if __name__ == "__main__":
             row(f"size of {file}", f"{(BUILD / file).stat().st_size} bytes")
     start()
     idle()
-    # In namespaces of its own: no other hook is in the way, and the log that the hook opens is not this machine's.
+    # In separate namespaces: no other hook interferes, and the hook opens no log of this machine.
     inside = f"exec 2>/dev/null; {INSIDE} inside | grep '^|'"
     subprocess.run(
         ["unshare", "-n", "-p", "-f", "--mount-proc", "--", "sh", "-c", inside], check=True

@@ -1,7 +1,7 @@
-/* Feeds the parsers, and the readers of netlink and /proc, what nobody would send: inputs of a
- * corpus, changed at random, under the sanitizers.
+/* Feeds broken input to the parsers and the readers of netlink and /proc: a corpus changed at
+ * random, under the sanitizers.
  *
- *   fuzz SECONDS CORPUS...    the same seed each time, so what it finds it finds again
+ *   fuzz SECONDS CORPUS...    the same seed each time, so findings repeat
  *
  * The name of a corpus file begins with what it is for: args- (words end in newlines), query-,
  * http-, diag- (a datagram), table-; of /proc/PID words- (a command line), stat- and signals-; and
@@ -78,7 +78,8 @@ void __asan_on_error(void) { save(); }
 
 static void claim_sound(const struct options *o) {
     CLAIM(o->ports.n <= 65535 && o->n_headers <= MAX_HEADERS && o->n_answers <= MAX_ANSWERS);
-    CLAIM(o->delay_min >= 0 && o->delay_min <= o->delay_max && o->quiet >= 0 && o->drain_timeout >= 0 && o->patience >= 0);
+    CLAIM(o->delay_min >= 0 && o->delay_min <= o->delay_max && o->quiet >= 0 &&
+          o->drain_timeout >= 0 && o->patience >= 0);
     CLAIM(o->signal > 0 && o->signal <= 64);
     CLAIM(strlen(o->container) < sizeof o->container && o->container[0] != '\0');
     CLAIM(!ports_have(&o->ports, 0));
@@ -111,7 +112,8 @@ static void try_query(const char *text) {
     char why[256];
     if (options_query(&o, text, why, sizeof why)) {
         claim_sound(&o);
-        CLAIM(!o.stop && o.argv == NULL && o.hook == HOOK_NONE && o.stop_command == NULL && o.report_port == 0);
+        CLAIM(!o.stop && o.argv == NULL && o.hook == HOOK_NONE && o.stop_command == NULL &&
+              o.report_port == 0);
     }
 }
 
@@ -124,7 +126,8 @@ static void try_http(const char *data, size_t size) {
     }
     enum http_state whole = http_parse(data, size, &r);
     if (whole == HTTP_READY) {
-        CLAIM(r.path[0] == '/' && strlen(r.path) < sizeof r.path && strlen(r.query) < sizeof r.query);
+        CLAIM(r.path[0] == '/' && strlen(r.path) < sizeof r.path &&
+              strlen(r.query) < sizeof r.query);
         CLAIM(r.body >= data && r.body + r.body_size <= data + size);
         for (size_t i = 0; i < size; i++) {
             enum http_state part = http_parse(data, i, &again);
@@ -150,7 +153,8 @@ static void try_diag(const unsigned char *data, size_t size) {
     int error = 0;
     uint32_t sequence = 0;
     if (size >= 12) {
-        memcpy(&sequence, data + 8, sizeof sequence); /* of its own first message, or none would be looked at */
+        /* Of its own first message, or none would be read. */
+        memcpy(&sequence, data + 8, sizeof sequence);
     }
     enum diag_more more = diag_parse(data, size, sequence, take_row, &rows, &error);
     CLAIM((more == DIAG_FAILED) == (error != 0));
@@ -160,7 +164,8 @@ static void try_diag(const unsigned char *data, size_t size) {
 static void try_table(const char *data, size_t size) {
     struct row row;
     unsigned rows = 0;
-    for (const char *end; (end = memchr(data, '\n', size)) != NULL; size -= (size_t)(end + 1 - data), data = end + 1) {
+    for (const char *end; (end = memchr(data, '\n', size)) != NULL;
+         size -= (size_t)(end + 1 - data), data = end + 1) {
         if (nettable_line(data, (size_t)(end - data), &row)) {
             take_row(&rows, &row);
         }
@@ -295,7 +300,9 @@ static void try_current(void) {
 }
 
 static void change(void) {
-    static const unsigned char edges[] = {0, 1, 7, 8, 15, 16, 0x7f, 0x80, 0xff, '\n', '\r', ' ', '=', '&', '%', '-', '/', ':', ',', '.', '0', '9'};
+    static const unsigned char edges[] = {0,    1,    7,    8,   15,  16,  0x7f, 0x80,
+                                          0xff, '\n', '\r', ' ', '=', '&', '%',  '-',
+                                          '/',  ':',  ',',  '.', '0', '9'};
     size_t at = current_size > 0 ? chance() % current_size : 0, n;
     switch (chance() % 8) {
     case 0: /* one bit */
@@ -344,7 +351,8 @@ static void change(void) {
     }
     default: /* a number at its edge */
         if (current_size >= at + 4) {
-            static const uint32_t numbers[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffff0, 16, 17, 72, 65535};
+            static const uint32_t numbers[] = {0,          1,  0x7fffffff, 0x80000000, 0xffffffff,
+                                               0xfffffff0, 16, 17,         72,         65535};
             memcpy(current + at, &numbers[chance() % COUNT(numbers)], 4);
         }
     }

@@ -40,7 +40,7 @@ static void publish(uint32_t inode) {
     if (fd < 0) {
         return;
     }
-    /* Those who ask are never accepted: that they are connected says it all, and each asks once. */
+    /* Never accept: being able to connect is the whole answer, and each asks once. */
     if (bind(fd, (struct sockaddr *)&address, size) != 0 || listen(fd, MOST) != 0) {
         close(fd);
         return;
@@ -48,7 +48,7 @@ static void publish(uint32_t inode) {
     known[n_known++] = (struct known){.inode = inode, .name = fd};
 }
 
-/* What is not in the list any more is withdrawn, what is new is published. */
+/* Withdraw what is no longer in the list, publish what is new. */
 static void take_list(const uint32_t *inodes, unsigned n) {
     unsigned kept = 0;
     bool old[MOST] = {false};

@@ -118,8 +118,7 @@ bool in_list(const char *list, const char *s, size_t n) {
     return false;
 }
 
-/* A log that nobody reads must not stop a stop: if the pipe is full the line is lost, not the
- * time. */
+/* A log that nobody reads must not delay a stop: if the pipe is full, lose the line. */
 static void write_if_ready(int fd, const char *s, size_t n) {
     struct pollfd ready = {.fd = fd, .events = POLLOUT, .revents = 0};
     if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0) {
@@ -153,9 +152,9 @@ void log_line(const char *line, size_t len) {
     errno = saved;
 }
 
-/* Opening the link makes a description of our own, so O_NONBLOCK does not reach the application.
- * Refused for a socket, for another user's pipe and without /proc: then our own stream serves (the
- * kubelet shows it if the hook fails). */
+/* Opening the link makes a file description of our own, so O_NONBLOCK does not affect the
+ * application. It fails for a socket, for another user's pipe and without /proc. Then use our own
+ * stream, which the kubelet shows if the hook fails. */
 void log_to_container(void) {
     int fd = open("/proc/1/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd >= 0) {

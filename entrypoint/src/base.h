@@ -9,8 +9,7 @@
 #define VERSION "dev"
 #endif
 
-/* As a shell has them; 125 is the one that says "the helper itself could not", as env(1) and
- * timeout(1) have it. */
+/* A shell's exit codes. 125 means "the helper itself failed", as in env(1) and timeout(1). */
 enum { EXIT_OWN = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -18,7 +17,7 @@ enum { EXIT_OWN = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 int64_t now_ms(void);
 void sleep_ms(int64_t ms);
 
-/* Text in a buffer of fixed size: what does not fit is left out, and `cut` says so. Always ends in
+/* Text in a buffer of fixed size. What does not fit is left out, and `cut` is set. Always ends in
  * NUL. */
 struct text {
     char *at;
@@ -43,14 +42,14 @@ const char *base_name(const char *path);
 /* Whether one of the comma-separated words of `list` is the first n bytes of s. */
 bool in_list(const char *list, const char *s, size_t n);
 
-/* Messages for people: one line each, standard error of the container where that can be had. Names
- * in them come from outside and may hold anything: it is written by text_plain. errno survives. */
+/* Messages for people: one line each, on the container's standard error if it can be opened. Names
+ * in them come from outside and may hold anything, so text_plain writes them. Keeps errno. */
 void say(const char *first, ...) __attribute__((sentinel));
-/* Facts for machines: one JSON line each, at the same place: an application's standard output is
- * its own. `line` ends in a newline. */
+/* Facts for machines: one JSON line each, in the same place: standard output belongs to the
+ * application. `line` ends in a newline. */
 void log_line(const char *line, size_t len);
-/* For a process that the kubelet started beside PID 1: write to PID 1's log, which is the one that
- * is kept. */
+/* For a process that the kubelet started beside PID 1: write to PID 1's log, because only that is
+ * kept. */
 void log_to_container(void);
 /* For a process whose standard output is its log: facts go there. */
 void log_to_output(void);

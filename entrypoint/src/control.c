@@ -39,8 +39,8 @@ static socklen_t name(struct sockaddr_un *address, const char *role, const char 
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + t.len);
 }
 
-/* A process of another container shows as pid 0 here, or in a PID namespace below ours. Has no
- * say. */
+/* A process of another container shows as pid 0 here, or in a PID namespace below ours. Ignore it.
+ */
 static bool is_neighbour(int fd) {
     struct ucred peer;
     socklen_t size = sizeof peer;

@@ -12,8 +12,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Where struct tcp_info has what is read here. The kernel only ever appends to it, so offsets hold
- * for ever and a shorter answer is an older kernel. */
+/* Offsets in struct tcp_info. The kernel only appends to it, so they never change, and a shorter
+ * answer means an older kernel. */
 enum {
     INFO_LAST_SENT = 44,
     INFO_LAST_RECEIVED = 52,
@@ -54,8 +54,7 @@ static void read_info(struct row *row, const unsigned char *info, size_t size) {
     row->sent_age = u32_at(info, INFO_LAST_SENT);
     row->received_age = u32_at(info, INFO_LAST_RECEIVED);
     row->received = u64_at(info, INFO_RECEIVED);
-    /* Before 4.19 bytes sent are not counted: acknowledged and waiting ones together are as good.
-     */
+    /* Before 4.19 the kernel does not count bytes sent: acknowledged plus waiting is as good. */
     row->sent =
         size >= INFO_SENT + 8 ? u64_at(info, INFO_SENT) : u64_at(info, INFO_ACKED) + row->unsent;
 }
@@ -72,7 +71,7 @@ static bool is_loopback(const uint32_t a[4], int family) {
                         : a[0] == 0 && a[1] == 0 && a[2] == 0 && a[3] == htonl(1);
 }
 
-/* The end of the other side's stream counts as one byte, of those received and of those unread. */
+/* The other side's end of stream counts as one byte, both received and unread. */
 static void leave_out_fin(struct row *row) {
     if (row->state == CLOSE_WAIT || row->state == LAST_ACK || row->state == CLOSING) {
         row->received -= row->received > 0;
@@ -103,8 +102,8 @@ static void read_message(const unsigned char *body, size_t size, row_fn each, vo
         .port = ntohs(m.id.idiag_sport),
         .peer_port = ntohs(m.id.idiag_dport),
         .state = m.idiag_state == NEW_SYN_RECV ? SYN_RECV : m.idiag_state,
-        /* A pod that calls its own address does not leave it either. */
-        /* A listener has no other end: there it says who can reach it. */
+        /* A Pod that calls its own address does not leave the network namespace either. */
+        /* A listener has no other end: its own address says who can reach it. */
         .loopback = m.idiag_state == LISTEN
                         ? is_loopback(here, m.idiag_family)
                         : is_loopback(there, m.idiag_family) || memcmp(there, here, words * 4) == 0,
@@ -160,9 +159,9 @@ enum diag_more diag_parse(const unsigned char *data, size_t size, uint32_t seque
 
 /* ------------------------------------------------------------------ the filter */
 
-/* Offsets in the program are bytes from the instruction itself. To pass is to jump to its end, to
- * be left out is to jump four bytes beyond. A port stands in the instruction behind the comparison.
- * One range is
+/* Offsets in the program are bytes from the instruction itself. A jump to the end passes the
+ * socket, a jump four bytes beyond it drops the socket. A port stands in the instruction after the
+ * comparison. One range is
  *
  *     port >= low     else to the next range
  *     port <= high    else to the next range
@@ -218,7 +217,7 @@ static int send_parts(int fd, const struct iovec *parts, uint8_t n) {
 }
 
 /* Read an answer to its end. The kernel answers at once; a sandbox that neither answers nor refuses
- * must not hold a pod. */
+ * must not hold up a Pod. */
 static int read_answer(int fd, uint32_t sequence, bool dump, row_fn each, void *context) {
     for (;;) {
         _Alignas(8) unsigned char data[32768];
@@ -258,7 +257,7 @@ static int read_answer(int fd, uint32_t sequence, bool dump, row_fn each, void *
 
 static uint32_t asked = 0; /* number of the last question */
 
-/* By the older of two requests, which alone means both families: the kernel walks its table once
+/* Uses the older of two requests: it alone covers both families, so the kernel walks its table once
  * instead of twice. */
 int diag_dump(int fd, enum diag_what what, const struct diag_filter *f, row_fn each,
               void *context) {

@@ -1,8 +1,7 @@
 /* Sockets by netlink: the kernel's sock_diag, with bytes and ages for each connection. Needs no
  * privilege.
  *
- * In: ports. Out: rows. What a row means belongs in rules.c, what is remembered of it in watch.c.
- */
+ * In: ports. Out: rows. What a row means belongs in rules.c, what to remember of it in watch.c. */
 #pragma once
 #include <linux/inet_diag.h>
 
@@ -18,28 +17,29 @@ struct diag_filter {
     struct inet_diag_bc_op program[MOST_RANGES * 5];
 };
 
-/* Let pass what has one of the ports as its own. Very scattered ones (over 512 ranges) are not left
- * out by the kernel. */
+/* Pass only sockets whose local port is one of these. Very scattered ports (over 512 ranges): the
+ * kernel filters nothing. */
 void diag_filter_ports(struct diag_filter *f, const struct ports *ports);
 
 /* A descriptor, or -1 with errno. */
 int diag_open(void);
 enum diag_what { DIAG_LISTENERS, DIAG_CONNECTIONS };
-/* TCP sockets of the network namespace, both families, in one walk: listeners alone, or those with
- * every connection that can still owe something. `f` may be NULL. -1 with errno if the kernel would
- * not tell. */
+/* TCP sockets of the network namespace, both families, in one walk: listeners alone, or listeners
+ * and every connection that may still have something in flight. `f` may be NULL. -1 with errno if
+ * the kernel refuses. */
 int diag_dump(int fd, enum diag_what what, const struct diag_filter *f, row_fn each, void *context);
 /* One connection by row.id: 1 and a row, 0 if it is not there any more, -1 with errno. */
 int diag_one(int fd, const void *id, uint8_t family, row_fn each, void *context);
 
-/* The same for its other end, which is a socket of this network namespace too if the connection
- * does not leave it; a listener may turn up in its place. */
+/* The same for its other end, which is also a socket of this network namespace if the connection
+ * does not leave it. A listener may turn up in its place. */
 int diag_other_end(int fd, const void *id, uint8_t family, row_fn each, void *context);
 
-/* A descriptor that hears of every connection that ends, whether a dump has seen it or not; -1 if
+/* A descriptor that reports every connection that ends, whether a dump has seen it or not; -1 if
  * there is none. */
 int diag_open_ends(void);
-/* Those that have ended since the last call; -1 if more have than the kernel could hold for us. */
+/* Connections that have ended since the last call; -1 if there were more than the kernel could
+ * queue. */
 int diag_ends(int fd, row_fn each, void *context);
 
 enum diag_more { DIAG_MORE, DIAG_DONE, DIAG_FAILED };

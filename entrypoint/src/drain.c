@@ -1,30 +1,31 @@
 /* The life of `drain`, the preStop hook:
  *
- *   1. Another call of this hook is at it already: end with it.
+ *   1. Another call of this hook is already draining: end with it.
  *   2. The user's own hook, where it comes before.
  *   3. `run` is PID 1: it waits, and stops the server when the kubelet's signal comes. Ask it, wait
  *      for its word, run the user's hook where that comes after, return.
- *   4. Else wait here: deregistered, then drained. Who the server is, and so what is waited for, is
- *      known after the first look.
- *   5. The user's own hook, where it comes after. It may stop the server, so nothing is in flight.
+ *   4. Else wait here: deregistered, then drained. The first look shows which process is the
+ *      server, and so what to wait for.
+ *   5. The user's own hook, where it comes after. It may stop the server, so nothing may be in
+ *      flight.
  *   6. One record: what was waited for, and what comes next.
  *   7. Stop the server, unless the kubelet's TERM does, and return at the right time:
  *
  *   who stops it   where                                           the hook returns
  *   the kubelet    the signal is TERM, and PID 1 is the server     at once
  *                  or an init that passes it on
- *   we, aside      nothing is in flight; or PID 1 is deaf to       at once; a process that it leaves
- *                  TERM, so that it cuts nothing                   behind signals a moment later
+ *   we, aside      nothing is in flight; or PID 1 is deaf to       at once; a process that it
+ *                  TERM, so that it cuts nothing                   leaves signals a moment later
  *   we, and wait   the signal is TERM, and PID 1 takes it and      when the server has ended
  *                  does not pass it on
  *   we, and wait   the server finishes by itself, and TERM to      when nothing is in flight
  *                  PID 1 would cut what it finishes
- *   we, and wait   the drain met its cap                           when nothing can be lost any more
+ *   we, and wait   the drain met its cap                           when nothing can be lost
  *
- * The kernel kills a hook together with PID 1, the kubelet calls that a failed hook, and a runtime
- * that is asked to stop a container at the very moment of its end may lose track of it. Hence
- * "aside". And a server that finishes by itself ends with its last answer: so that the hook can
- * leave first, a silent connection is kept open to it (the anchor), which such servers wait for. */
+ * The kernel kills a hook together with PID 1, and the kubelet calls that a failed hook. A runtime
+ * that is asked to stop a container just as it ends may lose track of it. Hence "aside". A server
+ * that finishes by itself ends with its last answer. So that the hook can leave first, it keeps a
+ * silent connection open to the server (the anchor), and such servers wait for it. */
 #include "drain.h"
 
 #include <errno.h>
@@ -90,7 +91,7 @@ static void record_drain(const struct options *o, const struct server *server, c
     tell(o, &r, true);
 }
 
-/* Only where force was needed, or something was left: after a clean end there may be no time. */
+/* Only where force was needed or something was left: after a clean end there may be no time. */
 static bool record_stop(const struct stop *s, unsigned in_flight) {
     if (s->stage == SIGNALLED && in_flight == 0) {
         return true;
@@ -126,7 +127,7 @@ static bool ask_run(const struct options *o, int fd) {
     return poll(&answer, 1, (int)limit) > 0 && recv(fd, &word, 1, 0) == 1 && word == WORD_DRAINED;
 }
 
-/* Until nothing is in flight: `run` may have been told that the server finishes it by itself, but
+/* Until nothing is in flight: the options of `run` may say that the server finishes by itself, but
  * the user's hook may end the server. */
 static void wait_idle(const struct options *o) {
     static struct options rest;
@@ -162,7 +163,8 @@ static void find_server(const struct options *o, struct server *server) {
         return;
     }
     if (tree_is_shared()) {
-        /* Whose server is whose, nobody knows, and PID 1 is the pause container's or the node's. */
+        /* Nobody can tell whose server is whose, and PID 1 is the pause container's or the node's.
+         */
         if (!said) {
             say("PID 1 belongs to other containers too: nothing is stopped from here", NULL);
             said = true;
@@ -176,8 +178,8 @@ static void find_server(const struct options *o, struct server *server) {
     }
 }
 
-/* What is known of the server decides what is waited for. That it finishes by itself is of use only
- * if it gets its own signal next. */
+/* What is known about the server decides what to wait for. That it finishes by itself helps only if
+ * it gets its own signal next. */
 static void know_server(const struct options *o, const struct server *server) {
     const struct profile *p = server->profile;
     bool observe = o->observe && (p == NULL || p->observe);
@@ -204,8 +206,8 @@ static void wait_drained(const struct options *o) {
 
 /* ------------------------------------------------------------------ 7: stopping */
 
-/* Nobody listens, nothing is owed, nothing is on its way: whatever happens to the processes now, no
- * request is lost. `before`: listeners before the signal; some may be another container's. */
+/* Nobody listens and nothing is in flight: whatever happens to the processes now, no request is
+ * lost. `before`: listeners before the signal; some may be another container's. */
 static bool nothing_to_lose(unsigned before) {
     const struct tally *t = phases.tally;
     watch_look(phases.watch, now_ms());
@@ -218,7 +220,7 @@ static int64_t pause_ms(const struct stop *s, int64_t now) {
     return cost > POLL_MS ? cost : now - s->began < QUICK_FOR_MS ? QUICK_MS : POLL_MS;
 }
 
-/* Wait until nothing can be lost, at most for the patience. False: something was left. */
+/* Wait until nothing can be lost, at most as long as patience allows. False: something was left. */
 static bool wait_finished(struct stop *s, unsigned before) {
     int64_t now;
     unsigned calm = 0;
@@ -236,8 +238,8 @@ static bool wait_finished(struct stop *s, unsigned before) {
     return phases.tally->busy == 0;
 }
 
-/* What has to end: the server and all below it; all there is where more than one gets the signal.
- */
+/* What has to end: the server and all below it, or every process where more than one gets the
+ * signal. */
 static bool find_left(const struct stop *s) {
     bool all = s->server.guess;
     return tree_members(&left, all ? 1 : s->server.pid, !all) == 0;
@@ -252,9 +254,9 @@ static void stop_init(struct stop *s) {
     wait_finished(s, before);
 }
 
-/* The server is below PID 1 (a shell, an init, npm). When it ends PID 1 often ends at once, and
- * this process with it; so the end is noticed by descriptor where the kernel has those, and nothing
- * is written after a clean one. */
+/* The server is below PID 1 (a shell, an init, npm). When it ends, PID 1 often ends at once, and
+ * this process with it. So a descriptor tells of the end where the kernel has those, and nothing is
+ * written after a clean end. */
 static void wait_process(struct stop *s) {
     int handle = (int)syscall(SYS_pidfd_open, s->server.pid, 0);
     struct pollfd gone = {.fd = handle, .events = POLLIN, .revents = 0};
@@ -275,8 +277,8 @@ static void wait_process(struct stop *s) {
     }
 }
 
-/* Go on in a process of its own while the hook returns. True in the hook; false in the other, or
- * where there is no fork. */
+/* Go on in a separate process while the hook returns. True in the hook; false in the other process,
+ * or if fork failed. */
 static bool step_aside(void) {
     pid_t pid = fork();
     if (pid != 0) {
@@ -290,8 +292,8 @@ static bool step_aside(void) {
     return false;
 }
 
-/* A connection that says nothing, and that the server has accepted. -1: none. Not for servers whose
- * signal is TERM: among them are those of which a silent connection blocks a worker. */
+/* A silent connection that the server has accepted. -1: none. Not for servers whose signal is TERM:
+ * in some of them a silent connection blocks a worker. */
 static int drop_anchor(const struct stop *s) {
     const struct ports *ports = &phases.tally->ports;
     int64_t end = now_ms() + ANCHOR_MS;
@@ -315,8 +317,8 @@ static int drop_anchor(const struct stop *s) {
     return fd;
 }
 
-/* The server finishes by itself what is in flight, and TERM to PID 1 would cut it: signal, wait,
- * and leave before the server does. */
+/* The server itself finishes what is in flight, and TERM to PID 1 would cut it: signal, wait, and
+ * leave before the server does. */
 static bool finish_here(struct stop *s, bool init) {
     unsigned before = phases.tally->listeners;
     int anchor = drop_anchor(s);
@@ -346,8 +348,8 @@ static bool stop_here(struct stop *s, bool init) {
     const struct options *o = s->options;
     bool idle = phases.at_end == 0 && phases.watch->method != BY_TIME;
     bool deaf = !init && !tree_init_takes(SIGTERM);
-    /* PID 1 would end of the kubelet's TERM and take the server with it, which nobody would have
-     * told. */
+    /* The kubelet's TERM would end PID 1, and the server with it, before the server got any signal.
+     */
     bool keeps = s->signal == SIGTERM && s->command == NULL && !init && !deaf;
     if (phases.drain_end == END_FINISHES) {
         s->patience += o->drain_timeout; /* which has not been waited */
@@ -360,10 +362,10 @@ static bool stop_here(struct stop *s, bool init) {
             return true;
         }
         /* Where connections are permanent the signal comes first: what the kubelet sends is not
-         * what they need. */
+         * what such servers need. */
         sleep_ms(phases.observe ? ASIDE_MS : 0);
-        /* By now the kubelet's TERM may have done it: the server is gone, or does not listen any
-         * more. */
+        /* The kubelet's TERM may have stopped it by now: the server is gone, or no longer listens.
+         */
         struct server now;
         unsigned before = phases.tally->listeners;
         find_server(o, &now);

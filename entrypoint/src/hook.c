@@ -55,7 +55,7 @@ static enum outcome wait_child(pid_t pid, int64_t end, int gone, int *code) {
     }
 }
 
-/* "http://host:port/path". The host may be empty, as it is in most Pods: then it is this Pod. */
+/* "http://host:port/path". The host may be empty, as in most Pods: then it is this Pod. */
 static bool split(const char *url, char *host, size_t size, uint16_t *port, const char **path) {
     const char *at = url + 7, *stop;
     if (*at == '[') {
@@ -154,8 +154,8 @@ static int connect_to(const char *host, uint16_t port, int64_t end, int gone) {
     if (*host != '\0' && strcmp(host, "localhost") != 0) {
         return connect_numeric(host, port, end, gone);
     }
-    /* The kubelet would have called the Pod's address; a server that listens on loopback only was
-     * never reached by it. */
+    /* The kubelet would have called the Pod's address; it never reached a server that listens on
+     * loopback only. */
     int fd = -1;
     if (*host == '\0') {
         fd = connect_here(AF_INET, "192.0.2.1", port, end, gone);
@@ -177,7 +177,7 @@ static void add_path(struct text *t, const char *path) {
     }
 }
 
-/* As the kubelet does: a GET, wait for the whole answer, whatever its status is. */
+/* As the kubelet does: a GET, then wait for the whole answer, whatever its status. */
 static enum outcome get(const struct options *o, int64_t end, int gone) {
     static char data[8192];
     char host[128];

@@ -9,9 +9,9 @@ struct hook_result {
     enum outcome outcome;
 };
 
-/* Run it to its end, or until `end` (INT64_MAX: no limit but the kubelet's). `gone` is a descriptor
- * whose closing, or whose word WORD_GONE, means that the container is ending: then nothing is
- * waited for. -1: none. */
+/* Run it to its end, or until `end` (INT64_MAX: no limit but the kubelet's). `gone` is a
+ * descriptor; when it closes or says WORD_GONE, the container is ending, and the wait ends too. -1:
+ * none. */
 struct hook_result hook_run(const struct options *o, int64_t end, int gone);
 /* A connection to a port of this Pod, as a client would make it: at the Pod's own address, else at
  * loopback. -1: none. */

@@ -12,7 +12,7 @@ static const char *find_end(const char *data, size_t size) {
     return NULL;
 }
 
-/* Copy up to the stop byte; false if it does not fit or holds anything that does not belong in a
+/* Copy up to the stop byte; false if it does not fit or contains anything that is not valid in a
  * URL. */
 static bool take(const char **at, const char *end, const char *stops, char *out, size_t size) {
     size_t n = 0;
@@ -26,8 +26,8 @@ static bool take(const char **at, const char *end, const char *stops, char *out,
     return *at < end;
 }
 
-/* %2C for a comma: some clients escape what needs no escape. Anything that would end a text early
- * is refused. */
+/* %2C for a comma: some clients escape what needs no escape. Refuse anything that would end a text
+ * early. */
 static bool unescape(char *s) {
     char *to = s;
     for (; *s != '\0'; s++, to++) {
@@ -107,7 +107,7 @@ enum http_state http_parse(const char *data, size_t size, struct request *r) {
             }
             int64_t number = parse_num(value, (size_t)(next - value), INT32_MAX);
             if (number < 0 || length >= 0) {
-                return HTTP_BAD; /* two lengths are how one request is made to look like two */
+                return HTTP_BAD; /* two lengths: request smuggling */
             }
             length = number;
         } else if (n >= 18 && strncasecmp(line, "transfer-encoding:", 18) == 0) {

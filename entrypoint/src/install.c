@@ -1,4 +1,4 @@
-/* Install the program that runs: whole or not at all, and never through what somebody else has put
+/* Install this program: whole or not at all, and never through something that somebody else has put
  * into the directory. */
 #include "install.h"
 
@@ -20,8 +20,8 @@ static int failed(const char *call, const char *dir, const char *name) {
     return EXIT_OWN;
 }
 
-/* Whether the file is there already, the same to the last byte. A container that restarts installs
- * again. A link is none of ours, and a FIFO would never be opened. */
+/* Whether the file is there already, the same to the last byte: a container that restarts installs
+ * again. A link is not ours, and opening a FIFO would never return. */
 static bool is_same(int source, int dir) {
     char a[4096], b[4096];
     int fd = openat(dir, NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
@@ -42,7 +42,7 @@ static bool is_same(int source, int dir) {
     return same;
 }
 
-/* -1 with errno. fsync tells what write did not: that the volume is full. */
+/* -1 with errno. fsync reports what write did not: that the volume is full. */
 static int copy(int source, int target) {
     char data[4096];
     ssize_t n;
@@ -62,7 +62,7 @@ static int copy(int source, int target) {
     return n < 0 || fchmod(target, 0755) != 0 || fsync(target) != 0 ? -1 : 0;
 }
 
-/* A new file, by a name that nobody can have put there before. */
+/* A new file, by a name that nobody can have taken before. */
 static int create_aside(int dir, char *name, size_t size) {
     static const char digits[] = "0123456789abcdef";
     int fd = -1;
@@ -84,8 +84,8 @@ static int create_aside(int dir, char *name, size_t size) {
     return fd;
 }
 
-/* Aside, then renamed: whoever starts the program meanwhile gets all of the old one or all of the
- * new one. Whatever had the name before, a link too, is replaced, and what it leads to left
+/* Write beside, then rename: whoever starts the program meanwhile gets all of the old one or all of
+ * the new one. Whatever had the name before, even a link, is replaced; a link's target is left
  * alone. */
 static int replace(int source, int at, const char *dir) {
     char aside[64];

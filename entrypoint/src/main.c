@@ -19,8 +19,8 @@ static int print(const char *text, size_t size) {
     return write(STDOUT_FILENO, text, size) == (ssize_t)size ? 0 : EXIT_OWN;
 }
 
-/* Relocated data is constant from here on. Where nothing is linked at run time the C library leaves
- * it writable, so this is done here: the segment that the linker marked, in whole pages. */
+/* Relocated data is constant from here on. In a static program the C library leaves it writable, so
+ * protect it here: the segment that the linker marked, in whole pages. */
 static void protect_relocated(void) {
     const ElfW(Phdr) *headers = (const void *)getauxval(AT_PHDR);
     uintptr_t base = 0, page = getauxval(AT_PAGESZ);
@@ -31,7 +31,7 @@ static void protect_relocated(void) {
         } else if (headers[i].p_type == PT_GNU_RELRO) {
             uintptr_t from = (base + headers[i].p_vaddr) & ~(page - 1);
             uintptr_t to = (base + headers[i].p_vaddr + headers[i].p_memsz) & ~(page - 1);
-            mprotect((void *)from, to - from, PROT_READ); /* refused: no reason to stop */
+            mprotect((void *)from, to - from, PROT_READ); /* if refused, go on without */
         }
     }
 }

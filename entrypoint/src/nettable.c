@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A field of hexadecimal digits up to `end`; moves *at behind it. */
+/* A field of hexadecimal digits up to `end`; moves *at past it. */
 static bool hex(const char **at, const char *last, char end, uint64_t *out) {
     uint64_t value = 0;
     int n = 0;
@@ -148,7 +148,7 @@ static int dump_file(const char *path, row_fn each, void *context) {
         }
         held = size - (size_t)(from - data);
         if (held == sizeof data) {
-            held = 0; /* no line is so long: not a table of sockets */
+            held = 0; /* no line is this long: not a table of sockets */
         }
         memmove(data, from, held);
     }

@@ -30,8 +30,8 @@ static bool seconds(const char *value, int64_t *out) {
     return true;
 }
 
-/* A container's name is a DNS label. It becomes part of a socket's name and of JSON, so nothing
- * else passes. */
+/* A container's name is a DNS label. It becomes part of a socket's name and of JSON, so refuse
+ * anything else. */
 static bool set_container(struct options *o, const char *value) {
     size_t n = strlen(value);
     if (n == 0 || n >= sizeof o->container) {
@@ -107,8 +107,8 @@ static bool set_report(struct options *o, const char *value) {
     return true;
 }
 
-/* An empty one means that nothing is written. A Pod may name anything here: what is no file is not
- * written. */
+/* If it is empty, nothing is written. A Pod may name anything here: only a regular file is written.
+ */
 static bool set_termination_message(struct options *o, const char *value) {
     o->termination_message = value;
     return true;
@@ -196,11 +196,11 @@ static bool set_answer(struct options *o, const char *value) {
         return false;
     }
     o->answers[o->n_answers++] = value;
-    return true; /* what it says is looked at in settle() */
+    return true; /* settle() checks what it says */
 }
 
-/* Names stand in the table, and times and switches are told by their place: at random addresses
- * each pointer in a table costs 32 bytes. */
+/* Names are arrays in the table, and times and switches are offsets: in a position-independent
+ * program each pointer in a table costs 32 bytes. */
 static const struct option {
     char name[20];
     uint8_t on;
@@ -323,8 +323,8 @@ static enum command command_of(const char *word) {
     return COMMAND_NONE;
 }
 
-/* What fits together. Delays are put in order rather than refused: a Pod's bound may have cut any
- * of them. */
+/* Check what belongs together. Put delays in order rather than refuse them: a Pod's bound may have
+ * cut any of them. */
 static bool settle(struct options *o, char *why, size_t size) {
     if (o->delay_min > o->delay_max) {
         o->delay_min = o->delay_max;
@@ -379,7 +379,7 @@ bool options_parse(struct options *o, int argc, char *const argv[], char *why, s
             }
         } else if (o->command == COMMAND_RUN) {
             o->argv =
-                &argv[i]; /* the first word that is no option begins the command, as with env(1) */
+                &argv[i]; /* the first word that is not an option begins the command, as in env */
             break;
         } else if (o->command == COMMAND_INSTALL && o->dir == NULL && word[0] != '-') {
             o->dir = word;
@@ -393,8 +393,8 @@ bool options_parse(struct options *o, int argc, char *const argv[], char *why, s
     return settle(o, why, size);
 }
 
-/* Values of a query are plain: names, numbers, commas and dots need no percent, and what needs one
- * is refused by its option. */
+/* Values of a query are plain: names, numbers, commas and dots need no percent, and its option
+ * refuses what does. */
 bool options_query(struct options *o, const char *query, char *why, size_t size) {
     static char pair[16384]; /* two thousand ports fit */
     defaults(o);

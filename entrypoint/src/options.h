@@ -15,8 +15,8 @@ static inline bool ports_have(const struct ports *p, uint16_t port) {
 }
 void ports_add(struct ports *p, uint16_t port);
 void ports_clear(struct ports *p);
-/* Add all of others. Pages that hold none of them are not touched: one that is costs memory in each
- * Pod. */
+/* Add all of others. Pages that hold none of them stay untouched: each touched page costs memory in
+ * every Pod. */
 void ports_join(struct ports *p, const struct ports *others);
 
 enum command {
@@ -69,11 +69,11 @@ struct options {
     struct ports ports; /* the last, and 8 KB: written only where there are any */
 };
 
-/* Returns false if something is not understood: `why` (at least 256 bytes) names it, its value and
+/* Returns false if a word is not understood: `why` (at least 256 bytes) names it, its value and
  * what is accepted. */
 bool options_parse(struct options *o, int argc, char *const argv[], char *why, size_t size);
-/* The value of --answer: the same names and values as on the command line, those that observe only.
- */
+/* The value of --answer: the same names and values as on the command line, but only those about
+ * observing. */
 bool options_query(struct options *o, const char *query, char *why, size_t size);
 /* What was understood, one "name value" a line, on standard output: for --dry-run. */
 void options_print(const struct options *o);

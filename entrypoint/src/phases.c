@@ -66,11 +66,12 @@ void phases_cut(struct phases *p, enum end why, int64_t now) {
     }
 }
 
-/* What the last look found, once for each look. What comes in counts while nobody has let go yet.
+/* What the last look found, once for each look. What comes in counts until everybody has
+ * deregistered the Pod.
  *
- * Who finishes by itself may be told to while requests still come on connections from outside: they
- * will find another Pod. From inside they come from a neighbour that serves on, perhaps, and finds
- * nobody else. */
+ * A server that finishes by itself may get its signal while requests still come on connections from
+ * outside: those clients find another Pod. From inside they may come from a neighbour container
+ * that still serves and has nobody else to ask. */
 static void take_look(struct phases *p, int64_t now) {
     const struct tally *t = p->tally;
     if (p->turn == p->watch->turn) {
@@ -97,13 +98,13 @@ static void take_look(struct phases *p, int64_t now) {
     p->probes += t->probes;
 }
 
-/* Keep serving until the balancers have let go: nothing new for a while. */
+/* Keep serving until the load balancers have deregistered the Pod: nothing new for a while. */
 static void step_delay(struct phases *p, int64_t now) {
     const struct options *o = p->options;
     const struct watch *w = p->watch;
     bool seen = w->sure && w->method != BY_TIME;
     if (seen && p->tally->listeners == 0) {
-        end_delay(p, END_NOT_LISTENING, now); /* nothing can come in any more; or yet */
+        end_delay(p, END_NOT_LISTENING, now); /* nothing can come in any more, or not yet */
     } else if (now >= p->hard_end) {
         end_delay(p, END_DEADLINE, now);
     } else if (now - p->began >= o->delay_max) {
@@ -114,7 +115,7 @@ static void step_delay(struct phases *p, int64_t now) {
     }
 }
 
-/* Wait for the answers that are owed. */
+/* Wait for requests in flight. */
 static void step_drain(struct phases *p, int64_t now) {
     const struct watch *w = p->watch;
     if (!p->observe) {
@@ -139,12 +140,11 @@ bool phases_look_due(const struct phases *p, int64_t now) {
     if (now >= p->watch->next) {
         return true;
     }
-    /* Looks may be dear, and so rare: whether what was in flight is over is asked for between them.
-     */
+    /* Looks may be expensive, and so rare. In between, ask only about what was in flight. */
     return p->phase == DRAINING && p->calm_looks == 0 && !watch_still_busy(p->watch, p->tally);
 }
 
-/* The next time at which the clock alone ends something. */
+/* The next time when the clock alone ends something. */
 static int64_t next_limit(const struct phases *p, int64_t now) {
     const struct options *o = p->options;
     int64_t limits[] = {

@@ -1,10 +1,10 @@
-/* The first two of three phases: deregistered, then drained. A state machine that is stepped; who
- * waits how is up to the caller.
+/* The first two of three phases: deregistered, then drained. A state machine; how to wait between
+ * steps is up to the caller.
  *
- *   DELAYING   the server serves on, until nothing new comes in any more
+ *   DELAYING   the server goes on serving until nothing new comes in
  *   DRAINING   until nothing is in flight; where the server finishes by itself after its signal,
- *              only until nothing is that was asked for from inside of the Pod
- *   DRAINED    what comes next is the stop */
+ *              only until no request from inside of the Pod is
+ *   DRAINED    the stop comes next */
 #pragma once
 #include "watch.h"
 
@@ -35,18 +35,17 @@ void phases_close(struct phases *p);
 /* Begin, as one of several: the tally has joined the watch. */
 void phases_begin(struct phases *p, struct watch *w, struct tally *t, bool observe, int64_t now);
 
-/* The server turned out to be one that finishes by itself, or whose connections are permanent. */
+/* It is now known whether the server finishes by itself, or has permanent connections. */
 void phases_know(struct phases *p, bool observe, bool finishes);
 /* Do what is due; returns the milliseconds until the next step, or -1 when drained. */
 int64_t phases_step(struct phases *p, int64_t now);
-/* Its two halves, for several at once: whether a look is due, and what is to be done with the last.
- */
+/* Its two halves, for several at once: whether a look is due, and acting on the last look. */
 bool phases_look_due(const struct phases *p, int64_t now);
 int64_t phases_take(struct phases *p, int64_t now);
 /* Give up waiting. */
 void phases_cut(struct phases *p, enum end why, int64_t now);
 
-/* After the server has ended: until the kernel has sent what it still had, at most FLUSH_MS after
+/* After the server has ended: wait until the kernel has sent the rest, at most FLUSH_MS after
  * `began`. Returns the milliseconds until the next step, or -1 when there is nothing to wait for.
  */
 int64_t phases_flush(struct phases *p, int64_t began, int64_t now);

@@ -10,8 +10,8 @@ enum {
     OF_ALL = OF_DRAIN | OF_STOP | OF_HOOK
 };
 
-/* Lists of words, not arrays: at random addresses each pointer in a table costs 32 bytes. A word's
- * number is its place; the number behind the last stands for any other word. */
+/* Lists of words, not arrays: in a position-independent program each pointer in a table costs 32
+ * bytes. A word's number is its place; the number after the last stands for any other word. */
 static const char kinds[] = "drain,stop,hook";
 static const char askers[] = "hook,signal,sidecar";
 static const char methods[] = "sock_diag,proc,time";
@@ -172,7 +172,7 @@ static bool skip_digits(struct cursor *c) {
     return c->at > from;
 }
 
-/* Its bytes as they stand there: our own words have nothing to unescape. */
+/* Its bytes as they are: our own words have nothing to unescape. */
 static bool read_text(struct cursor *c, const char **start, size_t *size) {
     if (!next_is(c, '"')) {
         return false;

@@ -10,7 +10,7 @@ enum { RECORD_SIZE = 1024 };
 
 enum record_kind { RECORD_DRAIN, RECORD_STOP, RECORD_HOOK, RECORD_KINDS };
 
-/* Values of the fields that hold a word. Each list ends in what a reader takes a word for that it
+/* Values of the fields that hold a word. The last of each list stands for any word that a reader
  * does not know. */
 enum asked_by { BY_HOOK, BY_SIGNAL, BY_SIDECAR, BY_OTHERS };
 enum method { BY_DIAG, BY_TABLE, BY_TIME, BY_OTHER };
@@ -21,7 +21,7 @@ enum end {
     END_MAX,           /* delay-max */
     END_NOT_LISTENING, /* nobody listens: nothing can come in */
     END_IDLE,          /* nothing is in flight */
-    END_FINISHES,      /* the server finishes what is in flight by itself, after its signal */
+    END_FINISHES,      /* the server itself finishes what is in flight, after its signal */
     END_NOT_OBSERVED,  /* connections are permanent: nobody waits for them */
     END_TIMEOUT,       /* drain-timeout */
     END_DEADLINE,      /* the grace period is over */
@@ -80,7 +80,7 @@ struct record {
 struct record record_of(enum record_kind kind, const char *container);
 /* As a line that ends in a newline, at most RECORD_SIZE bytes with it: `line` has room for that. */
 void record_write(const struct record *r, struct text *line);
-/* Read a line without its newline. False if it is not a record: one flat object of JSON in
- * printable ASCII that begins with "podgrace" and a kind that is known. Fields that are not known
- * are skipped; texts are not kept. */
+/* Read a line without its newline. False if it is not a record: one flat JSON object in printable
+ * ASCII that begins with "podgrace" and a known kind. Unknown fields are skipped; texts are not
+ * kept. */
 bool record_read(const char *line, size_t size, struct record *r);

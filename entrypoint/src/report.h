@@ -3,8 +3,7 @@
 #include "options.h"
 #include "record.h"
 
-/* To the log and to the sidecar, which gets half a second; one that does not answer costs no more.
- */
+/* To the log and to the sidecar, which has half a second to answer. */
 void report(const struct options *o, const struct record *r);
 /* Lines into the container's termination message, which the kubelet takes into the Pod's status.
  * Only into a file that is there and empty, or holds nothing but what this process wrote; at most

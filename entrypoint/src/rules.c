@@ -1,7 +1,7 @@
 #include "rules.h"
 
-/* The protocol rules; README.md has them as a table, tests/entrypoint/test_connections.py one test
- * for each. */
+/* The protocol rules. README.md has them as a table, tests/entrypoint/test_connections.py has a
+ * test for each. */
 static enum verdict judge_open(const struct row *row, int64_t calm) {
     if (row->inode == 0) {
         return WAITING;
@@ -26,8 +26,8 @@ static enum verdict judge_open(const struct row *row, int64_t calm) {
             return OWED;
         }
         /* One tick of the kernel's clock is 1 to 10 ms. A fast handler's answer ties, and so do the
-         * first request on TLS and a stream of HTTP/2 that is still being worked on: they are what
-         * was lost when ties were taken for idle. */
+         * first request on TLS and an HTTP/2 stream still being worked on. Those were lost when a
+         * tie counted as idle. */
         if (row->received_age == row->sent_age) {
             return row->sent_age < TIE_MS ? TIE : IDLE;
         }
@@ -38,7 +38,7 @@ static enum verdict judge_open(const struct row *row, int64_t calm) {
 enum verdict judge(const struct row *row, int64_t calm) {
     switch (row->state) {
     case ESTABLISHED:
-    case CLOSE_WAIT: /* the client has said all it will, and still waits for the answer */
+    case CLOSE_WAIT: /* the client has sent everything and still waits for the answer */
         return judge_open(row, calm);
     case FIN_WAIT1:
     case CLOSING:

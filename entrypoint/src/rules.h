@@ -1,8 +1,9 @@
-/* What one socket means. Pure: a row in, a verdict out; where rows come from is not known here. */
+/* What one socket means. Pure: a row in, a verdict out. Where rows come from does not belong here.
+ */
 #pragma once
 #include "base.h"
 
-/* As the kernel numbers them (and prints them, in hexadecimal, in /proc/net/tcp). */
+/* The kernel's numbers (/proc/net/tcp prints them in hexadecimal). */
 enum {
     ESTABLISHED = 1,
     SYN_SENT,

@@ -1,5 +1,6 @@
-/* The life of `run`, from top to bottom: block signals, start the command, wait; when a stop is
- * asked for, wait for real requests, stop the server, wait for all of it; exit as the command did.
+/* The life of `run`, from top to bottom: block signals, start the command, wait; on a stop request,
+ * wait for requests in flight, stop the server, wait for all its processes; exit as the command
+ * did.
  *
  * One blocking wait, without a timer, until a stop is asked for. What happens in each state:
  *
@@ -14,9 +15,9 @@
  *   SWEEPING  swallowed     "drained"       -                 -                 stop.h
  *   FLUSHING  swallowed     "drained"       -                 -                 all is sent: exit
  *
- * Any other signal goes on to the command, as long as there is one. From each state: all processes
- * have ended, FLUSHING. What means stop is in means_stop(). READY has no timer: that it is over is
- * noticed before anything else is done with it. */
+ * Any other signal goes on to the command, as long as there is one. From any state: when all
+ * processes have ended, FLUSHING. means_stop() says which signals mean stop. READY has no timer:
+ * whoever uses it first checks whether it is over. */
 #include "run.h"
 
 #include <errno.h>
@@ -47,13 +48,13 @@ enum state {
 
 enum {
     MAX_HOOKS = 8,
-    READY_MS = 30000, /* a verdict older than that is no verdict: no stop followed the hook */
+    READY_MS = 30000, /* an older verdict is void: no stop followed the hook */
     FAREWELL_MS = 2000,
     POLL_MS = 100,
 };
 
 /* What runtimes send because an image's STOPSIGNAL says so. After the hook has drained, the first
- * of these is the stop. 37: RTMIN+3, of systemd. */
+ * of these is the stop. 37: RTMIN+3, for systemd. */
 static const int usual_stops[] = {SIGTERM, SIGINT, SIGQUIT, SIGWINCH, SIGUSR1, 37};
 
 struct life {
@@ -65,7 +66,7 @@ struct life {
     bool child_gone, all_gone;
     int code;
     bool by_hook;
-    bool asked; /* somebody wants a stop, or may: it is worth a record */
+    bool asked; /* a stop was asked for, or may be: worth a record */
     struct phases phases;
     struct server server;
     struct stop stop;
@@ -118,14 +119,14 @@ static void begin_drain(struct life *l, bool by_hook, int64_t now) {
     say(by_hook ? "the hook asks to drain" : "stop signal: draining first", NULL);
 }
 
-/* Nothing has been stopped: all is as it was. */
+/* Nothing has been stopped: go back to RUNNING. */
 static void serve_on(struct life *l) {
     l->state = RUNNING;
     l->by_hook = l->asked = false;
 }
 
 /* The last drain and what followed it, for the termination message: written when the command has
- * ended, so that what it has to say itself comes first. */
+ * ended, so that the command's own message comes first. */
 static char last[2 * RECORD_SIZE];
 static struct text last_lines = TEXT(last);
 
@@ -160,16 +161,16 @@ static void begin_stop(struct life *l, int64_t now) {
     l->state = STOPPING;
     find_server(l);
     stop_plan(&l->stop, l->o, &l->server);
-    /* What is in flight has not been waited for: it has the drain's time yet. A connection that is
-     * only silent has the patience, as ever. */
+    /* Nothing in flight has been waited for, so it still has the drain's time. A connection that is
+     * only silent has the patience, as always. */
     if (l->phases.drain_end == END_FINISHES && l->phases.finishing > 0) {
         l->stop.patience += l->o->drain_timeout;
     }
     stop_begin(&l->stop, now);
 }
 
-/* A step of draining; when it is over, stop, or tell the hook and wait for the signal that follows
- * it. */
+/* A step of draining. At its end, stop; or tell the hook and wait for the signal that follows it.
+ */
 static int64_t step_drain(struct life *l, int64_t now) {
     int64_t wait = phases_step(&l->phases, now);
     if (wait >= 0) {
@@ -196,8 +197,8 @@ static bool is_usual_stop(int number) {
     return false;
 }
 
-/* TERM and --stop-on always; after a hook has drained any that runtimes use; and with --detect what
- * the profile of the server names. */
+/* TERM and --stop-on always; after a hook has drained, any that runtimes use; with --detect, also
+ * those that the server's profile names. */
 static bool means_stop(const struct life *l, int number) {
     const struct profile *profile = l->o->detect ? l->server.profile : NULL;
     char name[32];
@@ -208,7 +209,7 @@ static bool means_stop(const struct life *l, int number) {
             in_list(profile->stop_on, word, strlen(word)));
 }
 
-/* A verdict that no stop has followed says nothing about now. */
+/* A verdict that no stop has followed is out of date. */
 static void forget_old_verdict(struct life *l, int64_t now) {
     if (l->state == READY && now - l->ready_at > READY_MS && !hook_is_there(l)) {
         serve_on(l);
@@ -224,14 +225,14 @@ static void forward(struct life *l, int number) {
     }
 }
 
-/* Every signal goes on to the command, as often as it comes; but one that means stop begins the
- * sequence, and once that is under way it is swallowed: a second signal is a "faster" to many
- * servers, and nobody said that. */
+/* Every signal goes on to the command, as often as it comes. But one that means stop begins the
+ * sequence, and is swallowed once that is under way: to many servers a second signal means
+ * "faster", and nobody asked for that. */
 static void take_signal(struct life *l, const struct signalfd_siginfo *s, int64_t now) {
     int number = (int)s->ssi_signo;
     bool by_user = s->ssi_code == SI_USER || s->ssi_code == SI_QUEUE || s->ssi_code == SI_TKILL;
     if (number == SIGCHLD && !by_user) {
-        return; /* a child of ours; reaped below */
+        return; /* a child of ours: reaped below */
     }
     forget_old_verdict(l, now);
     if (l->state == RUNNING && l->o->detect && is_usual_stop(number)) {
@@ -242,8 +243,8 @@ static void take_signal(struct life *l, const struct signalfd_siginfo *s, int64_
     } else if (l->state == RUNNING) {
         begin_drain(l, false, now);
     } else if (l->state == OBSERVING && l->by_hook) {
-        /* The kubelet signals only when its hook is over: it was cut off, and two seconds are
-         * left. */
+        /* The kubelet signals only when its hook is over: it has cut the hook off, and two seconds
+         * are left. */
         phases_cut(&l->phases, END_SIGNAL, now);
         l->by_hook = false;
         tell_hooks(l, WORD_DRAINED); /* what is left of it has nothing to wait for */
@@ -252,7 +253,7 @@ static void take_signal(struct life *l, const struct signalfd_siginfo *s, int64_
     }
 }
 
-/* All that has ended, ours or inherited. */
+/* Everything that has ended, ours or inherited. */
 static void reap(struct life *l) {
     for (;;) {
         int status;
@@ -295,8 +296,8 @@ static void open_door(struct life *l, int64_t now) {
     }
 }
 
-/* A hook that goes away before the end takes its question with it. One that goes away after it was
- * told is followed by the stop signal. */
+/* If a hook goes away before the end, nobody waits any more. If it goes away after it was told, the
+ * stop signal follows. */
 static void hook_left(struct life *l, int i) {
     close(l->hooks[i]);
     l->hooks[i] = -1;
@@ -312,8 +313,8 @@ static void hook_left(struct life *l, int i) {
     }
 }
 
-/* Wait for anything. Signals are read one at a time, so that each meets the state that the one
- * before it left. */
+/* Wait for anything. Signals are read one at a time, so that each meets the state that the previous
+ * one left. */
 static void wait_for_news(struct life *l, int64_t timeout) {
     struct pollfd fds[2 + MAX_HOOKS];
     nfds_t n = 0;
@@ -324,7 +325,7 @@ static void wait_for_news(struct life *l, int64_t timeout) {
     }
     if (poll(fds, n, (int)timeout) < 0) {
         if (errno != EINTR) {
-            sleep_ms(POLL_MS); /* cannot happen; must not become a busy loop if it does */
+            sleep_ms(POLL_MS); /* cannot happen; but must never be a busy loop */
         }
         return;
     }
@@ -348,8 +349,8 @@ static void wait_for_news(struct life *l, int64_t timeout) {
     }
 }
 
-/* Without /proc the processes below us have no names: then the command's group is what can be
- * reached, and for PID 1 all. */
+/* Without /proc the processes below us have no names. Then only the command's group can be reached,
+ * or for PID 1 every process. */
 static void find_left(struct life *l) {
     if (tree_members(&left, getpid(), false) == 0) {
         return;
@@ -372,7 +373,7 @@ static void close_drain(struct life *l, int64_t now) {
     }
 }
 
-/* The command is over, and with it the container; what it left behind gets a second. */
+/* The command has ended, and so does the container; what it left behind gets a second. */
 static void begin_sweep(struct life *l, int64_t now) {
     close_drain(l, now);
     tell_hooks(l, WORD_GONE);
@@ -381,7 +382,7 @@ static void begin_sweep(struct life *l, int64_t now) {
     stop_sweep(&l->stop, l->o, now);
 }
 
-/* When PID 1 is gone the network goes too, and with it answers that the kernel has not sent yet. */
+/* When PID 1 ends, so does the network, with any answers that the kernel has not sent yet. */
 static void begin_flush(struct life *l, int64_t now) {
     bool stopped = l->state != RUNNING;
     if (l->asked && (l->state == STOPPING || l->state == SWEEPING)) {
@@ -405,8 +406,8 @@ static int64_t step_flush(struct life *l, int64_t now) {
             return wait;
         }
     }
-    /* The kernel kills a hook together with PID 1, and the kubelet calls that a failed hook: let it
-     * leave first. */
+    /* The kernel kills a hook together with PID 1, and the kubelet calls that a failed hook: let
+     * the hook leave first. */
     if (hook_is_there(l) && now < l->flush_end + FAREWELL_MS) {
         l->flush_end = now < l->flush_end ? now : l->flush_end;
         return POLL_MS;
@@ -414,8 +415,8 @@ static int64_t step_flush(struct life *l, int64_t now) {
     return 0;
 }
 
-/* What is due in this state; returns how long to wait for news, -1 for ever. Sets *over at the end
- * of it all. */
+/* Do what is due in this state; returns how long to wait for events, -1 for ever. Sets *over at the
+ * very end. */
 static int64_t step(struct life *l, bool *over, int64_t now) {
     reap(l);
     if (l->all_gone && l->state != FLUSHING) {
@@ -470,8 +471,8 @@ int run_main(const struct options *o) {
         return l->code;
     }
 
-    /* The point of no return. From here on only the command's end ends this process: to die would
-     * kill the container. */
+    /* The point of no return. From here on this process ends only when the command has: to die
+     * would kill the container. */
     bool over = false;
     while (!over) {
         int64_t wait = step(l, &over, now_ms());

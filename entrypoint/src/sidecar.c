@@ -1,6 +1,5 @@
 /* One process, one blocking wait; a timer only while somebody is connected. It observes and
- * remembers; it never stops anything, so whatever it is asked, and by whom, a healthy pod stays as
- * it is.
+ * remembers. It never stops anything, so no request from anybody can harm a healthy Pod.
  *
  *   GET /drain?container=..   blocks until drained, then 200; anywhere: the kubelet is on the node
  *   GET /healthz              200
@@ -8,20 +7,19 @@
  *   GET /status               what is going on, and the last records; inside of the Pod only
  *   POST /report              one record, from the other helpers; inside of the Pod only
  *
- * A caller says which container, and nothing else: what is waited for stands on our own command
- * line. Each has a verdict of its own, which counts from when it called; the looks at sockets are
- * shared.
+ * A caller says which container, and nothing else: our own command line says what to wait for. Each
+ * caller has its own verdict, which counts from its call; the looks at sockets are shared.
  *
  * The life of a connection:
  *
- *   1. It takes a place among those that are read. It has READ_MS to say what it wants, and those
- *      who take longest make room for those who come.
- *   2. Anything but /drain is answered at once, and hung up on.
- *   3. /drain takes a place among those that wait, until drained or until the caller hangs up.
+ *   1. It takes one of the places for reading. It has READ_MS to say what it wants, and whoever has
+ *      taken longest makes room for a newcomer.
+ *   2. Anything but /drain gets its answer at once, and the connection closes.
+ *   3. /drain takes one of the places for waiting, until drained or until the caller hangs up.
  *
- * Some places of both kinds are for callers from inside of the Pod alone. Of the others, no address
- * can have more than a few, and one that has most makes room: a stranger does not keep the kubelet
- * out. */
+ * Some places of both kinds are kept for callers from inside of the Pod. Of the others, no address
+ * can have more than a few, and the address that has most makes room: a stranger cannot keep the
+ * kubelet out. */
 #include "sidecar.h"
 
 #include <arpa/inet.h>
@@ -43,19 +41,19 @@
 enum {
     MAX_READ = 20,
     KEPT_READ = 4,     /* of these, for callers from inside */
-    KEPT_WAITING = 32, /* the same of those that wait */
-    STRANGERS = 64,    /* and so many for others, beside one for each container */
+    KEPT_WAITING = 32, /* the same for those that wait */
+    STRANGERS = 64,    /* for others, beside one for each container */
     MOST_OF_ONE =
-        16, /* from one address, beside one for each container: the kubelet calls for all at once */
+        16, /* from one address, beside one per container: the kubelet calls for all at once */
     MAX_WAITING = KEPT_WAITING + STRANGERS + MAX_ANSWERS,
     MAX_DOORS = 2,
     MAX_RECORDS = 16,
     READ_MS = 3000,
-    FRESH_MS = 10000, /* /status says "drained" for so long */
+    FRESH_MS = 10000, /* /status says "drained" for this long */
 };
 
-/* `held` is a descriptor and 1, 0 where the place is free: so places that were never taken are
- * never written to, and cost no memory. */
+/* `held` is the descriptor plus 1, or 0 where the place is free: a place that was never taken is
+ * never written to, and costs no memory. */
 struct client {
     int held;
     bool local;
@@ -74,7 +72,7 @@ struct waiting {
     int64_t next;
 };
 
-/* What one --answer says, and what is counted for those who wait for it. */
+/* What one --answer says, and what is counted for its callers. */
 struct answer {
     struct options options;
     struct tally tally;
@@ -142,7 +140,7 @@ static void hang_up(int *held) {
 }
 
 /* An answer is at most 20 KB and the only one on its connection: the empty send buffer takes it
- * whole, or the client does not read. Hangs up. */
+ * whole, or the client does not read. Closes the connection. */
 static void answer(int *held, const char *status, const char *type, const char *body, size_t size,
                    bool head_only) {
     char data[256];
@@ -194,7 +192,7 @@ static void end_drain(struct waiting *w, int64_t now) {
     last_drained = now;
 }
 
-/* One look for all, if one of them needs it; then each takes from it what it wants to know. */
+/* One look for all callers, if one of them needs it; then each takes from it what it needs. */
 static void step_drains(int64_t now) {
     bool due = false;
     for (int i = 0; i < MAX_WAITING && !due; i++) {
@@ -243,7 +241,7 @@ static struct waiting *oldest_of(const struct in6_addr *from) {
     return oldest;
 }
 
-/* Who makes room for one more: of the address that has most places, the one that has waited
+/* Who makes room for one more: of the address that has most places, the caller that has waited
  * longest. */
 static struct waiting *most_greedy(bool local) {
     struct waiting *found = NULL;
@@ -262,7 +260,7 @@ static struct waiting *most_greedy(bool local) {
     return found;
 }
 
-/* A place to wait in; somebody may have to leave his. */
+/* A place to wait in; another caller may have to leave its own. */
 static struct waiting *make_place(const struct client *c) {
     unsigned strangers = 0;
     for (int i = 0; i < MAX_WAITING; i++) {
@@ -283,7 +281,7 @@ static struct waiting *make_place(const struct client *c) {
             return &waiting[i];
         }
     }
-    return NULL; /* those from inside hold no more than their own: there is always one */
+    return NULL; /* callers from inside hold only the kept ones: one is always free */
 }
 
 static void serve_drain(struct client *c, const struct request *r, int64_t now) {
@@ -438,7 +436,7 @@ static void serve(struct client *c, const struct request *r, int64_t now) {
 
 /* ------------------------------------------------------------------ connections */
 
-/* Whether one that waits has hung up: the kubelet does not wait any more. */
+/* Whether a waiting caller has hung up: the kubelet no longer waits. */
 static bool has_gone(int fd) {
     char ignored[64];
     ssize_t got = recv(fd, ignored, sizeof ignored, MSG_DONTWAIT);
@@ -474,7 +472,7 @@ static void read_client(struct client *c, int64_t now) {
     }
 }
 
-/* One form for both families: IPv4 as it is seen on a socket for both. */
+/* One form for both families: IPv4 as a dual-stack socket shows it. */
 static struct in6_addr address_of(const struct sockaddr_in6 *a) {
     struct in6_addr out = a->sin6_addr;
     if (a->sin6_family == AF_INET) {
@@ -490,8 +488,8 @@ static bool is_local(const struct in6_addr *a) {
     return memcmp(a, mapped, sizeof mapped) == 0 || is_same(a, &in6addr_loopback);
 }
 
-/* A new client takes a free place, or that of the one who has been silent longest: nobody can lock
- * others out by connecting and saying nothing. */
+/* A new client takes a free place, or that of the client that has been silent longest: nobody can
+ * lock others out by connecting and saying nothing. */
 static void take_client(int door, int64_t now) {
     struct sockaddr_in6 name = {0};
     socklen_t size = sizeof name;
@@ -508,8 +506,7 @@ static void take_client(int door, int64_t now) {
             place = c;
             break;
         }
-        /* Places that are kept come first, so somebody from inside is only ever in the way of his
-         * like. */
+        /* Kept places come first, so callers from inside compete only with each other. */
         if (place == NULL || c->end < place->end) {
             place = c;
         }
@@ -544,7 +541,7 @@ static int listen_at(const struct sockaddr *at, socklen_t size, bool both) {
     return -1;
 }
 
-/* On loopback, one socket for each family there is; on every address, one for both where there is
+/* On loopback, one socket for each address family; on every address, one for both where there is
  * IPv6. False with errno if there is none. */
 static bool open_doors(int doors[MAX_DOORS], const struct options *o) {
     struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(o->port)};
@@ -561,7 +558,7 @@ static bool open_doors(int doors[MAX_DOORS], const struct options *o) {
     return true;
 }
 
-/* How long nothing is due: for ever, if nobody is connected. */
+/* How long nothing is due: for ever if nobody is connected. */
 static int64_t time_left(int64_t now) {
     int64_t next = INT64_MAX;
     for (int i = 0; i < MAX_READ; i++) {
@@ -597,7 +594,7 @@ static bool read_answers(const struct options *o) {
     for (unsigned i = 0; i < o->n_answers; i++) {
         struct options *answer = &answers[i].options;
         if (!options_query(answer, o->answers[i], why, sizeof why)) {
-            say(why, NULL); /* cannot happen: it was read when the command line was */
+            say(why, NULL); /* cannot happen: the command line was checked */
             return false;
         }
         answer->report_port = o->port; /* not one of the application's */
@@ -617,8 +614,8 @@ int sidecar_main(const struct options *o) {
         say("signalfd: ", strerror(errno), NULL);
         return EXIT_OWN;
     }
-    /* Containers start with what is installed here: better that this one fails, visibly, than each
-     * of them. */
+    /* Containers start with what is installed here: better if this one fails, visibly, than each of
+     * them. */
     if ((o->dir != NULL && install_main(o->dir) != 0) || !read_answers(o)) {
         return EXIT_OWN;
     }
@@ -646,7 +643,7 @@ int sidecar_main(const struct options *o) {
             say("poll: ", strerror(errno), NULL);
             return EXIT_OWN;
         }
-        /* The kubelet ends sidecars last, when the applications have gone: nothing is left to wait
+        /* The kubelet ends sidecars last, when the applications are gone: nothing is left to wait
          * for. */
         if (fds[0].revents != 0 && asked_to_end(signals)) {
             return 0;

@@ -5,7 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Texts and not pointers: each of those would have to be put right at the start. */
+/* Texts, not pointers: each pointer would have to be relocated at the start. */
 static const char names[][7] = {
     "",     "HUP",  "INT",  "QUIT", "ILL",    "TRAP",   "ABRT",  "BUS",  "FPE",  "KILL", "USR1",
     "SEGV", "USR2", "PIPE", "ALRM", "TERM",   "STKFLT", "CHLD",  "CONT", "STOP", "TSTP", "TTIN",
@@ -54,8 +54,8 @@ const char *signal_name(char *buffer, int number) {
     return buffer;
 }
 
-/* sigfillset() leaves out what the C library uses for threads. There are none here, and a signal
- * that is left out would kill PID 1 of an unlucky container. */
+/* sigfillset() leaves out the signals that the C library uses for threads. There are no threads
+ * here, and a signal left out would kill PID 1 of an unlucky container. */
 int signals_block(void) {
     uint64_t all = ~(uint64_t)0;
     return (int)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all);

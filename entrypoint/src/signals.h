@@ -1,5 +1,5 @@
-/* Signals by name, blocked and forwarded as the kernel numbers them: the C library keeps 32 to 34
- * to itself. */
+/* Signals by name, blocked and forwarded by the kernel's numbers: the C library keeps 32 to 34 to
+ * itself. */
 #pragma once
 #include "base.h"
 

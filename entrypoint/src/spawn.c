@@ -9,12 +9,12 @@
 #include "signals.h"
 
 /* The child, up to exec. Signals stay blocked until the last moment: one that came between fork and
- * exec is then acted upon by the program's defaults, as if it had come a moment later. */
+ * exec meets the program's defaults, as if it had come a moment later. */
 static _Noreturn void become(char *const argv[], bool terminal, int report) {
     setpgid(0, 0);
     if (terminal) {
-        /* Blocked TTOU lets a process of the background take the terminal. No terminal: nothing
-         * happens. */
+        /* With TTOU blocked, a background process can take the terminal. Without a terminal,
+         * nothing happens. */
         tcsetpgrp(STDIN_FILENO, getpgrp());
     }
     signals_reset();
@@ -43,7 +43,7 @@ pid_t spawn(char *const argv[], bool terminal, int *code) {
         close(report[0]);
         return -1;
     }
-    setpgid(pid, pid); /* both sides do it, so that neither depends on who runs first */
+    setpgid(pid, pid); /* both sides do it, so neither depends on who runs first */
     int why = 0;
     ssize_t got;
     do {

@@ -2,9 +2,9 @@
 #pragma once
 #include "base.h"
 
-/* Returns the process id once the program runs, or -1 if there is none: then *code is what to exit
- * with (125 to 127), and the reason has been said. `terminal`: give it the foreground of our
- * terminal, if there is one. */
+/* Returns the process id once the program runs, or -1 if it does not: then *code is the exit code
+ * (125 to 127), and the reason is in the log. `terminal`: give it the foreground of our terminal,
+ * if there is one. */
 pid_t spawn(char *const argv[], bool terminal, int *code);
 /* The same for words in one string, split at blanks. No shell. */
 pid_t spawn_words(const char *words, int *code);

@@ -28,7 +28,7 @@ void stop_plan(struct stop *s, const struct options *o, const struct server *ser
         s->command = profile->stop_command;
     }
     if (server->trap) {
-        /* What its author wrote is a trap for TERM, and the trap knows what else is to be done. */
+        /* Its author wrote a trap for TERM, and the trap knows what else to do. */
         s->signal = SIGTERM;
         s->group = false;
         s->command = NULL;
@@ -78,11 +78,11 @@ static struct process server_of(const struct stop *s) {
     return (struct process){.pid = s->server.pid, .started = s->server.started};
 }
 
-/* The server; its group where that is wanted; and where neither a name nor a socket told which it
- * is (below gosu the sockets are another user's), every program at the top. */
+/* The server; its group where that is wanted. Where neither a name nor a socket tells which process
+ * it is (below gosu the sockets are another user's), every program at the top. */
 static void send_signal(struct stop *s) {
     struct process server = server_of(s);
-    if (s->server.shell > 0) { /* first, so that its trap is the next that it does */
+    if (s->server.shell > 0) { /* first, so that its trap is the next thing to run */
         struct process shell = {.pid = s->server.shell, .started = s->server.shell_started};
         tell(s, &shell, SIGTERM);
     }
@@ -92,7 +92,7 @@ static void send_signal(struct stop *s) {
         return;
     }
     send_to(&server, s->signal);
-    bool all = s->server.guess && s->server.pid != s->server.root; /* PID 1 stops what is its own */
+    bool all = s->server.guess && s->server.pid != s->server.root; /* PID 1 stops its own */
     if (all && tree_programs(&programs, s->options, s->server.root) == 0) {
         for (unsigned i = 0, before = told.n; i < programs.n; i++) {
             tell(s, &programs.list[i], tree_signal_of(&programs.list[i]));
@@ -158,9 +158,9 @@ static bool told_are_gone(void) {
     return true;
 }
 
-/* The server has ended. The programs that ran beside it have not been told anything: they get their
- * signal, and then as long as is left. What is started from now on, the clean-up of a script for
- * instance, is left alone; so are shells without a trap, which TERM would only cut short. */
+/* The server has ended. The programs that ran beside it have had no signal yet: they get it now,
+ * and the time that is left. What starts from now on, such as the clean-up of a script, is left
+ * alone; so are shells without a trap, which TERM would only cut short. */
 static void tell_rest(struct stop *s) {
     if (!s->rest) {
         rest = left;
@@ -207,7 +207,7 @@ int64_t stop_step(struct stop *s, int64_t now) {
         s->stage = KILLED;
     }
     if (s->stage == KILLED) {
-        send_all(SIGKILL); /* again at each step: a fork may have slipped through */
+        send_all(SIGKILL); /* at each step: a fork may have slipped through */
     }
     bool word_first = s->stage == SIGNALLED && s->next_word < s->next_stage;
     int64_t until = (word_first ? s->next_word : s->next_stage) - now;

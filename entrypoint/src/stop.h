@@ -1,5 +1,5 @@
 /* The third phase: the stop signal once, to the server; then to what is left beside it; patience,
- * TERM, KILL. A state machine, as the first two phases are.
+ * TERM, KILL. A state machine, like the first two phases.
  *
  *   SIGNALLED  the server has its signal. When it has ended, the programs beside it get theirs, and
  *              have all that is left of the patience
@@ -21,11 +21,11 @@ struct stop {
     bool group;
     pid_t told_group; /* which has got the signal as a whole */
     bool rest;        /* the server has ended; the others are being told */
-    int64_t patience; /* who has not waited for requests first may add to it */
+    int64_t patience; /* a caller that has not drained first may add to it */
     int64_t began, next_stage, next_word;
 };
 
-/* What has not ended yet: large, touched only in a stop, and one is enough for a process. */
+/* What has not ended yet. Large, touched only in a stop; a process needs only one. */
 extern struct members left;
 
 /* Settle how the server is stopped: by its own profile if it was detected, else by the options. */
@@ -36,9 +36,10 @@ void stop_text(const struct stop *s, struct text *t);
 void stop_begin(struct stop *s, int64_t now);
 /* The command has ended by itself: TERM to what it left behind, and a second. */
 void stop_sweep(struct stop *s, const struct options *o, int64_t now);
-/* The stop command has ended: if it failed, the signal is sent after all. For who reaps all. */
+/* The stop command has ended: if it failed, send the signal after all. For a caller that reaps all.
+ */
 void stop_command_ended(struct stop *s, int code);
-/* The same for who does not: notice its end. */
+/* The same for a caller that does not: notice its end. */
 void stop_command_reap(struct stop *s);
 /* Go on with what is left by now; returns the milliseconds until the next step. */
 int64_t stop_step(struct stop *s, int64_t now);

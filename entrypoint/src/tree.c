@@ -11,7 +11,7 @@
 #include "launchers.gen.h"
 #include "signals.h"
 
-/* Names of processes by which a server is known, from webhook/profiles.toml: places in a text. */
+/* Process names by which a server is known, from webhook/profiles.toml: offsets into a text. */
 struct row {
     uint16_t name, match, signal, stop_on, stop_command;
     uint8_t target;
@@ -54,7 +54,7 @@ static ssize_t read_of(pid_t pid, const char *name, char *buffer, size_t size) {
     return read_file(path, buffer, size);
 }
 
-/* The numbers begin behind the last ')': the name before it may hold anything. */
+/* The numbers begin after the last ')': the name before it may hold anything. */
 bool tree_stat(const char *data, struct process *p) {
     const char *at = strrchr(data, ')');
     if (at == NULL || at[1] != ' ' || at[2] == '\0') {
@@ -90,9 +90,9 @@ uint64_t tree_started(pid_t pid) {
     return read_process(pid, &p) ? p.started : 0;
 }
 
-/* By a descriptor, so that the number cannot have gone to another process between the look and the
- * signal. Kernels before 5.3 have none, and old seccomp profiles refuse what they do not know:
- * there the number has to do. */
+/* By a descriptor, so that the pid cannot have gone to another process between the look and the
+ * signal. Kernels before 5.3 have none, and old seccomp profiles refuse unknown calls: there the
+ * pid has to do. */
 int tree_signal(const struct process *p, int signal) {
     int fd = p->pid > 0 ? (int)syscall(SYS_pidfd_open, p->pid, 0) : -1;
     if (fd < 0) {
@@ -119,7 +119,7 @@ struct dirent_kernel {
     char name[];
 };
 
-/* Call `each` with the number that every entry of a directory is named by. */
+/* Call `each` for every entry of a directory that is a number. */
 static int each_number(const char *path, void (*each)(void *context, int64_t number),
                        void *context) {
     _Alignas(8) char data[4096];
@@ -168,7 +168,7 @@ static int read_all(pid_t root) {
     char self[24];
     ssize_t n = readlink("/proc/self", self, sizeof self);
     if (n <= 0 || parse_num(self, (size_t)n, INT32_MAX) != getpid() || lookup(getpid()) == NULL) {
-        errno = ENOENT; /* it is empty, or that of another PID namespace */
+        errno = ENOENT; /* empty, or of another PID namespace */
         return -1;
     }
     for (unsigned i = 0; i < n_all; i++) {
@@ -201,7 +201,7 @@ struct sockets {
     unsigned door; /* the best that was found, counted from 1 */
 };
 
-/* The number of the socket behind a descriptor; below 1: it is none. */
+/* The number of the socket behind a descriptor; below 1: not a socket. */
 static int64_t socket_of(const char *prefix, int64_t number) {
     char path[80], to[64];
     struct text t = TEXT(path);
@@ -227,8 +227,8 @@ static void take_descriptor(void *context, int64_t number) {
     }
 }
 
-/* Which processes have a listening socket open. Told only of processes of the same user; for others
- * nothing is known. */
+/* Which processes have a listening socket open. The kernel tells only of processes of the same
+ * user. */
 static void mark_owners(const uint32_t *inodes, unsigned n) {
     for (unsigned i = 0; i < n_all && n > 0; i++) {
         struct sockets s = {.inodes = inodes, .n = n, .door = 0};
@@ -273,7 +273,7 @@ unsigned tree_sockets(pid_t root, uint32_t *inodes, unsigned most) {
     return l.n;
 }
 
-/* The best of the listening sockets that it or something below it has. */
+/* The best of the listening sockets that the process or something below it has. */
 static unsigned door_below(const struct process *p) {
     unsigned door = 0;
     for (unsigned i = 0; i < n_all; i++) {
@@ -289,8 +289,8 @@ static unsigned door_below(const struct process *p) {
     return door;
 }
 
-/* Of one word of a command line: its last path element up to a title's ":" or blank ("nginx: master
- * process"). */
+/* The name in one word of a command line: the last path element, up to a title's ":" or blank
+ * ("nginx: master process"). */
 static size_t name_of(const char **word) {
     size_t n = strcspn(*word, ": ");
     const char *at = *word;
@@ -321,8 +321,8 @@ static bool has_argument(struct words arguments, const char *start, size_t n) {
     return false;
 }
 
-/* Whether one of the entries of a list fits: a name, one that ends in "*" for any rest, or either
- * of them, a blank and how one of the arguments begins. */
+/* Whether an entry of a list matches: a name, or one that ends in "*" for any rest; after either
+ * may come a blank and the beginning of an argument. */
 static bool is_listed(const char *list, const char *name, size_t n, struct words arguments) {
     while (list != NULL && *list != '\0') {
         size_t whole = strcspn(list, ","), length = strcspn(list, ", ");
@@ -374,7 +374,7 @@ static bool is_wanted(const struct options *o, struct server *found, const char 
     return found->profile != NULL || is_listed(o->match, name, n, arguments);
 }
 
-/* As a person would read it: the program, or the script that an interpreter runs. */
+/* As a person would name it: the program, or the script that an interpreter runs. */
 enum kind tree_kind(const char *data, size_t size, const struct options *o, struct server *found) {
     const char *program = data;
     size_t length = name_of(&program);
@@ -404,15 +404,15 @@ enum kind tree_kind(const char *data, size_t size, const struct options *o, stru
             break;
         }
     }
-    /* "node npm-cli.js" is npm, not a server in Node: so an interpreter's own name comes after that
-     * of its script. */
+    /* "node npm-cli.js" is npm, not a server in Node: so the script's name is tried before the
+     * interpreter's. */
     return is_wanted(o, found, program, length, words) ? A_MATCH : ANOTHER;
 }
 
 static enum kind kind_of(const struct process *p, const struct options *o, struct server *found) {
     char data[MAX_COMMAND_LINE];
     ssize_t size = read_of(p->pid, "cmdline", data, sizeof data);
-    /* None: a kernel thread, a zombie, or not ours to read. */
+    /* Empty: a kernel thread, a zombie, or not ours to read. */
     return size > 0 ? tree_kind(data, (size_t)size, o, found) : ANOTHER;
 }
 
@@ -423,7 +423,7 @@ static bool catches(const struct process *p, int signal) {
            (caught & signal_bit(signal)) != 0;
 }
 
-/* Shells in front of a server. One that has a trap for TERM does by it what its author wanted. */
+/* Shells in front of a server. One that has a trap for TERM does what its author wanted. */
 static bool is_trap(const struct process *p, const struct server *candidate) {
     return in_list(SHELLS, candidate->name, strlen(candidate->name)) && catches(p, SIGTERM);
 }
@@ -440,7 +440,7 @@ static void mark_kinds(const struct options *o, pid_t root, bool include_root) {
     }
 }
 
-/* Of a process and what is above it, the topmost that is no launcher; NULL if there is none. */
+/* The topmost process that is not a launcher, from this one upwards; NULL if there is none. */
 static const struct process *top_of(const struct process *p, pid_t root, bool include_root) {
     const struct process *top = NULL;
     for (unsigned depth = 0; p != NULL && depth < 64; depth++) {
@@ -453,8 +453,8 @@ static const struct process *top_of(const struct process *p, pid_t root, bool in
     return top;
 }
 
-/* What is known of a candidate: the higher rank is the server; of equals, who has the preferred
- * socket; then the topmost, which is the master of the others; then the oldest. */
+/* What is known of a candidate. The higher rank is the server; among equals, the one with the
+ * preferred socket; then the topmost, which is the master of the others; then the oldest. */
 struct rank {
     enum { A_SLEEP = 1, LAUNCHES, IS_ANOTHER, HAS_SOCKET, HAS_NAME, HAS_BOTH } known;
     unsigned door, depth;
@@ -483,7 +483,7 @@ static struct rank rank_of(const struct process *p, const struct server *candida
     return r;
 }
 
-/* Listening sockets that only processes beside the root have: PID 1 is not what serves here. */
+/* Only processes beside the root have the listening sockets: PID 1 does not serve here. */
 static bool serves_elsewhere(void) {
     bool elsewhere = false;
     for (unsigned i = 0; i < n_all; i++) {
@@ -518,9 +518,9 @@ static const struct process *child_towards(const struct process *shell, const st
     return p != NULL && p->parent == shell->pid ? p : NULL;
 }
 
-/* Without job control a shell starts what it does not wait for with INT and QUIT ignored, and
- * reading from a /dev/null of its own, unless its author redirects that (POSIX). What it does wait
- * for has the input of the shell. With job control each is a process group. */
+/* Without job control, a shell starts a background command with INT and QUIT ignored, and with its
+ * own /dev/null as input unless the author redirects it (POSIX). A foreground command has the
+ * shell's input. With job control each is a process group. */
 static bool is_in_foreground(const struct process *shell, const struct process *child) {
     char data[4096], ours[512], theirs[512];
     uint64_t ignored, keys = signal_bit(SIGINT) | signal_bit(SIGQUIT);
@@ -531,15 +531,16 @@ static bool is_in_foreground(const struct process *shell, const struct process *
         read_of(child->pid, "fdinfo/0", theirs, sizeof theirs) <= 0 || strcmp(ours, theirs) != 0) {
         return false;
     }
-    /* The shell's own may look like what it opens itself: then nothing can be told. */
+    /* The shell's input may look like a /dev/null that it opens itself: then nothing can be told.
+     */
     const char *flags = strstr(ours, "flags:"), *end = flags != NULL ? strchr(flags, '\n') : NULL;
     bool read_only = end == NULL || ((end[-1] - '0') & O_ACCMODE) == O_RDONLY;
     return !read_only || (read_link(shell->pid, "fd/0", ours, sizeof ours) &&
                           strcmp(ours, "/dev/null") != 0);
 }
 
-/* Whether a shell waits for `p`, or what is between them, in the foreground: it would run its trap
- * only afterwards. In the wait builtin dash and busybox sleep elsewhere in the kernel. */
+/* Whether a shell waits in the foreground for `p`, or for a process between them: it would run its
+ * trap only afterwards. In the wait builtin, dash and busybox sleep elsewhere in the kernel. */
 static bool waits_in_foreground(const struct process *shell, const struct process *p) {
     char exe[256], where[64];
     const struct process *child = child_towards(shell, p);
@@ -559,9 +560,9 @@ static bool waits_in_foreground(const struct process *shell, const struct proces
 }
 
 /* Whether TERM is for `top` rather than for what is below it: a shell with a trap, unless the trap
- * has to wait for the server; or another program that handles TERM, as one does that starts servers
- * and stops them. To PID 1 the kubelet sends it, so there, where `include_root`, only a trap
- * counts. */
+ * has to wait for the server; or another program that handles TERM, such as a supervisor that
+ * starts and stops servers. PID 1 gets TERM from the kubelet, so there, where `include_root`, only
+ * a trap counts. */
 static bool stops_below(const struct process *top, const struct process *p, const struct rank *rank,
                         bool include_root) {
     if (top->kind == A_TRAP) {
@@ -571,8 +572,8 @@ static bool stops_below(const struct process *top, const struct process *p, cons
            catches(top, SIGTERM);
 }
 
-/* By rank, see above. What is below a shell that has a trap for TERM is the trap's to stop: then
- * the shell itself is the server. A master whose workers have the sockets is known by them. */
+/* By rank, see above. A trap for TERM stops what is below its shell: then the shell itself is the
+ * server. Workers' sockets identify their master. */
 int tree_server(struct server *found, const struct options *o, pid_t root, bool include_root,
                 const uint32_t *inodes, unsigned n_inodes) {
     struct rank best = {0};
@@ -653,7 +654,7 @@ int tree_members(struct members *m, pid_t root, bool include_root) {
     return 0;
 }
 
-/* Without /proc nothing is known of the start: then the number has to do. */
+/* Without /proc the start time is unknown: then the pid has to do. */
 static bool is_same(const struct process *a, const struct process *b) {
     return a->pid == b->pid && (a->started == b->started || a->started == 0 || b->started == 0);
 }
@@ -715,7 +716,7 @@ bool tree_handles(pid_t pid, int signal) {
     uint64_t caught, blocked;
     if (read_of(pid, "status", data, sizeof data) <= 0 || !tree_set(data, "SigCgt", &caught) ||
         !tree_set(data, "SigBlk", &blocked)) {
-        return true; /* not known: then it is tried */
+        return true; /* not known: then try it */
     }
     return ((caught | blocked) & signal_bit(signal)) != 0;
 }
@@ -734,17 +735,17 @@ static bool is_named(pid_t pid, const char *list) {
     return in_list(list, name, n);
 }
 
-/* Some inits take a signal out of a set by sigtimedwait, which shows in no mask while they wait. */
+/* Some inits take signals by sigtimedwait, which no mask shows while they wait. */
 bool tree_init_takes(int signal) {
     return tree_handles(1, signal) || is_named(1, FORWARDING_INITS);
 }
 
 bool tree_passes_on(const struct server *server) {
     if (is_named(1, FORWARDING_INITS) && !is_named(1, "dumb-init")) {
-        return server->parent == 1; /* handed to their child, not to what is below that */
+        return server->parent == 1; /* they hand it to their child, not to what is below */
     }
-    /* To the whole group, or in the order and by the signals that they know; and what has ended but
-     * by them they start again. */
+    /* They signal the whole group, or stop programs in their own order with their own signals, and
+     * restart a program that ends otherwise. */
     if (is_named(1, INITS ",supervisord")) {
         return true;
     }
@@ -752,9 +753,8 @@ bool tree_passes_on(const struct server *server) {
            is_same_program(1, server->pid); /* a master and its worker */
 }
 
-/* The pause container by its name; else by what is not the same for PID 1 as for this process,
- * which runs in the container that is to be stopped: the file system; where that may not be seen,
- * the control group. */
+/* The pause container by its name. Otherwise compare PID 1 with this process, which runs in the
+ * container to stop: by file system or, where that is not readable, by control group. */
 bool tree_is_shared(void) {
     char one[512], own[512];
     if (getpid() == 1) {

@@ -9,11 +9,11 @@ enum kind { A_LAUNCHER, A_TRAP, ANOTHER, A_MATCH }; /* A_TRAP: a shell that has 
 
 struct process {
     pid_t pid, parent;
-    uint64_t started; /* a pid may be given again; this with it is not */
+    uint64_t started; /* the kernel reuses a pid, but not with this time */
     uint16_t door;    /* the first of the listening sockets that it has, counted from 1; 0: none */
     uint8_t kind;     /* of those that are inside, where it was asked for: enum kind */
     uint8_t profile;  /* of A_MATCH, with --detect: counted from 1; 0: none */
-    bool dead;        /* a zombie: nothing that can be waited for but by its parent */
+    bool dead;        /* a zombie: only its parent can wait for it */
     bool inside;      /* below the root */
 };
 
@@ -24,7 +24,7 @@ struct profile {
     uint8_t number; /* counted from 1 */
 };
 
-/* What was found out about the server. `profile` is set with --detect, if its name was known. */
+/* What is known about the server. `profile` is set with --detect, if its name was known. */
 struct server {
     pid_t pid; /* 0: none was found */
     pid_t root, parent;
@@ -43,45 +43,45 @@ struct members {
     unsigned n;
 };
 
-/* Find the server at or below `root`; `include_root`: root may be it. Listening sockets come in the
- * order in which their owners are preferred. -1 with errno if /proc cannot be read. */
+/* Find the server below `root`, or `root` itself where `include_root`. Listening sockets come in
+ * order: the owner of the first is preferred. -1 with errno if /proc cannot be read. */
 int tree_server(struct server *found, const struct options *o, pid_t root, bool include_root,
                 const uint32_t *inodes, unsigned n_inodes);
-/* `root` and everything below it, but for `root` itself unless `include_root`; those that are no
- * zombies. -1 with errno. */
+/* Everything below `root`, without zombies; `root` itself only with `include_root`. -1 with errno.
+ */
 int tree_members(struct members *m, pid_t root, bool include_root);
-/* Of them the programs at the top: with nothing but launchers between them and `root`. A shell that
- * has a trap for TERM is one. -1 with errno. */
+/* Of these, the programs at the top: those with only launchers between them and `root`. A shell
+ * that has a trap for TERM is one. -1 with errno. */
 int tree_programs(struct members *m, const struct options *o, pid_t root);
-/* Drop those that have ended; take up what those that remain have started meanwhile. */
+/* Drop those that have ended; add what the others have started meanwhile. */
 void tree_refresh(struct members *m);
 bool tree_has(const struct members *m, const struct process *p);
 
-/* The sockets that `root` and all below it have open, each once, at most `most` of them; returns
- * how many. */
+/* The sockets that `root` and all below it have open, each once, at most `most` of them. Returns
+ * their number. */
 unsigned tree_sockets(pid_t root, uint32_t *inodes, unsigned most);
 
-/* What means "finish and exit" to a program that nobody named: what its profile says, or TERM. */
+/* The signal that means "finish and exit" to a program that no option names: its profile's, or
+ * TERM. */
 int tree_signal_of(const struct process *p);
 /* When a process started, in the kernel's ticks; 0 if that is not known. */
 uint64_t tree_started(pid_t pid);
-/* Signal this process and no other that has its number by now; a pid below 0 is a group, or all.
+/* Signal this process, and no other that may have its pid by now; a pid below 0 is a group, or all.
  * -1 with errno; ESRCH: it has ended. */
 int tree_signal(const struct process *p, int signal);
 
-/* Whether a process has a handler for a signal, or blocks it, as an init does that waits for
- * signals by other means: PID 1 never gets one that it does not handle. True if that cannot be
- * read. */
+/* Whether a process handles a signal, or blocks it, like an init that waits for signals by other
+ * means: PID 1 never gets a signal that it does not handle. True if that cannot be read. */
 bool tree_handles(pid_t pid, int signal);
 /* Whether PID 1 does something with a signal. */
 bool tree_init_takes(int signal);
-/* Whether TERM to PID 1 reaches a process: an init that hands signals to its child, or a
+/* Whether TERM to PID 1 reaches the server: PID 1 is an init that passes signals on, or a
  * supervisor that stops what it has started. */
 bool tree_passes_on(const struct server *server);
-/* Whether PID 1 belongs to other containers as well, which is no place to look for a server. */
+/* Whether PID 1 belongs to other containers too: then do not look for a server below it. */
 bool tree_is_shared(void);
 
-/* Pure, for the fuzzer: a command line of `size` bytes and a NUL behind them; /proc/PID/stat; a set
+/* Pure, for the fuzzer: a command line of `size` bytes and a NUL after them; /proc/PID/stat; a set
  * of signals in /proc/PID/status. */
 enum kind tree_kind(const char *data, size_t size, const struct options *o, struct server *found);
 bool tree_stat(const char *data, struct process *p);

@@ -11,7 +11,7 @@
 #include "asks.h"
 #include "nettable.h"
 
-/* Bytes are compared by their lower halves: 4 GB between two looks do not pass. */
+/* Compare bytes by their lower halves: no connection moves 4 GB between two looks. */
 struct seen {
     uint64_t key;
     uint32_t received, sent;
@@ -45,8 +45,8 @@ static struct seen *find(struct seen *table, size_t room, uint64_t key) {
     }
 }
 
-/* Keep the table at most half full. Connections that were gone at the last look are left behind.
- * Memory that was refused once is not asked for again: that would be once for each connection. */
+/* Keep the table at most half full. Drop connections that were gone at the last look. If memory was
+ * refused once, do not ask again: that would be once for each connection. */
 static bool make_room(struct watch *w) {
     if (w->held * 2 < w->room) {
         return true;
@@ -95,7 +95,7 @@ static void forget_all(struct watch *w) {
     w->blind = false;
 }
 
-/* Remember a connection. NULL if there is no memory; *fresh: it was not there at the last look. */
+/* Remember a connection. NULL if memory is short; *fresh: it was not there at the last look. */
 static struct seen *remember(struct watch *w, uint64_t key, bool *fresh) {
     *fresh = false;
     if (!make_room(w)) {
@@ -113,8 +113,8 @@ static struct seen *remember(struct watch *w, uint64_t key, bool *fresh) {
 
 /* ------------------------------------------------------------------ tallies */
 
-/* What the kernel leaves out: all that nobody asks about. Where it only counts what comes and goes,
- * on any port, every port has to be seen. */
+/* Let the kernel leave out all ports that nobody asks about. Where it only counts what comes and
+ * goes, on any port, every port must be seen. */
 static void narrow(struct watch *w) {
     static struct ports all;
     ports_clear(&all);
@@ -132,7 +132,7 @@ void watch_open(struct watch *w) {
     memset(w, 0, offsetof(struct watch, listening));
     ports_clear(&w->listening);
     w->opens = -1;
-    w->ends = diag_open_ends(); /* first: what ends while the first look is taken is heard of */
+    w->ends = diag_open_ends(); /* first, to hear what ends during the first look */
     w->fd = diag_open();
     w->other = -1;
     w->method = w->fd >= 0 ? BY_DIAG : BY_TABLE;
@@ -192,10 +192,10 @@ static struct slot *slot_of(struct tally *t, uint16_t port) {
     return &t->slots[t->n_slots++];
 }
 
-/* The kubelet goes on probing readiness while a Pod terminates: one short connection a period, from
- * one address. The first connection of an address may be one; a second within the period is not,
- * and another address has to wait until the first has missed its turn. So at most one connection a
- * port and period is taken for a probe, and traffic can hide behind it only where it is as rare. */
+/* The kubelet keeps probing readiness while a Pod terminates: one short connection a period, from
+ * one address. An address's first connection may be a probe; a second within the period is not, and
+ * another address has to wait until the first has missed its turn. So at most one connection per
+ * port and period counts as a probe, and traffic can hide behind it only if it is as rare. */
 static bool is_probe(struct watch *w, struct tally *t, uint16_t port, uint32_t peer) {
     int64_t period = t->options->probe_period;
     struct slot *slot = period > 0 ? slot_of(t, port) : NULL;
@@ -212,12 +212,12 @@ static bool is_probe(struct watch *w, struct tally *t, uint16_t port, uint32_t p
     return true;
 }
 
-/* What two looks at one connection tell. True: another request has come in.
+/* Compare two looks at one connection. True: another request has come in.
  *
- * Asked again while an answer was owed, or sending after a pause though nobody asked: it streams,
- * or carries several requests at once as HTTP/2 does. Then one answer says nothing about the
- * others, and it has to be calm for longer. (Two requests and an answer between two looks are not
- * noticed: README.md, limits.) */
+ * A second request while one was in flight, or bytes sent after a pause without a request: it
+ * streams, or carries several requests at once as HTTP/2 does. Then one answer says nothing about
+ * the others, and it has to be calm for longer. (Two requests and an answer between two looks go
+ * unnoticed: README.md, limits.) */
 static bool compare(struct watch *w, struct seen *s, const struct row *row) {
     bool in = (uint32_t)row->received != s->received, out = (uint32_t)row->sent != s->sent;
     uint32_t now = (uint32_t)w->now;
@@ -225,19 +225,19 @@ static bool compare(struct watch *w, struct seen *s, const struct row *row) {
     if (out) {
         s->last_out = now;
     }
-    /* On one that owed nothing. On one that owes, it may be the rest of an upload. */
+    /* Only with nothing in flight: otherwise it may be the rest of an upload. */
     return in && !s->owing && !s->probe;
 }
 
-/* Whoever owns the first of the listeners is the front: what others can reach before what listens
- * on loopback, and then the lower port: 80 before 8000. */
+/* The owner of the first listener is the front. Listeners that others can reach come before those
+ * on loopback, then the lower port: 80 before 8000. */
 static void prefer(struct tally *t, const struct row *row) {
     uint32_t key = (uint32_t)row->loopback << 16 | row->port;
     unsigned i = t->n_inodes;
     if (i < MAX_LISTENERS) {
         t->n_inodes++;
     } else if (t->preferred[--i] <= key) {
-        return; /* too many to keep them all: the last are left out */
+        return; /* too many to keep: leave out the last */
     }
     for (; i > 0 && t->preferred[i - 1] > key; i--) {
         t->preferred[i] = t->preferred[i - 1];
@@ -281,7 +281,7 @@ static int64_t calm_of(const struct tally *t, const struct seen *s) {
     return s != NULL && s->several && t->calm > 0 ? TIE_MS : t->calm;
 }
 
-/* One connection, for one of those who ask. Returns what it means to him. */
+/* One connection, for one tally. Returns what it means to that tally. */
 static enum verdict count_row(struct watch *w, struct tally *t, const struct row *row,
                               struct seen *s, bool fresh, bool asked) {
     enum verdict v = judge(row, calm_of(t, s));
@@ -312,9 +312,9 @@ static void take_other_end(void *context, const struct row *row) {
     }
 }
 
-/* Whether a hook of the Pod made this connection: see asks.h. Asked of what would be waited for,
- * or is new, and no longer once some are known that are no hook's: those are waited for in any
- * case. */
+/* Whether a hook of the Pod made this connection: see asks.h. Asked only about connections that are
+ * in flight or new, and only until some are found that are not a hook's: those are waited for in
+ * any case. */
 static bool is_hooks(struct watch *w, const struct row *row, struct seen *s, bool fresh) {
     struct row other = {.inode = 0};
     if (s != NULL && s->hook) {
@@ -379,8 +379,8 @@ static void look_at(void *context, const struct row *row) {
     }
 }
 
-/* A connection that has ended. One that came and went between two looks was in none of them. The
- * kernel tells a moment later: what it tells at the second look may have ended before the first. */
+/* A connection that has ended. One that came and went between two looks was in neither. The kernel
+ * tells a moment later: what it tells at the second look may have ended before the first. */
 static void take_end(void *context, const struct row *row) {
     struct watch *w = context;
     const struct seen *s = w->table != NULL ? find(w->table, w->room, row->key) : NULL;
@@ -399,14 +399,14 @@ static void take_end(void *context, const struct row *row) {
 static void hear_ends(struct watch *w) {
     if (w->ends >= 0 && diag_ends(w->ends, take_end, w) != 0) {
         for (unsigned i = 0; i < w->n_tallies; i++) {
-            w->tallies[i]->connections++; /* more than could be told: surely some of them */
+            w->tallies[i]->connections++; /* more than it could tell: surely some of these */
         }
     }
 }
 
-/* The same by the kernel's count of connections, on any port: what it counted and nobody saw came
- * and went. The count is read before the rows, so a connection that is being made just now is at
- * worst seen before it is counted; the balance then evens out at the next look. */
+/* The same by the kernel's count of connections, on any port: those counted but never seen came and
+ * went. The count is read before the rows, so at worst a connection made just now is seen before it
+ * is counted, and the next look evens that out. */
 static void count_unseen(struct watch *w, int64_t opens) {
     if (opens >= 0 && w->opens >= 0) {
         w->balance += opens - w->opens - (int64_t)w->visible;
@@ -441,15 +441,15 @@ static void find_ports(void *context, const struct row *row) {
         if (ports_have(&t->options->ports, row->port)) {
             t->listeners++;
         }
-        /* Whatever listens when the drain begins, but for our own sidecar. */
+        /* Whatever listens when the drain begins, except our own sidecar. */
         if (t->wide && row->port != t->options->report_port) {
             ports_add(&t->ports, row->port);
         }
     }
 }
 
-/* Who begins needs to know what listens. A Pod may declare any port: where nobody listens on those
- * that were named, all that do are looked at; to look at too much costs only time. */
+/* To begin, find out what listens. A Pod may declare any port: where nobody listens on the named
+ * ones, watch every port that listens; watching too much costs only time. */
 static int begin(struct watch *w) {
     bool again = false, any = false;
     for (unsigned i = 0; i < w->n_tallies; i++) {
@@ -503,8 +503,8 @@ static void open_again(struct watch *w) {
     w->fd = diag_open();
 }
 
-/* By the best means that works. A look that fails is tried again, at once while there is nothing to
- * go by, else at the next turn: until then the numbers of the last one stand. */
+/* By the best means that works. A failed look is tried again: at once if there is no earlier look,
+ * else at the next turn. Until then the last numbers stand. */
 static void look(struct watch *w) {
     w->sure = false;
     while (!w->sure) {
@@ -544,8 +544,8 @@ static int64_t microseconds(void) {
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* The interval follows what looks cost. The cheapest of the last three counts: one that was
- * interrupted is no dear one, but below a limit on the CPU all of them are. */
+/* The interval follows the cost of looks. The cheapest of the last three counts: a look that was
+ * interrupted only seems expensive, but under a CPU limit all of them are. */
 static void plan_next(struct watch *w, int64_t took) {
     w->costs[w->turn % COUNT(w->costs)] = took;
     w->took = took / 1000;

@@ -1,15 +1,14 @@
 # ruff: noqa: INP001 - a script of the Makefile, no package
 """Write the tables of the webhook as C: `tables.py profiles|launchers FILE.toml > FILE.gen.h`.
 
-With them the helper finds the server in the process tree. `profiles`: rows and the texts that
-they point into.
-`launchers`: lists of names with commas between, as `in_list` and `is_listed` read them:
+The helper uses them to find the server in the process tree. `profiles`: rows, and the texts that
+they point into. `launchers`: lists of names with commas, as `in_list` and `is_listed` read them:
 
   LAUNCHERS         argv[0] of what starts another program and is never the server
   SCRIPT_LAUNCHERS  the same, and as a script that an interpreter runs (npm-cli.js)
   INTERPRETERS      what runs a script; a name may end in "*"
   FORWARDING_INITS  inits that hand their signals on, though no mask in /proc shows it
-  INITS             these, and those that stop what they have started in their own way
+  INITS             these, and inits that stop programs in their own way
   SHELLS            what may have a trap
 """
 
@@ -28,8 +27,8 @@ TARGETS = {"server": "TARGET_SERVER", "child": "TARGET_CHILD", "group": "TARGET_
 def profiles(table: Table) -> Iterator[str]:
     """Write all texts as one, and a row of places in it for each profile that something matches.
 
-    Places and not pointers: the program runs at any address, and each pointer in a table would have
-    to be put right at the start and costs 24 bytes more.
+    Places, not pointers: the program runs at any address, so each pointer in a table would have to
+    be relocated at the start, and would cost 24 bytes more.
     """
     texts = {"": 0}
     size, rows = 1, []
@@ -75,11 +74,12 @@ LISTS: dict[str, Callable[[str, dict[str, Any]], bool]] = {
 
 
 def launchers(table: Table) -> Iterator[str]:
-    """Write one list a line."""
+    """Write one list per line."""
     yield "#pragma once"
     for name, belongs in LISTS.items():
         kinds = [kind for title, kind in table.items() if belongs(title, kind)]
-        yield f"#define {name} {json.dumps(','.join(word for kind in kinds for word in kind['names']))}"
+        words = ",".join(word for kind in kinds for word in kind["names"])
+        yield f"#define {name} {json.dumps(words)}"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script of the Makefile, no package
-"""Write a text file as a C string, a line a line: `text.py manual.txt > manual.gen.h`."""
+"""Write a text file as a C string, line by line: `text.py manual.txt > manual.gen.h`."""
 
 import json
 import sys
