@@ -1,14 +1,16 @@
-"""Containers among each other: nothing behind or around a server stops before it owes no answer.
+"""Containers wait for each other: none that a server needs stops while requests are in flight.
 
-In: the containers that have a rung, each as if it were alone. Out: the same in a new list, waiting for each other. All
-preStop hooks of a Pod run at the same time, so each container waits by itself for what the others need:
+In: the containers that have a rung, each as if it were alone. Out: a new list, in which they wait
+for each other. All preStop hooks of a Pod run at the same time, so each container itself waits as
+long as the others need it:
 
 1. Those that wait for requests wait for the ports of all that do.
-2. One whose own connections are permanent (a database) waits for the others' ports, if there are any.
-3. One behind another drains longer: where drains meet their cap, the front must be gone first.
-4. One that has no users of its own (a mesh's proxy, a database proxy, php-fpm on a socket, a log shipper) waits as long as
-   the longest of them, and its own preStop runs after that. Whatever it speaks, the others may need it to answer.
-5. Where the ports of one server are not known, all wait for whatever listens in the Pod.
+2. One with permanent connections of its own (a database) waits for the others' ports, if any.
+3. One behind another drains longer: if drains reach their cap, the front must be gone first.
+4. One without users of its own (a mesh proxy, a database proxy, php-fpm on a socket, a log shipper)
+   waits as long as the longest of them; its own preStop runs after that. Whatever its protocol, the
+   others may need it to answer.
+5. If the ports of one server are not known, all wait for whatever listens in the Pod.
 
 What the waits cost belongs to `budget`.
 """
@@ -24,13 +26,13 @@ from webhook.core.helper import Waits
 from webhook.core.settings import BEHIND, KILL_MARGIN
 
 _BEHIND: Final = ("proxy", "idle", "side")
-"""Roles of those that the others may need. Nobody waits for a worker, and it waits for nobody."""
+"""Roles that the others may need. Nobody waits for a worker, and it waits for nobody."""
 
 
 def align(choices: Sequence[Choice], grace: int) -> list[Choice]:
     """Let the containers wait for each other. `grace`: seconds that the Pod has now."""
     apps = _share([c for c in choices if c.rung.name and c.look.role == "server"])
-    # They stand in the order of the Pod's containers.
+    # In the order of the Pod's containers.
     settled = list(choices)
     for choice in apps:
         settled[choice.look.index] = choice
@@ -41,7 +43,7 @@ def align(choices: Sequence[Choice], grace: int) -> list[Choice]:
 
 
 def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
-    """Take rules 1 to 3."""
+    """Apply rules 1 to 3."""
     helped = [c for c in apps if c.rung.name != "sleep"]
     fronts = [c for c in helped if c.observe]
     if not fronts or len(helped) < 2:
@@ -65,14 +67,14 @@ def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
 
 
 def _held(choice: Choice, apps: Sequence[Choice], grace: int) -> Choice:
-    """Take rule 4."""
+    """Apply rule 4."""
     waits = [c.need.waits for c in apps if c.need]
     if not waits:
         return replace(choice, rung=NONE)
     helped = next((c for c in apps if c.rung.name != "sleep" and c.observe), None)
     code = "mesh-aligned" if choice.look.role == "proxy" else "held"
     tail = max(0, grace - KILL_MARGIN)
-    # Where drains meet their cap the others must be gone first, as in rule 3.
+    # If drains reach their cap, the others must be gone first, as in rule 3.
     later = BEHIND if helped is not None and code == "held" else 0
     delay, drain = max(w.delay_max for w in waits), max(w.drain for w in waits)
     if choice.rung.name == "sleep":

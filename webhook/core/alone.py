@@ -1,7 +1,8 @@
 """Which Pods are left alone as a whole, and why.
 
-In: a Pod, the namespaces that the operator excludes, and the namespace of the request. Out: codes of `reasons.REASONS`,
-all that hold; the table at the head of `reasons` lists them. What a single container is spared of belongs to `look`.
+In: a Pod, the namespaces that the operator excludes, and the namespace of the request. Out: every
+code of `reasons.REASONS` that holds; the table at the head of `reasons` lists them. Which single
+containers are left alone belongs to `look`.
 """
 
 from webhook.core import size
@@ -10,7 +11,7 @@ from webhook.core.pod import EMPTY, Pod
 
 
 def left_alone(pod: Pod, excluded_namespaces: frozenset[str], namespace: str = "") -> list[str]:
-    """Say why a Pod gets no patch at all; an empty list for one that is decided about."""
+    """Say why a Pod gets no patch at all; an empty list if it is to be decided."""
     metadata = pod.metadata or EMPTY
     reasons = []
     if metadata.labels and metadata.labels.get(INJECT_LABEL) == DISABLED:

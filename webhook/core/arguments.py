@@ -1,21 +1,21 @@
-"""What a command line tells of its server's ports: where it listens, and who may open them.
+"""What a command line says about its server's ports: where it listens, and who may connect.
 
-In: the words of a command as the user wrote them, before our wrapping. Out: `Told`. The words may hold options, addresses,
-and whole lines of shell. Nothing is known of the program, so the reading is careful in one direction: what might keep a
-port closed to others is taken for that.
+In: the words of a command as the user wrote them, before we wrap it. Out: `Told`. The words may
+hold options, addresses, and whole shell lines. We know nothing about the program, so we read with
+caution: if a word might close a port to others, we assume that it does.
 
-| the words                                            | tell                                                |
-|------------------------------------------------------|-----------------------------------------------------|
-| --port=8080, --bind 0.0.0.0:8080, -p 8080, PORT=8080  | it listens on 8080                                  |
-| --listen=127.0.0.1:8080, localhost:8080, [::1]:8080  | it listens on 8080, for its own Pod only            |
-| --http.host=127.0.0.1 --http.port=8080               | the same                                            |
-| --bind-address 127.0.0.1                             | whatever it listens on is for its own Pod only      |
-| --bind=unix:/run/app.sock, and no port               | the same                                            |
-| --udp=:8090                                          | 8090 is UDP                                         |
-| --upstream=127.0.0.1:8080, --db-host=127.0.0.1       | nothing: that is where it sends to                  |
-| --metrics-addr=:9100                                 | nothing: users do not come there                    |
-| --leader-elect, --election-id=x, flock FILE          | the port opens for one of many                      |
-| nc, ncat, socat, tcpserver, xinetd                   | each connection starts the work                     |
+| the words                                            | say                                      |
+|------------------------------------------------------|------------------------------------------|
+| --port=8080, --bind 0.0.0.0:8080, -p 8080, PORT=8080 | it listens on 8080                       |
+| --listen=127.0.0.1:8080, localhost:8080, [::1]:8080  | it listens on 8080, for its own Pod only |
+| --http.host=127.0.0.1 --http.port=8080               | the same                                 |
+| --bind-address 127.0.0.1                             | every port is for its own Pod only       |
+| --bind=unix:/run/app.sock, and no port               | the same                                 |
+| --udp=:8090                                          | 8090 is UDP                              |
+| --upstream=127.0.0.1:8080, --db-host=127.0.0.1       | nothing: it sends requests there         |
+| --metrics-addr=:9100                                 | nothing: users do not go there           |
+| --leader-elect, --election-id=x, flock FILE          | only one of many opens the port          |
+| nc, ncat, socat, tcpserver, xinetd                   | each connection starts the work          |
 """
 
 import re
@@ -26,11 +26,11 @@ import msgspec
 
 MOST_WORDS: Final = 256
 MOST_LETTERS: Final = 8192
-"""What is read of a command line. Longer ones hold a program's text; the first words still count."""
+"""How much of a command line is read. Longer ones hold a script; their first words still count."""
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
-    """What the words tell. `loopback_only`: an address of the Pod's own, without a port, or a socket."""
+    """What the words say. `loopback_only`: a loopback address without a port, or a Unix socket."""
 
     listens: frozenset[int] = frozenset()
     loopback: frozenset[int] = frozenset()
@@ -40,7 +40,7 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     per_connection: bool = False
 
     def closed(self, port: int) -> bool:
-        """Whether a port is open to the Pod itself only."""
+        """Whether a port is open only to the Pod itself."""
         return port in self.loopback or (self.loopback_only and port not in self.listens)
 
 
@@ -50,7 +50,7 @@ _TOOLS: Final = frozenset(
     {"nc", "ncat", "netcat", "nc.openbsd", "nc.traditional", "socat", "tcpserver", "tcpsvd"}
     | {"inetd", "xinetd", "websocketd", "busybox-nc"}
 )
-"""Programs that start the work, or end, with each connection."""
+"""Programs that start their work with each connection, or end with it."""
 
 _ELECTS: Final = re.compile(
     "leader-?elect|leader-?lease|election-?(id|name|namespace)|lease-?(name|id|duration|lock)"
@@ -63,15 +63,15 @@ _HERE: Final = frozenset(
     | {"api", "app", "application", "public", "rest", "tcp", "udp", "rpc", "client", "service"}
     | {"main", "default", "insecure", "secure", "network", "net", "s", "addr", "address", "ip"}
 )
-"""Words of an option that speak of the server's own address. Any other (db, upstream, metrics,
-proxy...) makes it somebody else's, or one for other users."""
+"""Words of an option that mean the server's own address. Any other word (db, upstream, metrics,
+proxy...) means another server's, or a port that users do not need."""
 
 _LAST: Final = frozenset(
     {"port", "ports", "addr", "address", "addresses", "host", "hostname", "bind", "binding"}
     | {"listen", "listener", "ip", "interface", "urls", "http", "https", "web", "grpc"}
     | {"udp", "tcp"}
 )
-"""How the name of an option with an address ends."""
+"""How the names of options with an address end."""
 
 _SHORT: Final = {"p": "port", "b": "bind", "l": "listen", "a": "address", "i": "ip", "S": "listen"}
 _SHORT_HOSTS: Final = {"H": "host", "h": "host"}
@@ -88,16 +88,19 @@ _ADDRESS: Final = re.compile(
     r":(?P<port>[0-9]{1,5})(?:/.*)?"
 )
 _LOOPBACK: Final = re.compile(
-    r"\[?(?:(?:::ffff:)?127(?:\.[0-9]{1,3}){1,3}|::1|0*(?::0*){6,7}:0*1|localhost\d?(?:\.localdomain)?"
-    r"|ip6-localhost)\]?",
+    r"\[?(?:(?:::ffff:)?127(?:\.[0-9]{1,3}){1,3}|::1|0*(?::0*){6,7}:0*1"
+    r"|localhost\d?(?:\.localdomain)?|ip6-localhost)\]?",
     re.IGNORECASE,
 )
-_ANYWHERE: Final = frozenset({"", "*", "+", "0.0.0.0", "0", "[::]", "[]", "[0:0:0:0:0:0:0:0]"})  # noqa: S104 - it is read
+_ANYWHERE: Final = frozenset(
+    {"", "*", "+", "0.0.0.0", "0", "[::]", "[]", "[0:0:0:0:0:0:0:0]"}  # noqa: S104 - it is read
+)
 _CUT: Final = re.compile(r"[\s'\"`;&|(){}<>,]+")
 _PARTS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _ATTACHED: Final = re.compile(r"-([A-Za-z])((?:[0-9:\[*]|localhost).*)")
 _WORTH: Final = re.compile(
-    r":?\d\d|unix:|\.sock|127\.|::1|localhost|elect|lease|leader|lock|\bn(et)?c(at)?\b|socat|tcp|inetd|websocketd",
+    r":?\d\d|unix:|\.sock|127\.|::1|localhost|elect|lease|leader|lock"
+    r"|\bn(et)?c(at)?\b|socat|tcp|inetd|websocketd",
     re.IGNORECASE,
 )
 """What a line must hold for any row of the table to fit."""
@@ -105,7 +108,7 @@ _NAMED: Final = re.compile(r"(?:--?|-D)?([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
 
 
 def read(words: Sequence[str], environment: Mapping[str, str] = EMPTY) -> Told:
-    """Read a command and its arguments, and what its environment says in so many words."""
+    """Read a command, its arguments, and the values in its environment."""
     if not words and not environment:
         return NOTHING
     tokens = list(_tokens(words))
@@ -129,7 +132,7 @@ def is_loopback(host: str) -> bool:
 
 
 class _Reading:
-    """What was gathered so far, of one command line; gone when it has been read."""
+    """What was gathered so far from one command line; dropped when it has been read."""
 
     def __init__(self) -> None:
         self._listens: set[int] = set()
@@ -143,11 +146,11 @@ class _Reading:
         self._socket = False
 
     def take(self, name: str, value: str) -> None:
-        """Take an option and its value, or a bare word with the name ""."""
+        """Take an option and its value, or a bare word under the name ""."""
         parts = _dashed(name).split("-") if name else []
         if parts and _ELECTS.search("-".join(parts)) and value.lower() not in _OFF:
             self._elects = True
-        # Numbers at the end count things of a kind: http2, listen0.
+        # Numbers at the end tell several of a kind apart: http2, listen0.
         while parts and parts[-1].isdigit():
             parts.pop()
         head, last = tuple(parts[:-1]), parts[-1] if parts else ""
@@ -157,7 +160,7 @@ class _Reading:
             self._address("-".join(head), last, one.strip("'\""))
 
     def told(self, *, per_connection: bool, locked: bool) -> Told:
-        """Put hosts and ports of the same options together."""
+        """Join hosts and ports that belong to the same options."""
         open_to_all = set(self._listens)
         only = self._socket and not self._listens
         for head in self._hosts:
@@ -210,7 +213,7 @@ def _dashed(name: str) -> str:
 
 
 def _tokens(words: Sequence[str]) -> Iterator[str]:
-    """Give the words one by one, those of a line of shell too."""
+    """Give the words one by one, those of a shell line too."""
     left = MOST_LETTERS
     for word in words[:MOST_WORDS]:
         text = word[:left]

@@ -1,8 +1,8 @@
-"""Which Pods slipped through: opted in, and without our mark, or with another version's.
+"""Which Pods slipped through: opted in, but without our mark, or with another version's.
 
-In: a Pod, its namespace's label, and the version that is asked about. Out: a code of `reasons.REASONS`, or "". `failurePolicy:
-Ignore` lets Pods pass while the webhook is down, and Pods that are older than the installation never met it: this is how they
-are found. Reading them from a cluster or a file belongs to the command line.
+In: a Pod, its namespace's label, and the version to compare with. Out: a code of `reasons.REASONS`,
+or "". This finds Pods that `failurePolicy: Ignore` let pass while the webhook was down, and Pods
+older than the installation. Reading them from a cluster or a file belongs to the command line.
 
 | pod label | namespace label | opted in                                           |
 |-----------|-----------------|----------------------------------------------------|
@@ -20,7 +20,7 @@ from webhook.core.status import read
 
 
 def opted_in(pod_label: str | None, namespace_label: str | None) -> bool:
-    """Whether the webhook configuration of our chart selects such a Pod."""
+    """Whether our chart's webhook configuration selects such a Pod."""
     if DISABLED in (pod_label, namespace_label):
         return False
     return ENABLED in (pod_label, namespace_label)
@@ -33,7 +33,7 @@ def finding(
     excluded: frozenset[str],
     version: str,
 ) -> tuple[str, str]:
-    """Give the code and what is particular to it; ("", "") for a Pod that is as it should be."""
+    """Give the code and its detail; ("", "") for a Pod that is as it should be."""
     if not opted_in(pod_label, namespace_label) or left_alone(pod, excluded):
         return "", ""
     if STATUS_ANNOTATION not in ((pod.metadata or EMPTY).annotations or {}):

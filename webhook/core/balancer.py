@@ -1,8 +1,8 @@
-"""Load balancers that let go of a Pod late, and how a Pod tells that one of them sends to it.
+"""Load balancers that deregister a Pod late, and how a Pod shows that one sends to it.
 
-In: balancers as values (`webhook.profiles` reads them from balancers.toml, the operator may add his
-own), the conditionTypes of a Pod's readiness gates. Out: the balancer with the longest delay. What
-the delay does to a Pod belongs to the steps of the decision.
+In: balancers as values (`webhook.profiles` reads them from balancers.toml, the operator may add
+others), and the conditionTypes of a Pod's readiness gates. Out: the balancer with the longest
+delay. What the delay does to a Pod belongs to the steps of the decision.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ class Balancer(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_field
 
 
 def slowest(conditions: Iterable[str], balancers: Sequence[Balancer]) -> Balancer | None:
-    """Return the one with the longest delay of those that added one of these readiness gates."""
+    """Of the balancers that added these readiness gates, return the one with the longest delay."""
     types = list(conditions)
     found = [b for b in balancers if any(t.startswith(b.gates) for t in types)]
     return max(found, key=lambda b: b.delay, default=None)

@@ -1,20 +1,21 @@
 """The grace period as a budget.
 
-In: what each container needs, and the bound. Out: `Budget`: the containers with waits that fit, and the grace period.
-preStop and the stop share one budget in Kubernetes (the countdown starts before preStop), and all containers start at
-once: so it is a maximum over containers, of
+In: what each container needs, and the bound. Out: `Budget`: the containers with waits that fit, and
+the grace period. In Kubernetes, preStop and the stop share one budget (the countdown starts before
+preStop), and all containers begin at once. So it is the maximum over all containers of
 
     delay + drain + max(own hook + patience + margin, grace as it was)
 
-The patience is, unless an annotation or a profile says otherwise, what the application had before: the grace as it was, less
-its own hook. So it never has less time after its stop signal than it had.
+Unless an annotation or a profile says otherwise, the patience is what the application had before:
+the grace as it was, minus its own hook. So it never has less time after its stop signal than it
+had.
 
-A hook of unknown length shared the grace as it was with the stop: what it did not use was left for the signal. They share
-as much again, and the margin on top:
+A hook of unknown length shared the grace as it was with the stop: the signal got what the hook did
+not use. They share the same time again, with the margin on top:
 
     delay + drain + max(grace as it was, patience) + margin
 
-Only a patience that an annotation asks for is added to all that such a hook may have used.
+Only an annotated patience is added to all the time that such a hook may use.
 """
 
 from collections.abc import Sequence
@@ -29,11 +30,11 @@ from webhook.core.settings import KILL_MARGIN, Operator
 from webhook.core.status import GraceStatus
 
 PATIENCE_FLOOR: Final = 2
-"""Seconds; the kubelet itself leaves no less between signal and kill."""
+"""Seconds; the kubelet itself leaves at least this between signal and kill."""
 
 
 class Budget(msgspec.Struct, frozen=True, gc=False):
-    """The containers with waits that fit. `grace`: what the Pod gets, None where it stays as it is."""
+    """The containers with waits that fit. `grace`: what the Pod gets, None if it stays as it is."""
 
     choices: Sequence[Choice]
     grace: GraceStatus | None
@@ -43,9 +44,9 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
 def settle(
     choices: Sequence[Choice], facts: Facts, operator: Operator, *, may_raise: bool
 ) -> Budget:
-    """Fit all containers below the bound, and raise the grace period to what they want.
+    """Fit all containers into the bound, and raise the grace period to what they need.
 
-    It is never lowered. `may_raise`: neither author nor operator switched that off.
+    It is never lowered. `may_raise`: neither the author nor the operator switched that off.
     """
     limit = max(operator.grace_bound, facts.grace) if may_raise else facts.grace
     fitted: list[Choice] = []
@@ -73,13 +74,13 @@ def patience(grace: int, hook: int | None) -> int:
 
 
 def total(need: Need, grace: int) -> int:
-    """Seconds of grace that a container needs, `grace` being what the Pod had."""
+    """Seconds of grace that a container needs; `grace` is what the Pod had."""
     waits = need.waits
     return waits.delay_max + waits.drain + max(_tail(need, grace) + KILL_MARGIN, grace)
 
 
 def words(need: Need, grace: int) -> str:
-    """Say the sum of `total`."""
+    """Spell out the sum of `total`."""
     waits = need.waits
     tail = _tail(need, grace)
     head = f"delay {waits.delay_max} + " + (f"drain {waits.drain} + " if waits.drain else "")
@@ -93,20 +94,20 @@ def words(need: Need, grace: int) -> str:
 
 
 def fit(need: Need, grace: int, limit: int) -> Waits | None:
-    """Shorten the waits until they fit into `limit` seconds; None if not even a second of delay does.
+    """Shorten the waits to fit into `limit` seconds; None if not even 1 s of delay fits.
 
-    What is cut, in this order, each down to:
+    What is cut, in this order, and down to what:
 
     1. the time after the signal    a third of it
-    2. the drain                    a quarter of what there is to share
+    2. the drain                    a quarter of the time to share
     3. the delay                    its minimum
     4. the delay                    1 s
     5. the time after the signal    2 s
     6. the drain                    nothing
 
     The delay is worth most, since half of all servers reset what reaches them after the signal; but
-    some drain is left as long as there is anything. A hook of unknown length is given a third of
-    the limit at most: it must not push everything else out.
+    some drain stays as long as possible. A hook of unknown length gets at most a third of the
+    limit: it must not push everything else out.
     """
     waits = need.waits
     own = 0 if need.shared else min(grace, limit // 3) if need.hook is None else need.hook
@@ -133,7 +134,7 @@ def fit(need: Need, grace: int, limit: int) -> Waits | None:
 
 
 def _tail(need: Need, grace: int) -> int:
-    """Seconds that its own hook and its stop take, `grace` being what the Pod had."""
+    """Seconds that its own hook and its stop take; `grace` is what the Pod had."""
     if need.shared:
         return max(grace, need.waits.patience)
     return (grace if need.hook is None else need.hook) + need.waits.patience
@@ -142,9 +143,9 @@ def _tail(need: Need, grace: int) -> int:
 def _fitted(
     choice: Choice, grace: int, limit: int, bound: int, *, told: bool
 ) -> tuple[int, Choice]:
-    """Shorten the waits of a container to the limit. Gives the seconds of grace that it needs then.
+    """Shorten a container's waits to the limit. Returns the seconds of grace that it then needs.
 
-    It loses its rung where not a second is left.
+    It loses its rung if not even a second is left.
     """
     need = choice.need
     if need is None or not choice.rung.name:

@@ -1,9 +1,9 @@
-"""What a decision is made of: the values that its steps hand to each other.
+"""The values that the steps of a decision hand to each other.
 
-In: nothing. Out: frozen values, in the order in which they come to be: `Facts` (the Pod), `Look` (a container as it is),
-`Rung`, `Hook` and `Need` (what was settled), `Choice` (all of it for one container), `Desired` and `Plan` (what is to be).
-Each step takes values and returns new ones. Reasons travel with them, as `Note`s; `plan` alone makes `Decision`s of them.
-No rule belongs here.
+In: nothing. Out: frozen values, in the order of the steps: `Facts` (the Pod), `Look` (a container
+as it is), `Rung`, `Hook` and `Need` (what was settled), `Choice` (all of it for one container),
+`Desired` and `Plan` (the result). Each step takes values and returns new ones. Reasons travel with
+them, as `Note`s; only `write` and `plan` turn them into `Decision`s. No rule belongs here.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from webhook.core.settings import Settings
 from webhook.core.status import Before, Status
 
 Note = tuple[str, str]
-"""A code of `reasons.REASONS`, and what is particular to this container or Pod (or "")."""
+"""A code of `reasons.REASONS`, and a detail of this container or Pod (or "")."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -34,14 +34,14 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
-    """What holds for the whole Pod, before anything is decided.
+    """What is true of the whole Pod, before anything is decided.
 
-    `grace`: seconds that act now; `grace_was`: as the user wrote it, None where the default is
-    left to the API server. `gateway`: it is nothing but mesh proxies, so they are its servers.
-    `ours`: the helper is there already. `no_helper`: the code of why no container can have it,
-    or "". `owner`: the kind of what the Pod belongs to, "" for none. `ordered`: its Pods may start
-    one after another. `balancer`: a cloud load balancer sends straight to the Pod. `asked`: by this
-    Pod's own author.
+    `grace`: seconds in effect now. `grace_was`: as the user wrote it, None if left to the API
+    server's default. `gateway`: all its containers are mesh proxies, so they are its servers.
+    `ours`: the helper is there already. `no_helper`: the code that says why no container can have
+    it, or "". `owner`: the kind of the Pod's owner, "" for none. `ordered`: its Pods may start one
+    after another. `balancer`: a cloud load balancer that sends straight to the Pod. `asked`: the
+    Pod's own author opted in.
     """
 
     status: Status | None
@@ -60,14 +60,14 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):
-    """A container as it is: what was found in it, and what its author asked for.
+    """A container as it is: what it has, and what its author asked for.
 
     `role`: "off" (left alone by annotation), "proxy" (carries the others' traffic), "idle" (serves
     nothing), "side" (serves nobody's users), "worker" (takes tasks from a queue), "signalled" (a
-    worker that needs nothing of ours), "server". `ports`: those whose requests are waited for,
-    () for a server means whatever listens. `serving`: those of which something says that they serve
-    users. `command`: what it runs before its args, () if that is not known; `programs`: what both
-    start. `detect`: the helper finds the server in the process tree itself.
+    worker that needs nothing of ours), "server". `ports`: those whose requests we wait for; () for
+    a server means whatever listens. `serving`: those that visibly serve users. `command`: what it
+    runs before its args, () if not known. `programs`: what both start. `detect`: the helper itself
+    finds the server in the process tree.
     """
 
     index: int
@@ -89,8 +89,8 @@ class Rung(msgspec.Struct, frozen=True, gc=False):
     """Where on the ladder a container stands: "wrap", "hook", "sleep", or "" for none.
 
     `delivery`: how our preStop reaches the helper: "exec", "http" (the sidecar is asked), "none".
-    `sends_signal`: the helper sends the stop signal; else that is the kubelet's. `falls`: the rungs
-    above that could not be had.
+    `sends_signal`: the helper sends the stop signal; otherwise the kubelet does. `falls`: why the
+    rungs above were not possible.
     """
 
     name: str
@@ -105,9 +105,10 @@ NONE = Rung("")
 class Hook(msgspec.Struct, frozen=True, gc=False):
     """What becomes of the user's own preStop: run by the helper, "before" or "after" the drain.
 
-    `timeout`: seconds until the helper ends it, 0 for none. `seconds`: how long it lasts, None if
-    that cannot be told, 0 if there is none. `sleeps`: seconds that it sleeps before it stops anything.
-    `offline`: in place of one, what the profile asks before the drain; `seconds` is the most it takes.
+    `timeout`: seconds until the helper ends it, 0 for none. `seconds`: how long it takes, None if
+    unknown, 0 if there is none. `sleeps`: seconds that it sleeps before it stops anything.
+    `offline`: instead of a hook, the URL that the profile calls before the drain; then `seconds` is
+    the most it takes.
     """
 
     user: Handler | None = None
@@ -122,9 +123,9 @@ NO_HOOK = Hook()
 
 
 class Need(msgspec.Struct, frozen=True, gc=False):
-    """What one container needs. `hook`: seconds of its own preStop, None if unknown, 0 without one.
+    """What one container needs. `hook`: seconds of its own preStop, None if unknown, 0 if none.
 
-    `shared`: that hook and the patience share one time, as they shared the grace period.
+    `shared`: that hook and the patience share their time, as they shared the grace period.
     """
 
     waits: Waits
@@ -135,8 +136,8 @@ class Need(msgspec.Struct, frozen=True, gc=False):
 class Choice(msgspec.Struct, frozen=True, gc=False):
     """What was settled for one container, step by step; a later step returns a new one.
 
-    `need` is there whenever `rung` is. `ports`: those whose requests are waited for. `observe`:
-    the helper waits for requests. `capped`: the waits were shortened to fit into the bound.
+    `need` is there whenever `rung` is. `ports`: those whose requests we wait for. `observe`: the
+    helper waits for requests. `capped`: the waits were shortened to fit into the bound.
     """
 
     look: Look
@@ -164,19 +165,20 @@ class Desired(msgspec.Struct, frozen=True, gc=False):
     mount: bool = False
     probe_graces: Graces = {}
     watched: Sequence[int] | None = None
-    """Ports whose requests are waited for; () for whatever listens, None for none."""
+    """Ports whose requests we wait for; () for whatever listens, None for none."""
     answer: str = ""
-    """What the sidecar waits for when the kubelet asks it about this container; "": it does not."""
+    """What the sidecar waits for when the kubelet asks about this container; "" if it does not."""
     waits: Waits | None = None
-    """Seconds, as they fit into the budget; None where nothing of ours waits."""
+    """Seconds, fitted into the budget; None if nothing of ours waits."""
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
-    """All of it.
+    """The whole result.
 
-    `skip`: the Pod is left alone; `idle`: it is only marked; `decisions` then say why. `pull_secrets`:
-    names, the user's first. `sidecar`, `volume`: how the helper comes into the Pod, None for not at all. `renew`: what is there of it
-    is of another version. `evictable`, `status`: the values of our annotations, None for absent.
+    `skip`: the Pod is left alone. `idle`: it is only marked. `decisions` say why. `pull_secrets`:
+    names, the user's first. `sidecar`, `volume`: how the helper gets into the Pod, None if it does
+    not. `renew`: those in the Pod are another version's. `evictable`, `status`: the values of our
+    annotations, None if absent.
     """
 
     decisions: Sequence[Decision]

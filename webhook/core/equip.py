@@ -1,7 +1,8 @@
-"""The values that a container gets on its rung, and what the status annotation says of it.
+"""The values that a container gets on its rung, and its part of the status annotation.
 
-In: a settled `Choice`. Out: `Desired`, with every field as it should be, and the container's part of the status. Nothing
-is decided here. Spelling a command line of the helper belongs to `helper`, writing a patch to `patch`.
+In: a settled `Choice`. Out: `Desired`, with every field as it should be, and the container's part
+of the status. Nothing is decided here. Spelling the helper's command lines belongs to `helper`,
+writing a patch to `patch`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from webhook.core.status import ContainerStatus
 
 
 class _Parts(msgspec.Struct, frozen=True, gc=False):
-    """What a rung changes; a field that is None or ABSENT leaves what is there."""
+    """What a rung changes; None or ABSENT leaves a field as it is."""
 
     pre_stop: dict[str, Any] | None = None
     command: list[str] | None = None
@@ -36,8 +37,8 @@ def equip(
 ) -> tuple[Desired, ContainerStatus]:
     """Write the values for one container.
 
-    `report`: the sidecar's port, 0 if it opens none. `raised_from`: the Pod's grace period as it was,
-    0 if it stays.
+    `report`: the sidecar's port, 0 if it opens none. `raised_from`: the Pod's old grace period, 0
+    if it stays.
     """
     look, view = choice.look, choice.look.view
     parts = _parts(choice, operator, report)
@@ -110,10 +111,10 @@ def _parts(choice: Choice, operator: Operator, report: int) -> _Parts:
 
 
 def _message(container: Container) -> str | None:
-    """Say where the record of a drain goes: "" for nowhere, None for the default.
+    """Say where the drain's record goes: "" for nowhere, None for the default.
 
-    The file is the container's termination message. Where an empty one stands for the last lines of
-    the log (terminationMessagePolicy), they are worth more to its author than our record.
+    The file is the container's termination message. If an empty one is filled with the last lines
+    of the log (terminationMessagePolicy), those are worth more to the author than our record.
     """
     if container.termination_message_policy == "FallbackToLogsOnError":
         return ""

@@ -1,7 +1,8 @@
-"""The helper's command line: the contract with `entrypoint/`, both ways.
+"""The helper's command line: the contract with `entrypoint/`, written and read back.
 
-In: settings of one container. Out: argv of the preStop hook and of PID 1, and back: what the user had before it. The meaning
-of an option belongs to the helper's manual (`podgrace-helper --help`); tests run what is written here against the built binary.
+In: settings of one container. Out: argv of the preStop hook and of PID 1; and back from these, what
+the user had before. What an option means belongs to the helper's manual (`podgrace-helper --help`);
+tests run these command lines with the built binary.
 """
 
 import re
@@ -16,11 +17,11 @@ from webhook.core.profile import Profile
 
 MAX_HEADERS: Final = 32
 LONGEST: Final = 7 * 24 * 3600
-"""What the helper takes: headers of a hook, seconds."""
+"""The most that the helper takes: headers of a hook, seconds."""
 
 
 class Waits(msgspec.Struct, frozen=True, gc=False):
-    """The times of one container, in seconds, as they fit into the budget."""
+    """The times of one container, in seconds, fitted into the budget."""
 
     delay_min: int
     quiet: int
@@ -43,11 +44,11 @@ def common(
 ) -> list[str]:
     """Build the options that `drain` and `run` share.
 
-    `generic`: the helper finds the profile itself. `observe`: it waits for requests. `message`:
-    the file that its record goes to, "" for none, None for where Kubernetes has it by default.
+    `generic`: the helper finds the profile itself. `observe`: it waits for requests. `message`: the
+    file for its record, "" for none, None for Kubernetes' default.
     """
     argv = [f"--container={container}"]
-    # Without ports it looks at all that listen.
+    # Without ports it watches every listener.
     if ports:
         argv.append("--ports=" + ",".join(map(str, ports)))
     argv += (
@@ -71,7 +72,7 @@ def common(
             argv.append("--finishes")
     if not observe:
         argv.append("--no-observe")
-    # What a front proxy or a mesh sends to the container over loopback is traffic like any other.
+    # Traffic from a front proxy or a mesh over loopback counts like any other.
     argv.append("--loopback")
     if probe_period:
         argv.append(f"--probe-period={probe_period}")
@@ -96,9 +97,10 @@ def drain(
     timeout: int = 0,
     offline: str = "",
 ) -> list[str]:
-    """Build the preStop exec. `order`: "before" or "after" ours for the user's own handler, which must be exec, http or sleep.
+    """Build the preStop exec.
 
-    `timeout`: seconds after which the user's handler is ended, 0 for none. `offline`: a URL in place of a user's handler.
+    `order`: whether the user's own handler (exec, http or sleep) runs "before" or "after" ours.
+    `timeout`: seconds after which it is ended, 0 for none. `offline`: a URL in its place.
     """
     argv = [HELPER, "drain", *options]
     if not stop:
@@ -108,13 +110,13 @@ def drain(
             argv.append(f"--hook-timeout={timeout}")
         argv += (_HOOK + order, *hook(user))
     elif offline:
-        # With a host, which a user's hook never has here: `unhook` does not take it for one.
+        # It has a host, unlike a user's hook here, so `unhook` does not mistake it for one.
         argv += (f"--hook-timeout={timeout}", f"{_HOOK}before", f"--hook-url={offline}")
     return argv
 
 
 def hook(user: Handler) -> list[str]:
-    """Write the user's own handler as the last words of the command line."""
+    """Spell the user's own handler as the last words of the command line."""
     if user.sleep is not None:
         return [f"--hook-sleep={user.sleep.seconds}"]
     if user.http_get is not None:
@@ -123,13 +125,16 @@ def hook(user: Handler) -> list[str]:
 
 
 def asked(container: str, port: int) -> dict[str, object]:
-    """Build an httpGet preStop: the sidecar waits for what `answer` says. The header tells it from a user's."""
+    """Build an httpGet preStop: the sidecar waits for what `answer` says.
+
+    The header tells it from a user's.
+    """
     headers = [{"name": name, "value": value} for name, value in _MARK]
     return {"path": _PATH + container, "port": port, "scheme": "HTTP", "httpHeaders": headers}
 
 
 def answer(container: str, ports: Sequence[int], waits: Waits, probe_period: int) -> str:
-    """Build what the sidecar waits for when it is asked about one container."""
+    """Build what the sidecar waits for when the kubelet asks about one container."""
     parts = [f"container={container}"]
     if ports:
         parts.append("ports=" + ",".join(map(str, ports)))
@@ -145,7 +150,10 @@ def answer(container: str, ports: Sequence[int], waits: Waits, probe_period: int
 
 
 def unwrap(words: list[str] | None) -> list[str] | None:
-    """Take `HELPER run ... --` out of a command or of args, wherever another wrapper has moved it; the same list if it is not there."""
+    """Take `HELPER run ... --` out of a command or args, wherever another wrapper has moved it.
+
+    Returns the same list if it is not there.
+    """
     if words and HELPER in words:
         at = words.index(HELPER)
         if words[at + 1 : at + 2] == ["run"] and "--" in words[at:]:
@@ -164,7 +172,7 @@ def is_drain(own: Handler, container: str) -> bool:
 
 
 def hook_of(own: Handler) -> list[str]:
-    """Find the words of the user's handler in a preStop of ours: what `hook` wrote."""
+    """Find the user's handler in a preStop of ours: the words that `hook` wrote."""
     argv = (own.exec.command if own.exec is not None else None) or []
     for i, word in enumerate(argv):
         if word.startswith(_HOOK):
@@ -173,7 +181,7 @@ def hook_of(own: Handler) -> list[str]:
 
 
 def unhook(words: Sequence[str]) -> dict[str, object] | None:
-    """Turn such words back into a handler, as far as they tell: a port's name and an unset path are not in them."""
+    """Turn such words back into a handler, except a port's name and an unset path."""
     head = words[0] if words else ""
     if head == "--":
         return {"exec": {"command": list(words[1:])}}

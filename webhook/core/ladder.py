@@ -1,13 +1,13 @@
-"""The ladder: how much of ours a container can have.
+"""The ladder: how much of our help a container can have.
 
     wrap    the helper is preStop exec and PID 1
-    hook    the helper is preStop exec; or, where our volume cannot be mounted, the sidecar (where
-            there is one) is asked by httpGet
+    hook    the helper is preStop exec; or, if our volume cannot be mounted, an httpGet asks the
+            sidecar (if there is one)
     sleep   native fields only
 
-In: a `Look` and the Pod's `Facts`. Out: the highest `Rung` that can be had, not above the one that is wanted, with the
-reason for each that could not. A rung falls to the one below; never to nothing without a reason, and never to an error.
-What becomes of a preStop that is there belongs to `prestop`.
+In: a `Look` and the Pod's `Facts`. Out: the highest possible `Rung`, not above the wanted one, with
+the reason for each that is not possible. A container falls to the next rung; never to nothing
+without a reason, and never into an error. What becomes of an existing preStop belongs to `prestop`.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ _SHARED: Final = "shared-pid-namespace"
 
 
 def climb(look: Look, facts: Facts, operator: Operator) -> Rung:
-    """Walk down from what is wanted to what can be had.
+    """Walk down from the wanted rung to one that is possible.
 
-    1. A mode that the operator does not allow is passed over; that is news only where nothing is left.
-    2. Each other reason is given once, with the rung, unless it holds for the whole Pod.
-    3. Where the process namespace is shared the helper sends no signal: that is a reason, no fall.
+    1. A mode that the operator does not allow is skipped; that is reported only if nothing is left.
+    2. Every other reason is given once, with the rung, unless it holds for the whole Pod.
+    3. If the process namespace is shared, the helper sends no signal: a reason, but no fall.
     """
     mode = look.settings.mode
     falls: list[Note] = []
@@ -54,11 +54,11 @@ def climb(look: Look, facts: Facts, operator: Operator) -> Rung:
 
 
 def hold(look: Look, facts: Facts, operator: Operator) -> Rung:
-    """Find the rung of a container that is only kept up until the others have drained.
+    """Find the rung of a container that only stays up until the others have drained.
 
-    1. The kubelet sends its signal: it is nobody's server.
-    2. The preStop of a mesh's proxy is never touched; that of another one runs when it may end.
-    3. Where it cannot be held, its author is told: what the others need of it is gone at once.
+    1. The kubelet sends its signal: it serves no users.
+    2. A mesh proxy's preStop is never touched; another container's runs when it may end.
+    3. If it cannot be held, its author is told: the others lose it at once.
     """
     proxy = look.role == "proxy"
     if facts.grace == 0:
@@ -75,7 +75,7 @@ def hold(look: Look, facts: Facts, operator: Operator) -> Rung:
 
 
 def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
-    """Return the code of why a container cannot have a rung, or ""."""
+    """Return the code that says why a container cannot have a rung, or ""."""
     if name == "sleep":
         if not look.settings.prestop:
             return "prestop-off"
@@ -86,7 +86,7 @@ def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
     if name == "hook":
         if not look.settings.prestop:
             return "prestop-off"
-        # A mesh takes the kubelet's request for one of its own, and the hook would fail at once.
+        # A mesh redirects the kubelet's request to itself, and the hook would fail at once.
         asked = (
             look.ports
             and operator.delivery == "sidecar"
@@ -107,13 +107,13 @@ def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
 
 
 def _asked(look: Look) -> list[Sequence[str]]:
-    """Give every command line that runs beside what a container starts: its probes, its hooks."""
+    """Give every other command line of a container: its probes and hooks."""
     container, view = look.container, look.view
     post_start = container.lifecycle.get("postStart") if container.lifecycle else None
     probes = (view.readiness, container.liveness_probe, container.startup_probe)
     found: list[Sequence[str]] = []
     for raw in (view.pre_stop, post_start, *probes):
-        # Most have no 1 in them at all, and need no reading.
+        # Most do not contain a 1, and need no reading.
         if raw and b"1" in (text := bytes(raw)) and b'"exec"' in text:
             own = handler(raw).exec
             if own is not None and own.command:

@@ -1,19 +1,18 @@
-"""Launchers: which program a command starts in the end, behind shells, inits, npm and their like.
+"""Launchers: which program a command finally starts, behind shells, inits, npm and the like.
 
-In: tables of launchers as values (`webhook.profiles` reads them from launchers.toml, which the
-helper is built from as well), and a command's words. Out: the programs that it starts, in order,
-the server last; the init among them. Which profile a program has belongs to `profile`.
+In: tables of launchers as values (`webhook.profiles` reads them from launchers.toml; the helper is
+built from the same file), and a command's words. Out: the programs that it starts, in order, the
+server last; and the init among them. Which profile a program has belongs to `profile`.
 
 How a command is read, word by word:
 
 1. A program's name is the last element of its path.
-2. A name that is no launcher is the server; what follows are its arguments.
-3. Behind a launcher its options, their values, its operands and NAME=VALUE are passed over; the
-   next word is a program again.
-4. Where a launcher takes a line of shell, the last command of the line is tried first: it is the
-   one that stays.
-5. A script whose name ends in "entrypoint.sh" runs the words behind it. Any other script does so
-   where it says "--", as wait-for-it.sh does.
+2. A name that is not a launcher's is the server; its arguments follow.
+3. After a launcher, its options, their values, its operands and NAME=VALUE are skipped; the next
+   word is a program again.
+4. If a launcher takes a shell line, the last command of the line is tried first: it keeps running.
+5. A script whose name ends in "entrypoint.sh" runs the words after it. Any other script does so
+   only after "--", as wait-for-it.sh does.
 """
 
 import re
@@ -25,8 +24,8 @@ import msgspec
 MOST_LAUNCHERS: Final = 16
 MOST_COMMANDS: Final = 32
 LONGEST_LINE: Final = 1024
-"""Bounds of what is read: launchers in a row, commands of a line, characters of its end. Real ones
-have a handful; whoever writes more costs others no time."""
+"""How much is read: launchers in a row, commands of a line, characters at its end. Real ones have a
+handful; longer ones must not cost others time."""
 
 _BLANK: Final = re.compile(r"\s")
 _COMMANDS: Final = re.compile(r"[;&|\n]+")
@@ -58,7 +57,7 @@ class Launcher(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_field
 
 
 NAME: Final = re.compile(r"[^\s,/*\"]+\*?")
-"""A name of a program as the tables have it."""
+"""A program's name, as it stands in the tables."""
 
 _NONE: Final = Launcher(names=())
 _SCRIPT: Final = Launcher(names=("entrypoint.sh",), lines=True)
@@ -97,7 +96,7 @@ class Launchers:
         return found
 
     def programs(self, words: Sequence[str]) -> Iterator[Program]:
-        """Yield what a command starts, launchers first; of a line of shell, its last command first."""
+        """Yield what a command starts, launchers first; a shell line's last command first."""
         at, launcher = 0, None
         for _ in range(MOST_LAUNCHERS):
             at = _next(words, at, launcher)
@@ -126,14 +125,15 @@ class Launchers:
         """Return the name of the init that keeps a command from being wrapped, or "".
 
         It may be the command itself, or stand behind shells, scripts and `exec`: whoever put it
-        there counts on PID 1. Some refuse to be anything else, such as `/init` of s6-overlay.
+        there expects it to be PID 1. Some refuse to run as anything else, such as `/init` of
+        s6-overlay.
         """
         for program in programs:
             kind = program.launcher
             if kind is not None and kind.init:
                 return program.name
             if kind is None and program.name.endswith(".sh") and program.at < len(program.words):
-                # Such a script may well run its first argument. What is lost if not is one rung.
+                # Such a script probably runs its first argument. If not, we lose one rung.
                 name = basename(program.words[program.at])
                 found = self.find(name)
                 if found is not None and found.init == "only":
@@ -147,7 +147,7 @@ def basename(word: str) -> str:
 
 
 def _next(words: Sequence[str], at: int, launcher: Launcher | None) -> int:
-    """Return where the next program stands, at or behind `at`."""
+    """Return the index of the next program, from `at` on."""
     if launcher is None:
         launcher = _NONE
     operands, lines = launcher.operands, launcher.lines
@@ -157,7 +157,7 @@ def _next(words: Sequence[str], at: int, launcher: Launcher | None) -> int:
         if word == "--":
             return at + 1
         if word.startswith(("-", "+")):
-            # bash -euo pipefail: the last letter of several has the value.
+            # bash -euo pipefail: the last of several letters takes the value.
             several = lines and len(word) > 2 and word[1] != "-"
             at += 2 if word in values or (several and word[0] + word[-1] in values) else 1
         elif _BLANK.search(word):

@@ -1,7 +1,8 @@
-"""What a Pod and its containers are, before anything is decided about them.
+"""What a Pod and its containers are, before anything is decided.
 
-In: the Pod as received, settings, and what the operator decided. Out: `Facts` for the Pod and a `Look` for each container:
-the container as it was before us, its role, its ports, what it runs, and its profile. Nothing is settled here.
+In: the Pod as received, settings, and the operator's decisions. Out: `Facts` for the Pod and a
+`Look` for each container: the container as it was before us, its role, its ports, what it runs, and
+its profile. Nothing is settled here.
 """
 
 from collections.abc import Sequence
@@ -21,20 +22,20 @@ from webhook.core.status import Before, before, grace_before, read
 from webhook.core.windows import is_windows
 
 DEFAULT_GRACE: Final = 30
-"""Seconds: what the API server fills in before webhooks run (core/v1 defaulting); a manifest on
-disk may lack it."""
+"""Seconds that the API server fills in before webhooks run (core/v1 defaulting); a manifest on disk
+may lack them."""
 
 
 _UNORDERED: Final = frozenset(
     {"", "Pod", "PodTemplate", "ReplicaSet", "Deployment", "ReplicationController", "DaemonSet"}
     | {"Rollout", "CloneSet", "DeploymentConfig", "Service", "Configuration", "Revision"}
 )
-"""Kinds whose Pods do not wait for each other. Of any other we do not know it: its controller may
-start the second when the first is ready (StatefulSet, and the operators of many databases)."""
+"""Kinds whose Pods do not wait for each other. Any other controller may start the second Pod only
+when the first is ready (StatefulSet, and the operators of many databases)."""
 
 
 def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -> Facts:
-    """Gather what holds for the whole Pod. `owner`: its kind, where the Pod itself cannot tell yet."""
+    """Gather what is true of the whole Pod. `owner`: its kind, if the Pod cannot tell yet."""
     spec = pod.spec
     labels = (pod.metadata or EMPTY).labels or {}
     kind = owner or owner_kind(pod.metadata)
@@ -42,7 +43,7 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
     was = grace_before(pod, status)
     return Facts(
         status=status,
-        # A negative one acts as 1 (core/v1, strategy of deletion).
+        # A negative one counts as 1 (core/v1, strategy of deletion).
         grace=DEFAULT_GRACE if was is None else was if was >= 0 else 1,
         grace_was=was,
         ours=sidecar.index(pod) is not None or sidecar.volume_index(pod) is not None,
@@ -85,7 +86,7 @@ def container_look(
         asked = any([kind == "readiness" for kind, _ in probes])  # noqa: C419 - a list is quicker
         ready = view.readiness is not None and not asked
         found = ports.of_unnamed(found, told, profile, ready=ready)
-    # An image's name is a hint only: the process tree, which the helper sees, is better evidence.
+    # An image's name is only a hint: the process tree, which the helper sees, is better evidence.
     detect = profile is GENERIC or source == "profile-image"
     return Look(
         index,
@@ -109,10 +110,10 @@ def container_look(
 def _role(
     container: Container, view: Before, settings: Settings, facts: Facts, found: ports.Ports
 ) -> str:
-    """Tell who has users. An author who names a mode or ports has said so.
+    """Tell whether it has users. An author who names a mode or ports has said so.
 
-    An agent on every node (a DaemonSet's) serves where its ports say so: by name or number, by a
-    port of the node, by a readiness probe on a declared one; or where a known server runs.
+    A DaemonSet's agent serves if its ports say so (by name or number, a host port, or a readiness
+    probe on a declared port), or if it runs a known server.
     """
     if settings.mode != "auto" or found.source == "annotated":
         return "server"
@@ -122,7 +123,7 @@ def _role(
         return "server"
     if view.readiness is not None and found.source == "declared":
         return "server"
-    # On the host's network every port of the container is one of the node's: that says nothing.
+    # On the host network every port of the container is a port of the node: that says nothing.
     exposed = not facts.host_network and any(port.host_port for port in container.ports or ())
     return "server" if exposed else "side"
 
@@ -134,10 +135,10 @@ def _workers_role(
     source: str,
     operator: Operator,
 ) -> str:
-    """Tell whether a worker needs us. Its author may say so, by the profile or by a mode.
+    """Tell whether a worker needs us. Its author may say so, with a profile or a mode.
 
-    Else it does only where its stop signal would not reach it: a shell in front of it keeps TERM to
-    itself, or TERM is not the signal on which it finishes its task.
+    Otherwise it does only if TERM would not work: a shell in front of it keeps TERM to itself, or
+    another signal makes it finish its task.
     """
     if source == "profile-annotated" or settings.mode != "auto" or profile.signal != "TERM":
         return "worker"
@@ -145,9 +146,10 @@ def _workers_role(
 
 
 def floored(look: Look, facts: Facts, bound: int) -> tuple[Look, str]:
-    """Raise the delay to what the Pod's load balancer needs, within the operator's bound; and say so.
+    """Raise the delay to what the Pod's load balancer needs, within the operator's bound.
 
-    A delay that the author set stands: it may be measured. Needs `facts.balancer`.
+    A delay that the author set stays: it may be measured. Needs `facts.balancer`. Returns the
+    detail, too.
     """
     settings, found = look.settings, facts.balancer
     if found is None:
@@ -156,7 +158,7 @@ def floored(look: Look, facts: Facts, bound: int) -> tuple[Look, str]:
         return look, f"{found.name}: the delay is as annotated"
     floor = min(found.delay, bound)
     low, high = max(settings.delay_min, floor), max(settings.delay_max, floor)
-    late = f", its {found.delay} s are over the bound" if floor < found.delay else ""
+    late = f", its {found.delay} s exceed the bound" if floor < found.delay else ""
     settings = replace(settings, delay_min=low, delay_max=high)
     return replace(look, settings=settings), f"{found.name}: at least {low} s{late}"
 
@@ -164,7 +166,7 @@ def floored(look: Look, facts: Facts, bound: int) -> tuple[Look, str]:
 def _command(
     container: Container, view: Before, settings: Settings, operator: Operator
 ) -> Sequence[str]:
-    """Return what it runs before its args: its command, its annotation, the operator's look-up."""
+    """Return what it runs before its args: by its command, annotation, or the image look-up."""
     if view.command:
         return view.command
     if settings.entrypoint:
@@ -183,9 +185,9 @@ def _profile(
     settings: Settings,
     operator: Operator,
 ) -> tuple[Profile, str]:
-    """Find the profile, and the code of where: the annotation, the command, else the image's name.
+    """Find the profile, and the code of its source: annotation, command, or the image's name.
 
-    `programs`: those that its command starts, None where that is not known.
+    `programs`: those that its command starts, None if that is not known.
     """
     index = operator.profiles
     if settings.profile is not None:

@@ -1,18 +1,18 @@
 """Every name that podgrace puts into a Pod, in one place.
 
-In: nothing. Out: constants. What a name is *used for* belongs elsewhere; a literal spelling of one of these anywhere else is
-a mistake. Kubernetes' own bounds: container and volume names are DNS labels, unique in the Pod; a mount path must not hide
-what an image has, hence the leading dot.
+In: nothing. Out: constants. What a name is *used for* belongs elsewhere; to spell one of these
+anywhere else is a mistake. Kubernetes sets the bounds: container and volume names are DNS labels,
+unique in the Pod. A mount path must not hide what an image has, hence the leading dot.
 """
 
 from typing import Final
 
 PREFIX: Final = "podgrace.io/"
-"""Of the label and of every annotation."""
+"""Begins the label and every annotation."""
 
 INJECT_LABEL: Final = "podgrace.io/inject"
 CLASS_LABEL: Final = PREFIX + "class"
-"""On a namespace: which of the operator's classes its Pods are in (`webhook.config`)."""
+"""On a namespace: the operator's class for its Pods (`webhook.config`)."""
 ENABLED: Final = "enabled"
 DISABLED: Final = "disabled"
 
@@ -29,10 +29,11 @@ IMAGE_HELPER: Final = "/podgrace-helper"
 """The helper in its own image."""
 
 TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
-"""Mounting our volume here keeps the ServiceAccount admission plugin from mounting an API token into the sidecar."""
+"""Our volume, mounted here, keeps the ServiceAccount admission plugin from mounting an API token
+into the sidecar."""
 
 SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
-"""Names, with commas between, of volumes that keep no node alive (cluster-autoscaler, FAQ)."""
+"""Volumes, separated by commas, that do not keep a node alive (cluster-autoscaler, FAQ)."""
 
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 
@@ -41,4 +42,4 @@ OPERATOR_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 MESH_PROXIES: Final = frozenset(
     {"istio-proxy", "linkerd-proxy", "kuma-sidecar", "consul-dataplane", "envoy-sidecar", "daprd"}
 )
-"""Containers that carry the traffic of the others: kept up until the others have drained."""
+"""Containers that carry the others' traffic: they stay up until the others have drained."""

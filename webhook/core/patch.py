@@ -1,9 +1,10 @@
 """A plan as JSON Patch (RFC 6902).
 
-In: the Pod as received and its plan. Out: operations in a fixed order, at known paths, each computed against the received
-object: parents are created where they are missing, nothing that is not ours is named, no `test` and no whole list is
-written again. A patch that does not apply makes the API server refuse the Pod even under `failurePolicy: Ignore`, so this
-module is small. `add` is used for members of objects throughout: it also replaces, and cannot fail on an absent one.
+In: the Pod as received and its plan. Out: operations in a fixed order, at known paths, each
+computed against the received object. Missing parents are created, only our own parts are named,
+there is no `test`, and no list is rewritten as a whole. If a patch does not apply, the API server
+refuses the Pod even under `failurePolicy: Ignore`, so this module is small. Members of objects are
+always set with `add`: it also replaces, and cannot fail if the member is absent.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from webhook.core.restart import graces
 Op = dict[str, Any]
 
 _GRACE: Final = "terminationGracePeriodSeconds"
-"""Of a Pod, and of a probe."""
+"""A field of a Pod, and of a probe."""
 
 
 def escape(key: str) -> str:
@@ -29,7 +30,7 @@ def escape(key: str) -> str:
 
 
 def render(pod: Pod, plan: Plan) -> list[Op]:
-    """Write the operations that bring `pod` to `plan`; an empty list if it is there already."""
+    """Write the operations that turn `pod` into `plan`; an empty list if nothing is to change."""
     ops: list[Op] = []
     if plan.skip:
         return ops
@@ -98,7 +99,7 @@ def _sidecar(ops: list[Op], pod: Pod, plan: Plan) -> None:
     elif plan.renew:
         ops.append({"op": "replace", "path": path, "value": wanted})
     else:
-        # What else is in it was ours at the first pass, and another webhook may have changed it.
+        # The rest of it was ours at the first pass; another webhook may have changed it since.
         _member(ops, path, "command", inits[at].command, wanted["command"])
         hooks = inits[at].lifecycle
         now = None if hooks is None else {name: _plain(hook) for name, hook in hooks.items()}
@@ -117,7 +118,7 @@ def _volume(ops: list[Op], pod: Pod, plan: Plan) -> None:
 
 
 def _pull_secrets(ops: list[Op], pod: Pod, plan: Plan) -> None:
-    """Bring the list to the plan's. Ours stand at its end, unless another webhook added more."""
+    """Turn the list into the plan's. Ours stand at its end, unless another webhook added more."""
     path, found = "/spec/imagePullSecrets", pod.spec.image_pull_secrets
     if not found and not plan.pull_secrets:
         return
@@ -161,7 +162,7 @@ def _annotation(key: str) -> str:
 
 
 def _member(ops: list[Op], at: str, name: str, now: Any, wanted: Any) -> None:
-    """Set, replace or remove one member of the object that is there `at`."""
+    """Set, replace or remove one member of the object at path `at`."""
     if now is wanted:
         return
     if wanted is None:

@@ -1,13 +1,14 @@
-"""Who names PID 1: a probe, a hook or a command line that asks the process with that number.
+"""Who names PID 1: a probe, a hook or a command line that addresses that process.
 
-In: the words of a command line. Out: yes or no. In mode wrap PID 1 is the helper: `jcmd 1` finds no JVM there, `kill 1` reaches
-another program, and /proc/1 tells of another one. So such a container is not wrapped; that belongs to `ladder`.
+In: the words of a command line. Out: yes or no. In mode wrap the helper is PID 1: `jcmd 1` finds no
+JVM there, `kill 1` reaches the wrong program, and /proc/1 describes the wrong one. So such a
+container is not wrapped; that belongs to `ladder`.
 
-| what names it                                  | examples                                               |
-|------------------------------------------------|--------------------------------------------------------|
-| /proc/1                                        | readlink /proc/1/exe; echo > /proc/1/fd/1              |
-| a program that takes a PID, and a word that is | jcmd 1 VM.uptime; kill -0 1; nsenter -t 1; ps -p 1;    |
-| 1, or an option with the value 1               | tail --pid=1; strace -p1                               |
+| what names it                            | examples                                            |
+|------------------------------------------|-----------------------------------------------------|
+| /proc/1                                  | readlink /proc/1/exe; echo > /proc/1/fd/1           |
+| a program that takes a PID, and a word   | jcmd 1 VM.uptime; kill -0 1; nsenter -t 1; ps -p 1; |
+| that is 1, or an option with the value 1 | tail --pid=1; strace -p1                           |
 """
 
 import re
@@ -33,11 +34,11 @@ _TAKES_PID: Final = frozenset([
     "crictl",
 ])
 # fmt: on
-"""Programs that are asked about a process by its number."""
+"""Programs that take the number of a process."""
 
 
 def names_pid_1(words: Sequence[str]) -> bool:
-    """Whether a command line, or a line of shell in it, names PID 1."""
+    """Whether a command line, or a shell line in it, names PID 1."""
     line = " ".join(words)[:_LONGEST]
     if "1" not in line or not _MAYBE.search(line):
         return False

@@ -1,12 +1,13 @@
 """The decision: a Pod and settings in, a plan with every reason out.
 
-In: `Pod`, `PodSettings`, `Operator`; nothing else (no clock, no environment, no call). Out: `Plan`: for each container
-the values that it should have, for the Pod the sidecar and the grace period, and one `Decision` for everything that was
-done or left. This module is the order of things, and nothing else; each step has a module that says its rules:
+In: `Pod`, `PodSettings`, `Operator`; nothing else (no clock, no environment, no call). Out: `Plan`:
+the values that each container should have, the sidecar and the grace period for the Pod, and one
+`Decision` for everything done or not done. This module is only the order of the steps; each step
+has a module with its rules:
 
     alone -> look -> readiness, ladder, prestop -> align -> budget -> write
 
-How a plan becomes JSON Patch belongs to `patch`; what a user wrote in an annotation belongs to `policy`.
+How a plan becomes JSON Patch belongs to `patch`; reading annotations belongs to `policy`.
 """
 
 from collections.abc import Mapping
@@ -33,9 +34,9 @@ _WITHOUT_USERS: Final[Mapping[str, tuple[Note, ...]]] = {
 def decide(
     pod: Pod, settings: PodSettings, operator: Operator, namespace: str = "", owner: str = ""
 ) -> Plan:
-    """Decide about a Pod. Raises `msgspec.ValidationError` for handlers that no API server takes.
+    """Decide a Pod. Raises `msgspec.ValidationError` for handlers that no API server accepts.
 
-    `owner`: the kind of the object that its template stands in, where there is no Pod yet.
+    `owner`: the kind of the object that contains its template, if there is no Pod yet.
     """
     if reasons := left_alone(pod, operator.excluded_namespaces, namespace):
         return Plan([Decision(code) for code in reasons], skip=True)
@@ -46,9 +47,9 @@ def decide(
     ]
     servers = [look for look in looks if look.role == "server"]
     answers = readiness.choose_all(servers, facts)
-    safe = any([answer.probe for answer in answers.values()]) or any(  # noqa: C419 - a list is quicker
-        [look.view.readiness for look in looks]  # noqa: C419
-    )
+    # Lists are quicker.
+    probed = any([answer.probe for answer in answers.values()])  # noqa: C419
+    safe = probed or any([look.view.readiness for look in looks])  # noqa: C419
     choices: dict[int, Choice] = {}
     drained = False
     for look in servers:
@@ -86,7 +87,7 @@ def restore(pod: Pod) -> Plan:
 
 
 def _serve(look: Look, ready: Answer, facts: Facts, operator: Operator, *, safe: bool) -> Choice:
-    """Settle a container that serves, as if it were alone in its Pod. `safe`: its rollout waits."""
+    """Settle a container that serves, as if alone in its Pod. `safe`: a rollout waits for it."""
     made = ready.probe
     notes: list[Note] = [(ready.code, ready.detail)]
     if ready.refused and not safe and facts.owner not in ("", "Pod"):
@@ -117,14 +118,14 @@ def _serve(look: Look, ready: Answer, facts: Facts, operator: Operator, *, safe:
 
 
 def _work(look: Look, facts: Facts, operator: Operator) -> Choice:
-    """Settle a worker: nobody sends to it, so it gets its signal at once, and the time that it had."""
+    """Settle a worker: no requests, so it gets its signal at once, and as much time as it had."""
     notes: list[Note] = [("worker", ""), (look.profile_from, look.profile.name)]
     if facts.grace == 0:
         return Choice(look, notes=notes)
     rung = ladder.climb(look, facts, operator)
     notes += rung.falls
     if rung.name in ("", "sleep"):
-        # To sleep before the signal is no help to it.
+        # A sleep before the signal does not help it.
         return Choice(look, notes=notes)
     hooks = prestop.compose(look, rung, facts.grace, operator.drain_bound)
     notes += hooks.notes
@@ -132,7 +133,7 @@ def _work(look: Look, facts: Facts, operator: Operator) -> Choice:
 
 
 def _behind(look: Look, facts: Facts, operator: Operator, *, drained: bool) -> Choice:
-    """Settle a container that has no users of its own. `drained`: another one of the Pod drains."""
+    """Settle a container without users of its own. `drained`: another one in the Pod drains."""
     if look.role == "off":
         return Choice(look, notes=(("turned-off", ""),))
     notes = _WITHOUT_USERS.get(look.role, ())

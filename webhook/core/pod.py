@@ -1,8 +1,9 @@
-"""The part of a Pod that is read, typed.
+"""The part of a Pod that we read, typed.
 
-In: the JSON of a Pod, decoded by msgspec. Out: structs. Fields that no rule reads are not here: they stay untouched because
-a patch names only our own paths. Parts that are handed on unread, or seldom read, stay raw JSON (`msgspec.Raw`).
-Field meanings are those of the Kubernetes API, core/v1. `gc=False`: a tree has no cycles, and a hostile one a million leaves.
+In: the JSON of a Pod, decoded by msgspec. Out: structs. Fields that no rule reads are not here:
+they stay untouched, because a patch names only our own paths. Parts that are handed on unread, or
+seldom read, stay raw JSON (`msgspec.Raw`). Fields mean what they mean in the Kubernetes API,
+core/v1. `gc=False`: a tree has no cycles, and a hostile one has a million leaves.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ _NULL: Final = Raw(b"null")
 
 
 def present(raw: Raw) -> Raw | None:
-    """Give a raw field, or None where it is absent or null (msgspec has no optional raw field)."""
+    """Give a raw field, or None if it is absent or null (msgspec has no optional raw field)."""
     return raw if raw and raw != _NULL else None
 
 
@@ -101,7 +102,7 @@ class Container(msgspec.Struct, rename="camel", gc=False, frozen=True):
     args: list[str] | None = None
     ports: list[Port] | None = None
     lifecycle: dict[str, Raw] | None = None
-    """Member by member, raw: a preStop is restored exactly, and members that are newer than this code are seen."""
+    """Raw, by member: a preStop is restored exactly, and members newer than this code are seen."""
     readiness_probe: Raw = ABSENT
     liveness_probe: Raw = ABSENT
     startup_probe: Raw = ABSENT
@@ -115,7 +116,7 @@ class Container(msgspec.Struct, rename="camel", gc=False, frozen=True):
 
 
 class Variable(msgspec.Struct, gc=False, frozen=True):
-    """`containers[].env[]`; one with another source has no value here."""
+    """`containers[].env[]`; one from another source has no value here."""
 
     name: str = ""
     value: str | None = None
@@ -135,7 +136,7 @@ class Owner(msgspec.Struct, gc=False, frozen=True):
 
 
 class Named(msgspec.Struct, gc=False, frozen=True):
-    """Anything that only its name is read of."""
+    """Anything of which we read only the name."""
 
     name: str = ""
 
@@ -154,7 +155,7 @@ class Os(msgspec.Struct, gc=False, frozen=True):
 
 
 class PodSecurityContext(msgspec.Struct, rename="camel", gc=False, frozen=True):
-    """`spec.securityContext`, as far as it reaches the sidecar."""
+    """The part of `spec.securityContext` that affects the sidecar."""
 
     run_as_user: int | None = None
     windows_options: dict[str, Raw] | None = None
@@ -168,7 +169,7 @@ class Spec(msgspec.Struct, rename="camel", gc=False, frozen=True):
     volumes: list[Volume] | None = None
     image_pull_secrets: list[Named] | None = None
     service_account: str | None = None
-    """Deprecated: the API server alone fills it in, from serviceAccountName."""
+    """Deprecated: the API server fills it in, from serviceAccountName."""
     restart_policy: str | None = None
     termination_grace_period_seconds: int | None = None
     host_network: bool | None = None
@@ -194,7 +195,7 @@ class Metadata(msgspec.Struct, rename="camel", gc=False, frozen=True):
 
 
 class Pod(msgspec.Struct, rename="camel", gc=False, frozen=True):
-    """A Pod as far as the decision reads it."""
+    """The part of a Pod that the decision reads."""
 
     spec: Spec
     metadata: Metadata | None = None
@@ -207,13 +208,16 @@ _string = msgspec.json.Decoder(str)
 
 
 def every_container(pod: Pod) -> Sequence[Container]:
-    """Give the containers, and the init containers behind them."""
+    """Give the containers, then the init containers."""
     spec = pod.spec
     return [*spec.containers, *spec.init_containers] if spec.init_containers else spec.containers
 
 
 def handler(raw: Raw) -> Handler:
-    """Decode a lifecycle handler or a probe. Raises `msgspec.ValidationError` where the API server would have refused it."""
+    """Decode a lifecycle handler or a probe.
+
+    Raises `msgspec.ValidationError` for one that the API server would have refused.
+    """
     return _handler.decode(raw)
 
 
@@ -229,7 +233,7 @@ def stop_signal(container: Container) -> str:
 
 
 def port_number(port: int | str, container: Container) -> int | None:
-    """Resolve a port of a handler: a number, or the name of one that the same container declares."""
+    """Resolve a handler's port: a number, or the name of one that its container declares."""
     if isinstance(port, int):
         return port
     for declared in container.ports or ():
@@ -247,7 +251,7 @@ def owner_kind(metadata: Metadata | None) -> str:
 
 
 def variables(container: Container) -> dict[str, str]:
-    """Give the environment, as far as the Pod itself holds the values."""
+    """Give those environment variables whose values are in the Pod itself."""
     raw = present(container.env)
     if raw is None:
         return {}

@@ -1,29 +1,31 @@
-"""Ports: where requests arrive at a container, and which of them are its users'.
+"""Ports: where requests arrive at a container, and which ports serve its users.
 
-In: a container, its probes, and what its command line tells. Out: `Ports`: those whose requests are waited for, and those
-of which something says that they serve users. Which readiness probe is made of them belongs to `readiness`.
+In: a container, its probes, and what its command line says. Out: `Ports`: those whose requests we
+wait for, and those that visibly serve users. Which readiness probe they get belongs to `readiness`.
 
-Whom a port serves. The first row that fits decides; a name is taken apart at its dashes, so that "prom" is not in
-"promotions":
+Whom a port serves. The first row that fits decides. A name is split at its dashes, so "prom" does
+not match "promotions":
 
-| its name, or its number                                      | the port is                                  |
-|--------------------------------------------------------------|----------------------------------------------|
-| a word of metrics, admin, debug, health, peer, raft...       | a side port: no user waits for its answers   |
-| the word http, https, web, www, grpc or h2c                  | serving                                      |
-| no name that says anything, and an exporter's or a peer's number | a side port                              |
-| 80, 443, 3000, 5000, 8000, 8080, 8443                        | serving                                      |
-| anything else                                                | unknown: watched, since that harms nobody, and never probed by guess |
+| its name or number                                    | the port is                            |
+|-------------------------------------------------------|----------------------------------------|
+| the word metrics, admin, debug, health, peer, raft... | a side port: no user waits for answers |
+| the word http, https, web, www, grpc or h2c           | serving                                |
+| no telling name, and an exporter's or a peer's number | a side port                            |
+| 80, 443, 3000, 5000, 8000, 8080, 8443                 | serving                                |
+| anything else                                         | unknown: watched, which harms nobody;  |
+|                                                       | never probed by guess                  |
 
-Which are watched. The first row that gives any decides:
+Which ports are watched. The first row that gives any decides:
 
-| source      | ports                                                                                        |
-|-------------|----------------------------------------------------------------------------------------------|
-| annotated   | as the author says                                                                           |
-| declared    | every declared TCP port that is not a side port, and those of its network probes             |
-| probed      | those of its network probes, unless they are declared as side ports                          |
-| arguments   | those that its command line or PORT names                                                    |
-| profile     | whatever listens, where a known server runs                                                  |
-| ready       | whatever listens, where only side ports are declared, and a program decides on readiness     |
+| source    | ports                                                                            |
+|-----------|----------------------------------------------------------------------------------|
+| annotated | as the author says                                                               |
+| declared  | every declared TCP port that is not a side port, and those of its network probes |
+| probed    | those of its network probes, unless they are declared as side ports              |
+| arguments | those that its command line or PORT names                                        |
+| profile   | whatever listens, if a known server runs                                         |
+| ready     | whatever listens, if only side ports are declared, and a program decides whether |
+|           | the container is ready (exec)                                                    |
 """
 
 from collections.abc import Sequence
@@ -53,10 +55,10 @@ SIDE_NAMES: Final = frozenset(
     | {"membership", "replication", "repl", "transport", "internode", "intra"}
     | {"election", "leader", "quorum", "discovery", "epmd", "galera", "wsrep"}
 )
-"""Words of a port's name that say: users do not come here."""
+"""Words in a port's name that say: users do not come here."""
 
 SIDE_NUMBERS: Final = frozenset(
-    # metrics: Prometheus' own convention, and what its list of default ports has beside 9100 to 9129
+    # metrics: Prometheus' convention, and its list of default ports beyond 9100 to 9129
     {9090, *range(9100, 9130), 9150, 9153, 9182, 9187, 9216, 9256, 9273, 9308, 9404, 9419}
     | {9901, 10249, 10254, 10256, 24231}
     # meshes
@@ -67,7 +69,7 @@ SIDE_NUMBERS: Final = frozenset(
     | {2380, 7946, 8300, 8301, 8302, 9300, 7199, 4369, 25672, 2888, 3888, 6222, 8222}
     | {4567, 4568}
 )
-"""Numbers that say it where no name does."""
+"""Numbers that say the same if no name does."""
 
 UDP_NAMES: Final = frozenset(
     {"udp", "dns", "domain", "statsd", "syslog", "snmp", "ntp", "tftp", "dhcp", "quic", "h3"}
@@ -77,11 +79,11 @@ UDP_NUMBERS: Final = frozenset(
     {53, 67, 68, 69, 123, 137, 138, 161, 162, 500, 514, 520, 1194, 1812, 1813, 1900, 2055, 3478}
     | {4500, 4789, 5060, 5353, 6343, 8125, 8472, 51820}
 )
-"""What is mostly UDP, and TCP in a manifest only because that is the default of `protocol`."""
+"""Mostly UDP, and TCP in a manifest only because that is the default of `protocol`."""
 
 SHY_NAMES: Final = frozenset({"mysql", "mysqlx", "mariadb"})
 SHY_NUMBERS: Final = frozenset({3306, 33060})
-"""Servers that count a connection without a greeting as an error, and shut the node out after 100
+"""Servers that count a connection without a greeting as an error, and block the node after 100
 (max_connect_errors of MySQL and MariaDB)."""
 
 TLS_NAMES: Final = frozenset({"https", "tls", "ssl", "mtls"})
@@ -92,10 +94,10 @@ _SAYS_NOTHING: Final = frozenset({"", "tcp", "port", "ports", "p", "container", 
 
 
 class Ports(msgspec.Struct, frozen=True, gc=False):
-    """What was found. `source`: the row of the second table, "side" for only side ports, or "".
+    """What was found. `source`: the row of the second table, "side" if all are side ports, or "".
 
-    `watched`: () where `source` is "profile" or "ready" means whatever listens. `serving`: those
-    declared ports of which something says that they serve users.
+    `watched`: () with `source` "profile" or "ready" means whatever listens. `serving`: the declared
+    ports that visibly serve users.
     """
 
     source: str = ""
@@ -107,7 +109,7 @@ NONE: Final = Ports()
 
 
 def network_probes(container: Container, view: Before) -> list[tuple[str, Handler]]:
-    """Decode the container's own probes; exec ones serve no request and are left out."""
+    """Decode the container's own probes, without exec probes, which send no request."""
     found: list[tuple[str, Handler]] = []
     if view.readiness is not None:
         _add(found, "readiness", view.readiness)
@@ -158,9 +160,9 @@ def find(
 
 
 def of_unnamed(found: Ports, told: Told, profile: Profile, *, ready: bool) -> Ports:
-    """Find the ports of a container that declares none of its users': the other rows.
+    """Find the ports of a container that declares none for users: the other rows.
 
-    `ready`: it has a readiness probe that asks no port at all (exec).
+    `ready`: it has a readiness probe that asks no port (exec).
     """
     if told.listens:
         return Ports("arguments", sorted(told.listens), found.serving)
@@ -170,7 +172,7 @@ def of_unnamed(found: Ports, told: Told, profile: Profile, *, ready: bool) -> Po
 
 
 def plausible(container: Container, ports: Sequence[int]) -> Sequence[int]:
-    """Narrow several ports down: by conventional name, then by conventional number."""
+    """Narrow down several ports: by conventional name, then by conventional number."""
     if len(ports) < 2:
         return ports
     named = {p.container_port for p in container.ports or () if _is_named_serving(p)}
@@ -181,23 +183,24 @@ def plausible(container: Container, ports: Sequence[int]) -> Sequence[int]:
 
 
 def distance(container: Container, ports: Sequence[int], profile: Profile) -> int:
-    """Tell how far from the users a container stands in its Pod: 0 for what is usually in front."""
+    """Tell how far a container is from its users: 0 for what usually stands in front."""
     if profile.front:
         return 0
     if not _FRONT_NUMBERS.isdisjoint(ports):
         return 1
-    named = any([_is_named_serving(p) for p in container.ports or ()])  # noqa: C419 - a list is quicker
+    # A list is quicker.
+    named = any([_is_named_serving(p) for p in container.ports or ()])  # noqa: C419
     return 1 if named else 2
 
 
 def name_words(name: str) -> list[str]:
-    """Take a port's name apart: `http8080-tcp` is http8080, http and tcp."""
+    """Split a port's name: `http8080-tcp` is http8080, http and tcp."""
     words = name.split("-")
     return words + [word.rstrip("0123456789") for word in words if word[-1:].isdigit()]
 
 
 def is_udp(container: Container, number: int) -> bool:
-    """Whether a port is mostly UDP, and nothing but the default of `protocol` says TCP."""
+    """Whether a port is mostly UDP, and only the default of `protocol` says TCP."""
     for port in container.ports or ():
         if port.container_port == number:
             if not UDP_NAMES.isdisjoint(name_words(port.name or "")):
@@ -208,7 +211,7 @@ def is_udp(container: Container, number: int) -> bool:
 
 
 def is_shy(container: Container, number: int) -> bool:
-    """Whether the server takes a bare connection for an attack."""
+    """Whether the server counts a bare connection as an error."""
     return number in SHY_NUMBERS or not SHY_NAMES.isdisjoint(_words_of(container, number))
 
 
@@ -243,7 +246,7 @@ def _kind(name: str, number: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _says(name: str) -> str:
-    """Tell what a name says: "side", "serving", "nothing", or "" for something that we do not know."""
+    """Tell what a name says: "side", "serving", "nothing", or "" if we do not know it."""
     words = name_words(name)
     if not SIDE_NAMES.isdisjoint(words):
         return "side"

@@ -1,8 +1,9 @@
-"""preStop: composing with the one that is there.
+"""preStop: how ours and the user's run together.
 
-In: a container's `Look` and its `Rung`. Out: `Composed`: the rung that is left, what becomes of the user's own hook, and
-what the container needs of the grace period. A hook of the user's is never lost: it runs through the helper, or it stays
-and ours steps back. How our own handler is spelled belongs to `equip` and `helper`.
+In: a container's `Look` and its `Rung`. Out: `Composed`: the rung that is left, what becomes of the
+user's own hook, and how much of the grace period the container needs. A user's hook is never lost:
+either the helper runs it, or it stays and ours steps back. How our own handler is spelled belongs
+to `equip` and `helper`.
 """
 
 import math
@@ -25,17 +26,18 @@ _LONGEST: Final = 128 << 10
 """Bytes of a preStop; Linux starts no program with a longer word (MAX_ARG_STRLEN)."""
 _LONGEST_SLEEP: Final = 256
 _OFFLINE: Final = Hook(seconds=3, timeout=3)
-"""Nobody waits longer for a server to leave its registry: it also does so on its stop signal."""
+"""We wait no longer than this for a server to leave its registry: it also does so on its stop
+signal."""
 _WHERE: Final = r"(?:[^\s;&|()`'\"<>\\]*/)?"
 _SLEEPS: Final = re.compile(
     rf"(?:{_WHERE}(?:sh|bash|ash|dash)\s+-c\s+)?"
     rf"{_WHERE}sleep\s+([0-9]{{1,6}}(?:\.[0-9]{{0,6}})?)s?\s*"
 )
-"""A sleep and nothing else: no other command stands in front of it."""
+"""A sleep and nothing else: no other command before it."""
 
 
 class Composed(msgspec.Struct, frozen=True, gc=False):
-    """Both hooks together. `rung` is `NONE` where nothing of ours is left to do; then `need` is None."""
+    """Both hooks together. `rung` is `NONE` if nothing of ours is left; then `need` is None."""
 
     rung: Rung
     hook: Hook
@@ -48,12 +50,13 @@ def compose(
 ) -> Composed:
     """Settle what becomes of the user's own preStop.
 
-    1. No preStop of its own: ours is added, unless preStop is switched off. Where the profile knows how
-       the server leaves its registry, ours begins with that: but only if a readiness probe (`probed`)
-       makes a rollout wait for the new one, which else might not be in the registry yet.
-    2. One that cannot run through the helper stays as it is; only PID 1 is left of ours, if any.
-    3. Any other runs through the helper: after the drain if it stops the server, or if its container
-       is only held for the others; else before it.
+    1. No preStop of its own: ours is added, unless preStop is switched off. If the profile knows
+       how the server leaves its registry, ours begins with that; but only if a readiness probe
+       (`probed`) makes a rollout wait for the new server. Without it, the new one might not be in
+       the registry yet.
+    2. One that the helper cannot run stays as it is; only PID 1 is left of ours, if any.
+    3. The helper runs any other: after the drain if it stops the server, or if its container is
+       only held for the others; otherwise before the drain.
     """
     raw, settings = look.view.pre_stop, look.settings
     if raw is None:
@@ -64,7 +67,7 @@ def compose(
             hook = replace(_OFFLINE, offline=look.profile.offline)
             note = "prestop-offline", hook.offline
     else:
-        # Only what is short enough is read; how long the other takes is unknown.
+        # Only a short hook is read; how long another takes is unknown.
         user = Handler() if len(raw) > _LONGEST else handler(raw)
         seconds = literal_sleep(user)
         found = _why_kept(look, rung, user, long=len(raw) > _LONGEST)
@@ -82,7 +85,7 @@ def compose(
 
 
 def literal_sleep(user: Handler) -> int | None:
-    """Read off how many seconds the user's hook lasts: a native sleep or a plain `sleep N`."""
+    """Read how many seconds the user's hook takes: a native sleep or a plain `sleep N`."""
     if user.sleep is not None:
         return user.sleep.seconds
     if user.exec is None:
@@ -96,17 +99,17 @@ def literal_sleep(user: Handler) -> int | None:
 
 
 def _run(look: Look, user: Handler, seconds: int | None, grace: int) -> tuple[Hook, Note]:
-    """Put the user's hook before or after ours, as the helper will run it."""
+    """Put the user's hook before or after ours; the helper will run it."""
     existing = look.settings.existing
     # A plain sleep stops nothing.
     found = stops.effect(user) if existing == "auto" and seconds is None else stops.NOTHING
     held = look.role != "server" and seconds is None
     after = existing == "after" or (existing == "auto" and (found.shown != "" or held))
     if user.http_get is not None:
-        # The helper asks for a number; `_why_kept` has seen that there is one.
+        # The helper needs a number; `_why_kept` has checked that there is one.
         number = port_number(user.http_get.port, look.container) or 0
         user = replace(user, http_get=replace(user.http_get, port=number))
-    # A hook that we cannot tell the length of had the whole grace period, and keeps it.
+    # A hook of unknown length had the whole grace period, and keeps it.
     timeout = min(grace, helper.LONGEST) if seconds is None else 0
     if after:
         code = "prestop-after-guess" if found.guess else "prestop-after"
@@ -143,9 +146,9 @@ def _why_not_asked(get: HttpGet, container: Container) -> str:
     if (get.scheme or "HTTP") != "HTTP":
         return "https"
     if get.host:
-        return "it names a host, as the node sees it"
+        return "it names a host, which the node resolves"
     if port_number(get.port, container) is None:
-        return "its port has no number here"
+        return "its port's name is not declared"
     headers = get.http_headers or ()
     if len(headers) > helper.MAX_HEADERS or not _PLAIN.fullmatch(get.path or "/"):
         return "the helper cannot send its path or headers"
@@ -155,14 +158,14 @@ def _why_not_asked(get: HttpGet, container: Container) -> str:
 
 
 def _waits(look: Look, rung: Rung, hook: Hook, before: int, drain_bound: int) -> Waits:
-    """Settle the waits; `before`: seconds that the application had after its stop signal."""
+    """Settle the waits. `before`: seconds that the application had after its stop signal."""
     settings, profile = look.settings, look.profile
-    # Where the kubelet sends the signal it also ends the patience: no margin of ours on top.
+    # If the kubelet sends the signal, it also ends the patience: no margin of ours on top.
     by_kubelet = before - KILL_MARGIN if before > KILL_MARGIN else 0
     if rung.name == "sleep":
         return Waits(settings.delay_max, 0, settings.delay_max, 0, by_kubelet)
     if profile.worker:
-        # No load balancer to wait for, no request: only the task at hand.
+        # No load balancer to wait for, no requests: only the task at hand.
         own = min(settings.patience or before, helper.LONGEST)
         return Waits(0, 0, 0, 0, own if rung.sends_signal else by_kubelet)
     drain = (
@@ -175,10 +178,10 @@ def _waits(look: Look, rung: Rung, hook: Hook, before: int, drain_bound: int) ->
         patience = by_kubelet
     low, high = settings.delay_min, settings.delay_max
     if hook.seconds and hook.order == "before":
-        # The user's plain sleep is a wait for deregistration too; ours is what it leaves.
+        # The user's plain sleep also waits for deregistration; ours waits for the rest.
         high = max(1, high - hook.seconds)
         low = max(1, min(low - hook.seconds, high))
     elif hook.sleeps and not settings.delay_set:
-        # The server serves on while the hook sleeps, after the drain: no more than the least of ours.
+        # The server still answers while the hook sleeps, after the drain: our delay may be shorter.
         high = max(low, high - hook.sleeps)
     return Waits(low, min(settings.quiet, high), high, drain, patience)

@@ -1,7 +1,7 @@
-"""A readiness probe of ours: what it is made of, and how it is known again.
+"""Our readiness probe: what it is made of, and how it is recognised.
 
-In: a kind, a port and a path, or a probe to copy. Out: the probe as JSON, and its name and times, by which a later pass
-tells it from the user's. Whether a container gets one at all belongs to `readiness`.
+In: a kind, a port and a path, or a probe to copy. Out: the probe as JSON, and its name and times,
+which tell it from the user's in a later pass. Whether a container gets one belongs to `readiness`.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ TIMES: Final[Mapping[str, int]] = {
     "successThreshold": 1,
     "failureThreshold": 5,
 }
-"""Of the probes that we add. The kubelet probes for the first time before the container runs, since
-the sidecar starts first, and a whole period later again: a short one keeps rollouts quick. 10 s of
-failures, 2 s each, until a Pod is taken out: as patient as with longer ones.
+"""The times of the probes that we add. The sidecar starts first, so the kubelet's first probe comes
+before the container runs, and the next a whole period later: a short one keeps rollouts quick. A
+Pod is taken out after 10 s of failures, 2 s each: as patient as longer ones.
 """
 
 RARE: Final[Mapping[str, int]] = {
@@ -30,10 +30,10 @@ RARE: Final[Mapping[str, int]] = {
     "successThreshold": 1,
     "failureThreshold": 3,
 }
-"""Of a TCP probe of a server that logs each connection without a handshake."""
+"""The same for a TCP probe of a server that logs each connection without a handshake."""
 
 _FIRST_TIMES: Final[Mapping[str, int]] = dict(TIMES)
-"""What a status annotation means that names no times. Never to be changed."""
+"""The times of a probe whose status annotation names none. Never change them."""
 
 _NOT_SET: Final[Mapping[str, int]] = {
     "timeoutSeconds": 1,
@@ -61,10 +61,10 @@ def made(kind: str, port: int | str, path: str = "", *, rare: bool = False) -> P
 
 
 def copied(own: Handler) -> Probe:
-    """Copy a probe of the user's, never stricter than it is.
+    """Copy a user's probe, never stricter than the original.
 
-    Without `host`: Pod Security "baseline" refuses one that we add. Without the initial delay: it
-    keeps a container from being restarted while it starts, and nothing is restarted here.
+    Without `host`, since Pod Security "baseline" refuses one. Without the initial delay, which
+    keeps a container from being restarted while it starts: readiness restarts nothing.
     """
     get, times = own.http_get, _as_patient(own)
     if get is not None:
@@ -84,9 +84,9 @@ def copied(own: Handler) -> Probe:
 def _as_patient(own: Handler) -> dict[str, int]:
     """Derive the times of a copy.
 
-    1. An answer may take as long as its source allows, and not less than with our own probes.
-    2. At most twice as often as the source, and not more often than our own: a Pod is ready sooner.
-    3. As many failures in a row as make at least the outage that the source puts up with.
+    1. The timeout is the source's, but at least that of our own probes.
+    2. Up to twice as often as the source, but not more often than our own: a Pod is ready sooner.
+    3. Enough failures in a row to last at least as long as the source tolerates.
     """
     every = own.period_seconds or _NOT_SET["periodSeconds"]
     failures = own.failure_threshold or _NOT_SET["failureThreshold"]
@@ -108,13 +108,13 @@ def name(probe: Probe) -> str:
 
 
 def times(probe: Probe) -> dict[str, int]:
-    """Give the times of a probe that we made, as `is_made` wants them; {} for the first version's."""
+    """Give the times of a probe of ours, as `is_made` wants them; {} for the first version's."""
     found = {key: probe[key] for key in TIMES}
     return {} if found == _FIRST_TIMES else found
 
 
 def is_made(raw: Raw, known: str, then: Mapping[str, int]) -> bool:
-    """Whether a probe is the one that we made as `known`, with the times that it had `then`."""
+    """Whether a probe is the one that we made, by its name `known` and its times `then`."""
     probe = handler(raw)
     then = then or _FIRST_TIMES
     return _name(probe) == known and all(
@@ -124,9 +124,9 @@ def is_made(raw: Raw, known: str, then: Mapping[str, int]) -> bool:
 
 
 def period(probe: Any) -> int:
-    """Seconds between two probes while the Pod terminates: only readiness goes on; 0 without one.
+    """Seconds between two probes of a terminating Pod (only readiness goes on); 0 without one.
 
-    `probe` is one of ours, or the user's as raw JSON. An exec probe makes no connection.
+    `probe` is ours, or the user's as raw JSON. An exec probe makes no connection.
     """
     if probe is None:
         return 0

@@ -1,7 +1,7 @@
-"""A profile: how one kind of server wants to be stopped; and how it is recognised.
+"""A profile: how to stop one kind of server, and how to recognise it.
 
-In: profiles as values (who reads the table from a file is `webhook.profiles`). Out: the profile for
-a container, by its command or by its image. How a command is read belongs to `launchers`; what the
+In: profiles as values (`webhook.profiles` reads them from a file). Out: the profile for a
+container, found by its command or its image. How a command is read belongs to `launchers`; what the
 helper does with a profile belongs to `helper` and to the helper itself.
 """
 
@@ -18,16 +18,16 @@ _SIGNALS: Final = (
     "TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
 )
 SIGNALS: Final = frozenset(_SIGNALS.split())
-"""Names, without SIG, that a profile may use: those of signal(7) that can be caught."""
+"""Signals, without SIG, that a profile may name: those of signal(7) that can be caught."""
 
 MATCH: Final = re.compile(r"[^\s,/*\"]+\*?( [^\s,\"]+)?")
-"""A name of a program, or that and how one of its arguments begins."""
+"""A program's name, or that and the beginning of one of its arguments."""
 
 OFFLINE: Final = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}/[!-~]*")
-"""Where a server is asked to leave its registry: it must be the server itself, so loopback."""
+"""The URL that tells a server to leave its registry: the server itself, so loopback only."""
 
 MOST_ARGUMENTS: Final = 256
-"""Arguments of a program that are looked through."""
+"""How many arguments of a program are read."""
 
 
 class Profile(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
@@ -85,10 +85,10 @@ GENERIC = Profile(
 
 
 class Index:
-    """Profiles by name, by command and by image; and the launchers that commands begin with."""
+    """Profiles by name, by command and by image; and the launchers."""
 
     def __init__(self, profiles: Iterable[Profile], launchers: Launchers) -> None:
-        """Index them: where two profiles match, the earlier one is found."""
+        """Index them: if two profiles match, the earlier one wins."""
         self.launchers = launchers
         self.by_name: dict[str, Profile] = {GENERIC.name: GENERIC}
         self._by_match: dict[str, list[tuple[str, Profile]]] = {}
@@ -107,20 +107,20 @@ class Index:
         self._prefixes = tuple(prefixes)
 
     def by_command(self, argv: Sequence[str]) -> Profile | None:
-        """Look a command up: the first of the programs that it starts which a profile matches."""
+        """Look up a command: the first program it starts that matches a profile."""
         return self.by_programs(self.launchers.programs(argv))
 
     def by_programs(self, programs: Iterable[Program]) -> Profile | None:
-        """Look the programs up that a command starts."""
+        """Look up the programs that a command starts."""
         for program in programs:
             if (found := self._profile(program)) is not None:
                 return found
         return None
 
     def keeper(self, programs: Iterable[Program]) -> str:
-        """Return what keeps TERM from the server among the programs of a command, or "".
+        """Return the program of a command that keeps TERM from the server, or "".
 
-        That is a shell that stays in front of it; `exec` takes the shell away.
+        That is a shell that keeps running in front of it; `exec` replaces the shell.
         """
         keeper = ""
         for program in programs:
@@ -133,10 +133,10 @@ class Index:
         return ""
 
     def by_image(self, image: str, args: Sequence[str] = ()) -> Profile | None:
-        """Look a container up whose command is not known: by its arguments, then by its image.
+        """Look up a container without a known command: by its arguments, then by its image.
 
-        Most entrypoints run their arguments where these name a program. An image counts by the last
-        element of its path, without tag and digest.
+        Most entrypoints run their arguments if these name a program. An image is matched by the
+        last element of its path, without tag and digest.
         """
         if args and not args[0].startswith("-") and (found := self.by_command(args)):
             return found
@@ -160,7 +160,7 @@ class Index:
 
 
 _BITNAMI: Final = re.compile(r"/bitnami/scripts/([a-z0-9-]+)/run\.sh$")
-"""Images of this family start their server by a script that is named like the image."""
+"""Images of this family start their server with a script that has the image's name."""
 
 
 def _has(program: Program, argument: str) -> bool:

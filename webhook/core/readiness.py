@@ -1,29 +1,32 @@
 """The readiness probe of a container that has none.
 
-In: the `Look` of a container, the Pod's `Facts`, and whether another container serves too. Out: `Answer`: a probe and the
-reason, or no probe and the reason. A probe that is there is never replaced. Only http, tcp and grpc: an exec probe needs a
-program in the image, and during termination it is broken in some versions of the kubelet (kubernetes 1.35, from 1.36.3).
+In: the `Look` of a container, the Pod's `Facts`, and whether another container serves too. Out:
+`Answer`: a probe and the reason, or no probe and the reason. An existing probe is never replaced.
+Only http, tcp and grpc: an exec probe needs a program in the image, and some versions of the
+kubelet break it during termination (kubernetes 1.35, from 1.36.3).
 
-A probe that never succeeds ends a rollout that worked, so nothing is guessed that might not. What counts as evidence, the
-first row that fits:
+A probe that never succeeds stops a rollout that used to work, so we never guess one that might
+fail. What counts as evidence, the first row that fits:
 
-| evidence                                            | probe                                                      |
-|-----------------------------------------------------|------------------------------------------------------------|
-| an annotation                                       | as it says                                                 |
-| a mesh in the Pod                                   | none: it rewrites probes, and would not see ours           |
-| its own startup or liveness probe                   | a copy, never stricter than its source; of liveness not    |
-|                                                     | where members start one after another (next row)           |
-| a StatefulSet, or a controller that we do not know  | none: members may wait for each other before they open     |
-| another container that serves                       | none: one must not take the other out of its Service; nor  |
-|                                                     | a copy, where this one shows no sign of serving users      |
-| arguments that speak of a leader's election         | none: only the leader may open the port                    |
-| a listener that starts the work for each connection | none: each probe would start it                            |
-| a known stand-alone server; or a port whose name or | TCP, where one such port is left, it is not bound to       |
-| number says that it serves users                    | loopback, not UDP, and not told otherwise by arguments     |
-| nothing of all that                                 | none: a declared port proves nothing                       |
+| evidence                                     | probe                                             |
+|----------------------------------------------|---------------------------------------------------|
+| an annotation                                | as it says                                        |
+| a mesh in the Pod                            | none: it rewrites probes, and would not see ours  |
+| its own startup or liveness probe            | a copy, never stricter than its source; no copy   |
+|                                              | of liveness where members start one after another |
+| a StatefulSet, or an unknown controller      | none: members may wait for each other before they |
+|                                              | open                                              |
+| another container that serves                | none: one must not take the other out of its      |
+|                                              | Service; and no copy, where this one shows no     |
+|                                              | sign of serving users                             |
+| arguments about leader election              | none: perhaps only the leader opens the port      |
+| a listener that starts work per connection   | none: each probe would start it                   |
+| a known stand-alone server; or a port whose  | TCP, if one such port is left, not bound to       |
+| name or number says that it serves users     | loopback, not UDP, and no argument says otherwise |
+| none of these                                | none: a declared port proves nothing              |
 
-TCP is asked every 10 s instead of every 2 s where the server may log each connection without a handshake (TLS), and not at
-all where it counts such connections (MySQL).
+TCP is probed every 10 s instead of every 2 s if the server may log each connection without a
+handshake (TLS), and not at all if it counts such connections as errors (MySQL).
 """
 
 from collections.abc import Sequence
@@ -39,7 +42,7 @@ from webhook.core.probe import Probe
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """A code, its detail, and the probe; `refused`: evidence was missing, and the author can give it."""
+    """A code, its detail, and the probe. `refused`: no evidence, but the author can give it."""
 
     code: str
     detail: str = ""
@@ -51,7 +54,7 @@ KEPT: Final = Answer("readiness-kept")
 
 
 def choose_all(looks: Sequence[Look], facts: Facts) -> dict[int, Answer]:
-    """Settle the probes of the containers that serve, by their places in the Pod."""
+    """Settle the probes of the containers that serve, by their index in the Pod."""
     seen = [look.index for look in looks if _is_seen_to_serve(look)]
     return {
         look.index: choose(look, facts, neighbours=bool(seen) and seen != [look.index])
@@ -77,22 +80,22 @@ def choose(look: Look, facts: Facts, *, neighbours: bool) -> Answer:
     for source, own in probes:
         where = own.http_get or own.tcp_socket
         if where is not None and where.host:
-            # The server listens where only that name leads; a probe of the Pod's own address would
-            # keep it out for ever.
+            # The server may listen only where that name leads; a probe to the Pod's own address
+            # would keep it unready for ever.
             return Answer("readiness-host")
-        # Before the startup probe has succeeded the container is unready without us, too.
+        # Until the startup probe succeeds, the container is unready even without us.
         if not facts.ordered or source == "startup":
             return _with(f"readiness-{source}", probe.copied(own))
     return _guessed(look, facts, neighbours=neighbours)
 
 
 def _is_seen_to_serve(look: Look) -> bool:
-    """Whether more than a declared port says that a container serves."""
+    """Whether anything besides a declared port says that a container serves."""
     return bool(look.serving) or look.view.readiness is not None or look.profile.standalone
 
 
 def _candidates(look: Look) -> list[int]:
-    """Return the ports that something says serve users."""
+    """Return the ports that serve users, as their name, number or server says."""
     if look.profile.standalone and look.ports:
         return [p for p in plausible(look.container, look.ports) if p in look.ports]
     return [p for p in look.serving if p in look.ports]
@@ -138,8 +141,8 @@ def _annotated(look: Look) -> Answer:
         port = found[0] if len(found) == 1 else None
         if port is None:
             return Answer("readiness-ambiguous" if found else "readiness-no-port")
-    # A name that the container does not declare would fail at every probe; a grpc probe takes
-    # numbers only.
+    # With a name that the container does not declare, every probe would fail; a grpc probe takes
+    # only numbers.
     number = port_number(port, look.container)
     if number is None:
         return Answer("readiness-no-port")

@@ -1,8 +1,9 @@
-"""Reason codes: the bounded vocabulary in which a decision explains itself.
+"""Reason codes: the fixed vocabulary in which a decision explains itself.
 
-In: nothing. Out: `REASONS`, one entry a code: a sentence for people, what they could change, and whether an admission
-warning is worth their attention. A code is stable: it is a metric label, part of the status annotation and of the audit
-log. Numbers and names of one Pod do not belong into a code; they are the `detail` of a decision.
+In: nothing. Out: `REASONS`, one entry per code: a sentence for people, what they could change, and
+whether it deserves an admission warning. A code is stable: it is a metric label, part of the status
+annotation and of the audit log. Numbers and names of one Pod do not belong in a code; they are the
+`detail` of a decision.
 
 Who is left alone (whole Pod):
 
@@ -15,8 +16,8 @@ Who is left alone (whole Pod):
 | annotations of 256 KiB already            | annotations-full   |
 | over 1.5 MiB, 256 containers, 1000 ports  | oversized          |
 
-A Pod of which no container needs anything gets the status annotation alone (`nothing-to-do`), so that an audit can tell it
-from one that never passed here.
+A Pod in which no container needs anything gets only the status annotation (`nothing-to-do`), so
+that an audit can tell it from one that never passed the webhook.
 """
 
 from typing import Final
@@ -25,7 +26,7 @@ import msgspec
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """A code's sentence; `hint`: the annotation or setting that would change it; `warn`: tell the caller of the API."""
+    """A code's sentence; `hint`: what would change it; `warn`: tell the caller of the API."""
 
     sentence: str
     hint: str = ""
@@ -50,7 +51,7 @@ REASONS: Final[dict[str, Reason]] = {
         warn=True,
     ),
     "oversized": Reason(
-        "over 1.5 MiB, 131072 strings, 256 containers, 1000 ports or 48 hooks: not meant to run",
+        "over 1.5 MiB, 131072 strings, 256 containers, 1000 ports or 48 hooks: too big to decide",
         "its spec",
         warn=True,
     ),
@@ -73,20 +74,20 @@ REASONS: Final[dict[str, Reason]] = {
         "podgrace.io/ports.<container>",
     ),
     "worker": Reason(
-        "takes tasks from a queue: no delay, its own signal, and the time that it had",
+        "takes tasks from a queue: no delay, its own signal, and as much time as it had",
         "podgrace.io/profile.<container>",
     ),
     "worker-signalled": Reason(
-        "a worker that the kubelet's TERM reaches: nothing to add",
+        "a worker that already gets the kubelet's TERM: nothing to add",
         "podgrace.io/profile.<container>",
     ),
     "asked-in-vain": Reason(
-        "asked for, and left alone: name the ports that it serves in podgrace.io/ports",
+        "opted in, but left alone: name the ports that it serves in podgrace.io/ports",
         "podgrace.io/ports.<container> or podgrace.io/mode.<container>",
         warn=True,
     ),
     "held": Reason(
-        "kept up, without a signal, until the other containers have drained: they may need it",
+        "kept running, without a signal, until the other containers have drained: they may need it",
         "podgrace.io/mode.<container>: off",
     ),
     "not-held": Reason(
@@ -103,7 +104,8 @@ REASONS: Final[dict[str, Reason]] = {
         "podgrace.io/mode.<container>",
     ),
     "hook": Reason(
-        "preStop runs the helper, which waits for deregistration and in-flight requests and then stops the server",
+        "preStop runs the helper, which waits for deregistration and in-flight requests and then "
+        "stops the server",
         "podgrace.io/mode.<container>",
     ),
     "hook-http": Reason(
@@ -111,7 +113,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "sleep": Reason("native preStop sleep", "podgrace.io/mode.<container>"),
     "mesh-aligned": Reason(
-        "a mesh proxy: kept up until the other containers have drained",
+        "a mesh proxy: kept running until the other containers have drained",
         "podgrace.io/mode.<container>",
     ),
     "mesh-native": Reason(
@@ -132,7 +134,7 @@ REASONS: Final[dict[str, Reason]] = {
         "its probes and hooks",
     ),
     "shared-pid-namespace": Reason(
-        "the helper sends no signal, the kubelet does: processes of other containers are in sight",
+        "the kubelet sends the signal, not the helper, which sees other containers' processes",
         "spec.shareProcessNamespace",
     ),
     "mode-not-allowed": Reason(
@@ -163,7 +165,7 @@ REASONS: Final[dict[str, Reason]] = {
         "preStop is switched off", "podgrace.io/prestop or config patches.preStop"
     ),
     "balancer": Reason(
-        "a cloud load balancer sends straight to the Pod, and lets go of it late",
+        "a cloud load balancer sends straight to the Pod, and deregisters it late",
         "podgrace.io/delay.<container> or config bounds.delayMax",
     ),
     # preStop
@@ -199,7 +201,7 @@ REASONS: Final[dict[str, Reason]] = {
         warn=True,
     ),
     "prestop-kept-http": Reason(
-        "its own preStop is a request that the helper cannot repeat: kept as it is",
+        "its own preStop is a request that the helper cannot send: kept as it is",
         "make it plain http",
     ),
     # grace period
@@ -219,7 +221,7 @@ REASONS: Final[dict[str, Reason]] = {
         warn=True,
     ),
     "grace-over-bound": Reason(
-        "the Pod's own grace is at the bound already: the waits are taken out of it",
+        "the Pod's own grace period is already at the bound: the waits come out of it",
         "config bounds.gracePeriod",
     ),
     "grace-no-room": Reason(
@@ -246,11 +248,11 @@ REASONS: Final[dict[str, Reason]] = {
         "podgrace.io/readiness-probe.<container>",
     ),
     "readiness-elected": Reason(
-        "not added: its arguments speak of a leader, and only that may open the port",
+        "not added: its arguments mention a leader, and perhaps only the leader opens the port",
         "podgrace.io/readiness-probe.<container>",
     ),
     "readiness-per-connection": Reason(
-        "not added: each connection starts the work, and each probe would",
+        "not added: each connection starts work, and so would each probe",
         "podgrace.io/readiness-probe.<container>",
     ),
     "readiness-neighbour": Reason(
@@ -258,7 +260,7 @@ REASONS: Final[dict[str, Reason]] = {
         "podgrace.io/readiness-probe.<container>",
     ),
     "readiness-handshake": Reason(
-        "not added: its protocol takes a bare connection for an error",
+        "not added: its protocol counts a bare connection as an error",
         "podgrace.io/readiness-probe.<container>",
     ),
     "readiness-udp": Reason(
@@ -328,7 +330,7 @@ REASONS: Final[dict[str, Reason]] = {
     "annotation-no-container": Reason(
         "annotation for a container that the Pod does not have", "", warn=True
     ),
-    "annotations-more": Reason("so many further annotations could not be used as written"),
+    "annotations-more": Reason("more annotations could not be used as written"),
     "label-unknown": Reason(
         "label podgrace.io/inject is neither enabled nor disabled",
         "label podgrace.io/inject",
@@ -336,7 +338,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     # Pods that run already (audit)
     "slipped-through": Reason(
-        "opted in, and never passed the webhook: it was down, or not there yet",
+        "opted in, but never passed the webhook: it was down, or not yet installed",
         "kubectl rollout restart",
     ),
     "other-version": Reason("decided by another version", "kubectl rollout restart"),

@@ -1,9 +1,9 @@
-"""Resources of the sidecar: what it asks for in this Pod, and whether that fits.
+"""The sidecar's resources: what it asks for in this Pod, and whether that fits.
 
 In: a Pod, and what the operator grants the sidecar (`config`, helper.resources). Out: the sidecar's
 `resources`, and whether the Pod's own total (`spec.resources`, KEP-2837) leaves room for them. The
-API server refuses a Pod whose containers request more than its total, so a total that is too tight
-must cost the helper, never the Pod. Amounts are read as the API reads them (apimachinery,
+API server refuses a Pod if its containers request more than its total. So where the total is too
+tight, the Pod goes without the helper. Amounts are read as the API server reads them (apimachinery,
 resource.Quantity).
 """
 
@@ -18,7 +18,8 @@ from webhook.core.names import SIDECAR
 from webhook.core.pod import Container, Pod, Raw, every_container, present
 
 _QUANTITY = re.compile(
-    r"([+-]?)([0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?"
+    r"([+-]?)([0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})"
+    r"(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?"
 )
 _SUFFIX: Final[Mapping[str, Fraction]] = {
     **{letter: Fraction(10) ** power for letter, power in zip("num", (-9, -6, -3), strict=True)},
@@ -52,10 +53,10 @@ def sidecar_resources(
 ) -> dict[str, dict[str, str]]:
     """Choose the sidecar's requests and limits in this Pod from what the operator grants.
 
-    1. The requests are the operator's, whatever the others ask for.
-    2. CPU is limited only where each other container limits it. There a quota may count limits,
+    1. The requests are the operator's, whatever the other containers ask for.
+    2. CPU is limited only where every other container limits it. There a quota may count limits,
        and refuse a container without one. Elsewhere a limit only does harm: a small one throttles
-       the container runtime's own start-up code in the sidecar's cgroup. Memory is limited always.
+       the container runtime's own start-up code in the sidecar's cgroup. Memory is always limited.
     3. A Guaranteed Pod stays Guaranteed: the requests become the limits.
     """
     others = []
@@ -64,21 +65,21 @@ def sidecar_resources(
             continue
         own = _read(container.resources)
         if not own.limits or "cpu" not in own.limits:
-            # Nor is such a Pod Guaranteed.
+            # Such a Pod is not Guaranteed either.
             limits = {name: limit for name, limit in limits.items() if name != "cpu"}
             return {"requests": requests, "limits": limits} if limits else {"requests": requests}
         others.append(own)
     if not limits:
         return {"requests": requests}
     total = _read(pod.spec.resources)
-    # An empty total is none (component-helpers, IsPodLevelResourcesSet).
+    # An empty total counts as none (component-helpers, IsPodLevelResourcesSet).
     if not (total.requests or total.limits) and all(map(_is_guaranteed, others)):
         requests = requests | limits
     return {"requests": requests, "limits": limits}
 
 
 def _is_guaranteed(own: _Resources) -> bool:
-    """Whether a container requests just what it is limited to (core/v1, GetPodQOSClass)."""
+    """Whether a container's requests equal its limits (core/v1, GetPodQOSClass)."""
     limits = own.limits or {}
     requests = limits | (own.requests or {})
     try:
@@ -88,7 +89,7 @@ def _is_guaranteed(own: _Resources) -> bool:
 
 
 def fits(pod: Pod, sidecar: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether the Pod's own total, if it has one, leaves room for the sidecar's requests and limits."""
+    """Whether the Pod's own total, if any, leaves room for the sidecar's requests and limits."""
     raw = present(pod.spec.resources)
     if raw is None:
         return True
@@ -110,7 +111,7 @@ def fits(pod: Pod, sidecar: Mapping[str, Mapping[str, str]]) -> bool:
 
 
 def _requested(pod: Pod, name: str) -> Fraction:
-    """Sum of what runs at the same time, but for our sidecar: containers and native sidecars."""
+    """Sum up what runs beside our sidecar: containers and native sidecars."""
     running: list[Container] = [
         *pod.spec.containers,
         *(c for c in pod.spec.init_containers or () if c.restart_policy == "Always"),

@@ -1,9 +1,10 @@
-"""Restarts by a probe take no longer than they did.
+"""A restart after a failed probe takes no longer than it did.
 
-In: a container, the grace period as it was, and what a status says. Out: the probe-level grace periods that its liveness and
-startup probes should have. The Pod's grace period limits such a restart too: raised for the drain, it would keep a hung server
-for longer. A probe's own, `terminationGracePeriodSeconds` (KEP-2238; 1.28), keeps it at what it was; readiness probes have none.
-A value of the user's is never touched.
+In: a container, the grace period as it was, and what a status says. Out: the grace periods that its
+liveness and startup probes should have. The Pod's grace period limits such a restart too: once
+raised for the drain, it would keep a hung server for longer. A probe's own
+`terminationGracePeriodSeconds` (KEP-2238; 1.28) keeps the restart as short as it was; readiness
+probes have no such field. A value that the user set is never touched.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ _NONE: Final[Graces] = {}
 
 
 def graces(container: Container) -> Graces:
-    """Read what the liveness and the startup probe of a container have now."""
+    """Read what a container's liveness and startup probes have now."""
     liveness, startup = container.liveness_probe, container.startup_probe
     if not liveness and not startup:
         return _NONE
@@ -39,7 +40,7 @@ def graces(container: Container) -> Graces:
 
 
 def before(container: Container, ours: Mapping[str, int]) -> Graces:
-    """Read the same without what a status names as ours, where it stands there unchanged."""
+    """Read the same, without what the status names as ours and is still unchanged."""
     now = graces(container)
     if not now or not ours:
         return now
@@ -47,7 +48,7 @@ def before(container: Container, ours: Mapping[str, int]) -> Graces:
 
 
 def kept(was: Graces, grace: int) -> Mapping[str, int]:
-    """Give each probe without one of its own the grace period as it was, which is at least 1."""
+    """Give the old grace period, at least 1, to each probe that has none of its own."""
     return {name: grace for name, value in was.items() if value is None}
 
 

@@ -1,7 +1,8 @@
-"""What the decision needs to know besides the Pod, already valid.
+"""What the decision needs besides the Pod, already valid.
 
-In: values that `policy` has parsed and bounded. Out: frozen structs. No text of an annotation gets below this module, and
-nothing here says where a value came from. Times are whole seconds, since Kubernetes counts the grace period in them.
+In: values that `policy` has parsed and bounded. Out: frozen structs. No text of an annotation gets
+past this module, and nothing here says where a value came from. Times are whole seconds, as
+Kubernetes counts the grace period.
 """
 
 from typing import Final, Literal
@@ -14,18 +15,24 @@ from webhook.core.profile import Index
 Mode = Literal["auto", "off", "sleep", "hook", "wrap"]
 Existing = Literal["auto", "keep", "before", "after"]
 Delivery = Literal["sidecar", "image"]
-"""How the helper gets into a Pod: copied by its sidecar, or mounted as an image volume (KEP-4639)."""
+"""How the helper gets into a Pod: copied by the sidecar, or as an image volume (KEP-4639)."""
 Readiness = Literal["auto", "off", "http", "tcp", "grpc"]
 
 KILL_MARGIN: Final = 5
-"""Seconds kept for TERM, KILL, and the sidecar's own end. The kubelet needs 2 (its minimum after the grace period); 5 is advised."""
+"""Seconds kept for TERM, KILL, and the sidecar's own end.
+
+The kubelet needs 2 (its minimum after the grace period); 5 is advised.
+"""
 
 BEHIND: Final = 10
-"""Seconds that a server behind another one of its Pod drains longer: as long as nginx and its like get after their signal."""
+"""Seconds that a server drains longer when another one of its Pod stands in front of it.
+
+nginx and the like get as long after their signal.
+"""
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How one container is to be treated."""
+    """How to treat one container."""
 
     mode: Mode = "auto"
     profile: str | None = None
@@ -43,11 +50,11 @@ class Settings(msgspec.Struct, frozen=True):
     entrypoint: tuple[str, ...] | None = None
     ports: tuple[int, ...] | None = None
     delay_set: bool = False
-    """The author named an end of the delay."""
+    """The author set the delay, or one end of it."""
 
 
 class PodSettings(msgspec.Struct, frozen=True):
-    """How the Pod is to be treated; `containers` holds only those that differ from `default`."""
+    """How to treat the Pod; `containers` holds only those that differ from `default`."""
 
     default: Settings
     containers: dict[str, Settings]
@@ -58,7 +65,7 @@ class PodSettings(msgspec.Struct, frozen=True):
 
 
 class ImageEntry(msgspec.Struct, frozen=True):
-    """The operator's look-up: what an image runs when the Pod does not say. `match` is a glob over the whole image name."""
+    """What an image runs when the Pod does not say. `match` is a glob over the whole image name."""
 
     match: str
     entrypoint: tuple[str, ...] = ()
@@ -79,16 +86,16 @@ class Operator(msgspec.Struct, frozen=True):
     images: tuple[ImageEntry, ...]
     delivery: Delivery
     sidecar: dict[str, object]
-    """The sidecar container, complete but for what the Pod decides (command, resources, user)."""
+    """The sidecar container, without what the Pod decides (command, resources, user)."""
     pull_secrets: tuple[str, ...]
-    """Names of the Secrets that the helper's image is pulled with."""
+    """Names of the Secrets with which the helper's image is pulled."""
     sidecar_resources: dict[str, dict[str, str]]
-    """Its requests, and its limits for where it needs any; see `resources`."""
+    """Its requests, and the limits for Pods where it needs them; see `resources`."""
     sidecar_metrics: bool
-    """Whether its metrics are reached from outside of the Pod."""
+    """Whether its metrics can be reached from outside the Pod."""
     port: int
     volume: dict[str, object]
     """The volume that holds the helper."""
     version: str
     balancers: tuple[Balancer, ...] = ()
-    """Load balancers that let go of a Pod late: the built-in ones and the operator's own."""
+    """Load balancers that deregister a Pod late: the built-in ones and the operator's own."""

@@ -1,15 +1,15 @@
-"""How the helper comes into a Pod: the sidecar, the volume, the mount; and how they are known again.
+"""How the helper gets into a Pod: sidecar, volume and mount; and how they are recognised.
 
 In: what the operator configured, and a Pod. Out: the parts as JSON; where ours are in a Pod; the
-code of why a Pod can have none. Putting the parts into a Pod belongs to `patch`, the helper's
-command lines to `helper`.
+code that says why a Pod can have none. Putting the parts into a Pod belongs to `patch`, the
+helper's command lines to `helper`.
 
-| delivery | sidecar                             | volume                     | needs                      |
-|----------|-------------------------------------|----------------------------|----------------------------|
-| sidecar  | copies the helper, takes reports,   | emptyDir in memory, which  | native sidecars (1.29)     |
-|          | answers httpGet hooks               | evicts with the Pod        |                            |
-| image    | none                                | the helper's image         | image volumes (1.35), and  |
-|          |                                     |                            | a runtime that mounts them |
+| delivery | sidecar                        | volume                  | needs                     |
+|----------|--------------------------------|-------------------------|---------------------------|
+| sidecar  | copies the helper, takes       | emptyDir in memory, no  | native sidecars (1.29)    |
+|          | reports, answers httpGet hooks | obstacle to an eviction |                           |
+| image    | none                           | the helper's image      | image volumes (1.35), and |
+|          |                                |                         | a runtime that has them   |
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,16 +28,16 @@ from webhook.core.resources import fits, sidecar_resources
 from webhook.core.settings import Operator
 
 MOUNT: Final[dict[str, Any]] = {"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True}
-"""Of the helper's volume, in a container of the user's."""
+"""The mount of the helper's volume, in a user's container."""
 
 
 _INSTALLS: Final[dict[str, Any]] = {
     "postStart": {"exec": {"command": [IMAGE_HELPER, "install", MOUNT_PATH]}}
 }
-"""The sidecar's hooks, where a container starts with the helper.
+"""The sidecar's hooks, if a container starts with the helper.
 
-postStart installs: the kubelet starts the next container only when it has returned. A preStop needs
-the file much later, and the sidecar installs it by itself as it starts.
+postStart installs the helper: the kubelet starts the next container only after it has returned.
+Where only a preStop needs the file, much later, the sidecar installs it as it starts.
 """
 
 SECURITY_CONTEXT: Final[Mapping[str, Any]] = {
@@ -47,7 +47,7 @@ SECURITY_CONTEXT: Final[Mapping[str, Any]] = {
     "runAsNonRoot": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-"""Of the sidecar, where the operator names no other. It passes Pod Security "restricted"."""
+"""The sidecar's default securityContext. It passes Pod Security "restricted"."""
 
 
 def container(
@@ -58,7 +58,7 @@ def container(
 ) -> dict[str, Any]:
     """Build the part of the sidecar that is the same in every Pod.
 
-    Our volume over the token's path keeps an API token out.
+    Our volume, mounted over the token's path, keeps an API token out.
     """
     return {
         "name": name,
@@ -84,10 +84,10 @@ def image_volume(image: str, policy: str) -> dict[str, Any]:
 
 
 def command(operator: Operator, port: int, answers: Sequence[str]) -> list[str]:
-    """Build the sidecar's command line; it opens no port for 0.
+    """Build the sidecar's command line; with port 0 it opens none.
 
-    It listens on loopback, unless the kubelet asks it (`answers`: what it waits for then, one for
-    each container that it is asked about) or the operator wants its metrics.
+    It listens on loopback, unless the kubelet asks it (`answers`: what it then waits for, one for
+    each container) or the operator wants its metrics.
     """
     argv = [IMAGE_HELPER, "sidecar", f"--install={MOUNT_PATH}", f"--port={port}"]
     if port and (answers or operator.sidecar_metrics):
@@ -117,10 +117,10 @@ def for_pod(
 
 
 def _beside_root(context: Any) -> dict[str, Any]:
-    """Change runAsNonRoot in a Pod that says runAsUser 0: the kubelet would refuse to start it.
+    """Change runAsNonRoot in a Pod with runAsUser 0: the kubelet would refuse to start it.
 
-    Our own context names another user. Where the operator's names none, users are the platform's
-    to choose, and it has chosen root.
+    Our own context names another user. If the operator's names none, the platform chooses the user,
+    and it has chosen root.
     """
     if not context.get("runAsNonRoot") or "runAsUser" in context:
         return dict(context)
@@ -143,7 +143,7 @@ def is_sidecar(found: Container) -> bool:
 
 
 def index(pod: Pod) -> int | None:
-    """Where our sidecar is among the init containers, if it is there."""
+    """Find the index of our sidecar among the init containers, if it is there."""
     for i, found in enumerate(pod.spec.init_containers or ()):
         if is_sidecar(found):
             return i
@@ -151,7 +151,7 @@ def index(pod: Pod) -> int | None:
 
 
 def volume_index(pod: Pod) -> int | None:
-    """Where our volume is, if it is there: beside our sidecar, or an image mounted in our place."""
+    """Find the index of our volume, if any: beside our sidecar, or an image at our path."""
     for i, volume in enumerate(pod.spec.volumes or ()):
         if volume.name == VOLUME:
             return i if index(pod) is not None or _is_mounted_image(pod, volume) else None
@@ -159,11 +159,11 @@ def volume_index(pod: Pod) -> int | None:
 
 
 def evictable(pod: Pod, *, added: bool, wanted: bool, empty: bool) -> tuple[str | None, bool]:
-    """Give the annotation that lets the cluster autoscaler evict a Pod with our volume in memory.
+    """Give the annotation that lets the cluster autoscaler evict a Pod despite our volume.
 
     `added`: we are in its list already; `wanted`: we should be; `empty`: it was there before us,
-    with nothing in it. Returns its value, None for no annotation, and whether we are in it now.
-    The list is the user's: we join at its end, and leave no trace.
+    but empty. Returns its value, None for no annotation, and whether we are in it now. The list is
+    the user's: we join at its end, and leave no trace.
     """
     value = ((pod.metadata or EMPTY).annotations or {}).get(SAFE_TO_EVICT)
     if value is not None and added:
@@ -176,7 +176,7 @@ def evictable(pod: Pod, *, added: bool, wanted: bool, empty: bool) -> tuple[str 
 
 
 def why_no_helper(pod: Pod, operator: Operator, *, windows: bool, wanted: bool) -> str:
-    """Return the code of why no container of this Pod can have the helper, or "".
+    """Return the code that says why no container of this Pod can have the helper, or "".
 
     `wanted`: what the author and the operator said.
     """
@@ -193,7 +193,7 @@ def why_no_helper(pod: Pod, operator: Operator, *, windows: bool, wanted: bool) 
         return "unsupported-version"
     if SIDECAR in [c.name for c in every_container(pod)] and index(pod) is None:
         return "name-collision"
-    # Asked at each pass: a container that came later may have taken the room that there was.
+    # Checked at each pass: a container that came later may have taken the room.
     if present(spec.resources) is None or fits(pod, resources(pod, operator)):
         return ""
     return "pod-resources"

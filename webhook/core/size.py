@@ -1,17 +1,18 @@
-"""Which Pods are too much to decide about: those would cost others their turn.
+"""Which Pods are too big to decide: they would hold up the others.
 
-In: the JSON of an object before anything is made of it, or a Pod. Out: yes or no. What is left alone for other reasons
-belongs to `plan`. A limit of bytes alone is not enough: three bytes of JSON may become sixty of memory, and what one
-annotation says of all containers is written once for each.
+In: the JSON of an object before it is decoded, or a Pod. Out: yes or no. Pods that are left alone
+for other reasons belong to `alone`. A limit on bytes alone is not enough: three bytes of JSON may
+become sixty of memory, and what one annotation says for all containers is written once for each.
 
-| what                              | at most | since                                                                |
-|-----------------------------------|---------|----------------------------------------------------------------------|
-| bytes of the object               | 1.5 MiB | what etcd takes in one request by default                            |
-| strings (and empty objects) in it | 131 072 | some 60 bytes of memory each: 8 MiB                                  |
-| containers, of all kinds          | 256     | a kubelet runs some 110 Pods a node                                  |
-| ports, of all containers          | 1 000   | a container has a handful                                            |
-| preStop hooks of the user's       | 48      | each is read command by command                                      |
-| annotations                       | 256 KiB | the API server's own bound (apimachinery, TotalAnnotationSizeLimitB) |
+| what                              | at most | why                                              |
+|-----------------------------------|---------|--------------------------------------------------|
+| bytes of the object               | 1.5 MiB | what etcd takes in one request by default        |
+| strings (and empty objects) in it | 131 072 | about 60 bytes of memory each: 8 MiB             |
+| containers, of all kinds          | 256     | a kubelet runs about 110 Pods                    |
+| ports, of all containers          | 1 000   | a container has a handful                        |
+| preStop hooks of the user         | 48      | each is read command by command                  |
+| annotations                       | 256 KiB | the API server's own bound                       |
+|                                   |         | (apimachinery, TotalAnnotationSizeLimitB)        |
 """
 
 from collections.abc import Mapping
@@ -30,23 +31,23 @@ ANNOTATIONS_LIMIT: Final = 256 * 1024
 
 _OURS: Final = f'"{HELPER}","drain"'.encode()
 _SHORTEST: Final = 3
-"""Bytes of JSON that a string takes at least, its comma included."""
+"""The fewest bytes of JSON that a string takes, its comma included."""
 
 
 def oversized(raw: Raw | bytes) -> bool:
-    """Whether the JSON of an object is too much to be read at all."""
+    """Whether the JSON of an object is too big to be read at all."""
     if len(raw) <= MOST_STRINGS * _SHORTEST:
         return False
     return len(raw) > MOST_BYTES or strings(bytes(raw)) > MOST_STRINGS
 
 
 def strings(text: bytes) -> int:
-    """Count strings and empty objects in JSON, roughly: an escaped quote begins none."""
+    """Count strings and empty objects in JSON, roughly; an escaped quote does not begin one."""
     return (text.count(b'"') - text.count(b'\\"')) // 2 + text.count(b"{}")
 
 
 def crowded(pod: Pod) -> bool:
-    """Whether a Pod holds more containers, ports or hooks than are meant to run."""
+    """Whether a Pod holds more containers, ports or hooks than any real one."""
     every, containers = every_container(pod), pod.spec.containers
     if len(every) > MOST_CONTAINERS:
         return True
@@ -59,7 +60,7 @@ def crowded(pod: Pod) -> bool:
 
 
 def _has_hook(container: Container) -> bool:
-    """Whether there is a preStop of the user's, alone or inside of ours."""
+    """Whether the user has a preStop, alone or inside ours."""
     raw = (container.lifecycle or {}).get("preStop", ABSENT)
     text = bytes(raw)
     return bool(text) and (_OURS not in text[:128] or b'"--hook=' in text)

@@ -1,13 +1,14 @@
 """The record on the Pod: annotation `podgrace.io/status`, and the Pod as it was before us.
 
-In: a Pod, patched or not. Out: `before(pod)`: the values that the user (or another webhook) gave, from which every pass
-decides anew; so a second pass recomputes and adds nothing, and `uninject` restores exactly.
+In: a Pod, patched or not. Out: `before(pod)`: the values that the user (or another webhook) gave.
+Every pass decides from these, so a second pass adds nothing, and `uninject` restores exactly.
 
-The annotation is text that a Pod's author may forge, copy from another Pod or edit. So it never decides alone: it only says
-how something is spelled that the Pod itself shows to be ours. A hook of the user's is read from the command line that runs
-it; the annotation's copy is taken where it means the same. A grace period is undone only down to a smaller one that is not
-0. What is left to trust are `nativeSleep` and `pullSecrets`, since neither has room for a mark: an author who forges them
-gives his own sleep or Secret away, and gets ours.
+A Pod's author may forge the annotation, edit it, or copy it from another Pod. So it never decides
+alone: the Pod itself must show that something is ours, and the annotation only says how it was
+spelled. A user's hook is read from the command line that runs it; the annotation's copy is used if
+it means the same. A grace period is restored only to a smaller one that is not 0. Only
+`nativeSleep` and `pullSecrets` are trusted, since neither has room for a mark: an author who forges
+them loses a sleep or Secret, and gets ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from webhook.core.restart import Graces
 
 
 class GraceStatus(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
-    """Seconds; `was` is null where a manifest left it to the default."""
+    """Seconds; `was` is null if a manifest left it to the default."""
 
     now: int
     was: int | None = None
@@ -44,8 +45,8 @@ class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel", frozen
     """One container's part.
 
     `pre_stop` is the handler that it had, `readiness` and `readiness_times` name the probe that we
-    added, `probe_graces` the seconds that we gave to other probes, `entrypoint` is the command that
-    we wrote where it had none, `empty` names parents that were there without a member.
+    added, `probe_graces` are the seconds that we gave to other probes, `entrypoint` is the command
+    that we wrote if it had none, `empty` names parents that were there, but empty.
     """
 
     mode: str = ""
@@ -63,8 +64,8 @@ class ContainerStatus(msgspec.Struct, omit_defaults=True, rename="camel", frozen
 class Status(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     """The annotation.
 
-    `evictable`: our volume is in the cluster autoscaler's list because of us. `manifest` is handed
-    on unread: how a manifest on disk spelled what a patch took away, for `podgrace uninject` alone
+    `evictable`: we added our volume to the cluster autoscaler's list. `manifest` is handed on
+    unread: how a manifest on disk spelled what a patch took away; only `podgrace uninject` needs it
     (`webhook.cli.manifests`).
     """
 
@@ -78,7 +79,7 @@ class Status(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
 
 
 class Before(msgspec.Struct, frozen=True, gc=False):
-    """A container without what we put into it. `mounted`: our volume is there now."""
+    """A container without our parts. `mounted`: our volume is there now."""
 
     command: list[str] | None
     args: list[str] | None
@@ -92,7 +93,7 @@ class Before(msgspec.Struct, frozen=True, gc=False):
 
 _SMALL: Final = 16 << 10
 _STRINGS: Final = 16 << 10
-"""Bytes of a status whose strings need no counting, and strings: 256 containers have some 40 each."""
+"""Bytes up to which strings are not counted, and the most strings: 256 containers have 40 each."""
 
 _decoder: Final = msgspec.json.Decoder(Status)
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
@@ -104,7 +105,10 @@ def encode(status: Status) -> str:
 
 
 def read(pod: Pod) -> Status | None:
-    """Read the annotation; None where it is missing or not ours to read (then what our names show is all that is undone)."""
+    """Read the annotation; None if it is missing or unreadable.
+
+    Then only what our names show is undone.
+    """
     text = ((pod.metadata or EMPTY).annotations or {}).get(STATUS_ANNOTATION)
     if text is None or not _is_readable(text):
         return None
@@ -115,7 +119,7 @@ def read(pod: Pod) -> Status | None:
 
 
 def overfull(pod: Pod, text: str) -> bool:
-    """Whether the Pod cannot bear this annotation: the API server, or a later pass, would refuse it."""
+    """Whether this annotation is too big: the API server, or a later pass, would refuse it."""
     annotations = {**((pod.metadata or EMPTY).annotations or {}), STATUS_ANNOTATION: text}
     return size.annotated(annotations) > size.ANNOTATIONS_LIMIT or not _is_readable(text)
 
@@ -126,7 +130,10 @@ def _is_readable(text: str) -> bool:
 
 
 def grace_before(pod: Pod, status: Status | None) -> int | None:
-    """Give the grace period as the user set it: what stands there, unless it is exactly what we made of a smaller one."""
+    """Give the grace period as the user set it.
+
+    That is the Pod's own, unless it is exactly what we raised a smaller one to.
+    """
     now = pod.spec.termination_grace_period_seconds
     grace = status.grace if status is not None else None
     if (
@@ -141,7 +148,7 @@ def grace_before(pod: Pod, status: Status | None) -> int | None:
 
 
 def empty_before(pod: Pod, status: Status | None) -> list[str]:
-    """Name the parents in the Pod that are, or were, there without a member: they stay when we leave."""
+    """Name the parents in the Pod that are, or were, there but empty: they stay when we leave."""
     spec, annotations = pod.spec, (pod.metadata or EMPTY).annotations
     parents = (
         ("annotations", annotations),
@@ -200,7 +207,7 @@ def _is_ours(readiness: Raw, record: ContainerStatus) -> bool:
 
 
 def _empty(container: Container, record: ContainerStatus | None) -> list[str]:
-    """Name the parents in a container that are, or were, there without a member."""
+    """Name the parents in a container that are, or were, there but empty."""
     mounts = container.volume_mounts
     known = record.empty if record is not None else ()
     if mounts != [] and container.lifecycle != {} and not known:
@@ -212,7 +219,7 @@ def _empty(container: Container, record: ContainerStatus | None) -> list[str]:
 
 
 def _pre_stop(container: Container, raw: Raw, record: ContainerStatus | None) -> Raw | None:
-    """Give the user's own preStop: the one that stands there, the one inside ours, or none."""
+    """Give the user's own preStop: the one that is there, the one inside ours, or none."""
     now = handler(raw)
     if now.sleep is not None:
         return None if record is not None and record.native_sleep == now.sleep.seconds else raw

@@ -1,17 +1,19 @@
-"""What a user's own preStop does: stop the server, make it refuse, wait for others, or none of these.
+"""What a user's own preStop does: whether it stops the server, or makes it refuse.
 
-In: a preStop handler. Out: `Effect`. What stops the server or makes it refuse must run after the drain, or it cuts what the
-drain waits for; that belongs to `prestop`. What is not known here changes something else (it deregisters, flushes, waits),
-and runs before.
+In: a preStop handler. Out: `Effect`. A hook that stops the server or makes it refuse must run after
+the drain, or it cuts the requests that the drain waits for; `prestop` takes care of that. A hook
+that is not known here does something else (it deregisters, flushes, waits), and runs before.
 
 How a hook is read:
 
-1. A request is looked up by the last parts of its path in `PATHS`, whoever makes it: the kubelet, or curl, wget and their
-   like on localhost. A request to another host tells somebody else.
-2. A line of shell is read command by command, its quotes respected; what a program behind `env`, `exec`, `timeout`, `xargs`
-   or a shell is asked to do is looked up in `STOPS`, by its name and its words.
-3. A row marked as a guess has only a word for it. The name of a file in an argument is no such word: `touch /tmp/shutdown`.
-4. Plain sleeps ahead of the first such command are a delay: `sleep 15 && nginx -s quit`.
+1. A request is looked up in `PATHS` by the end of its path, whoever sends it: the kubelet, or curl,
+   wget and the like to localhost. A request to another host concerns another server.
+2. A shell line is read command by command, with respect for its quotes. The program, also one
+   behind `env`, `exec`, `timeout`, `xargs` or a shell, is looked up in `STOPS` by its name and its
+   words.
+3. A row marked as a guess relies on a single word. A file's name in an argument does not count:
+   `touch /tmp/shutdown`.
+4. Plain sleeps before the first such command are a delay: `sleep 15 && nginx -s quit`.
 """
 
 import math
@@ -27,11 +29,12 @@ from webhook.core.pod import Handler
 LONGEST: Final = 1024
 MOST_TOKENS: Final = 192
 MOST_COMMANDS: Final = 24
-"""Characters, pieces and commands at the end of a line that are read: more costs others their turn."""
+"""How many characters, tokens and commands at the end of a line are read: more would hold up
+others."""
 
 
 class Effect(msgspec.Struct, frozen=True, gc=False):
-    """What a hook does. `shown`: what says so, "" for nothing; `delay`: seconds of sleep ahead."""
+    """What a hook does. `shown`: the words that say so, or ""; `delay`: seconds of sleep before."""
 
     shown: str = ""
     guess: bool = False
@@ -42,7 +45,7 @@ NOTHING: Final = Effect()
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
-    """One row: programs by name, what their words must match, and where that is written."""
+    """One row: names of programs, what their words must match, and where this is documented."""
 
     programs: tuple[str, ...]
     words: re.Pattern[str]
@@ -51,7 +54,7 @@ class Stop(msgspec.Struct, frozen=True, gc=False):
 
 
 class Path(msgspec.Struct, frozen=True, gc=False):
-    """One row: the end of a path, and where that is written."""
+    """One row: the end of a path, and where this is documented."""
 
     end: re.Pattern[str]
     source: str
@@ -72,7 +75,7 @@ PATHS: Final = (
     _path("drain_listeners|healthcheck/fail", "Envoy, administration interface"),
     _path("-/quit", "Prometheus, management API"),
     _path("v1/agent/leave", "Consul, agent HTTP API"),
-    _path("wait-for-drain", "Knative, queue-proxy: it returns when its server has nothing to do"),
+    _path("wait-for-drain", "Knative, queue-proxy: it returns when its server is idle"),
     _path("(?:graceful[-_]?)?(?:shutdown|stop|quit|exit|terminate|halt|kill)", "", guess=True),
 )
 
@@ -148,7 +151,8 @@ STOPS: Final = (
     ),
     _stop("poweroff halt shutdown killall5", _ANY, "the system's own commands"),
 )
-"""Certain rows; `kill` and its like are read by their signal, and any other word is a guess."""
+"""Rows that are certain. `kill` and the like are read by their signal; any other word is a
+guess."""
 
 _KILLS: Final = frozenset({"kill", "pkill", "killall", "skill", "fuser"})
 _NO_STOP: Final = frozenset({"0", "L", "CONT", "18", "STOP", "19", "TSTP", "20", "CHLD", "17"})
@@ -197,14 +201,15 @@ _TOKEN: Final = re.compile(
 _COMMENT: Final = re.compile(r"(?:^|(?<=\s))#[^\n]*")
 _URL: Final = re.compile(
     r"(?:(?P<scheme>https?)://)?(?P<host>localhost|127\.[0-9.]+|\[::1?\]|0\.0\.0\.0|\$\{?\w+\}?"
-    r"|\$\(hostname(?: -[a-zA-Z])?\))?(?P<port>:(?:[0-9]{1,5}|\$\{?\w+\}?))?(?P<path>/[^\s?#'\"`;&|)]*)"
+    r"|\$\(hostname(?: -[a-zA-Z])?\))?(?P<port>:(?:[0-9]{1,5}|\$\{?\w+\}?))?"
+    r"(?P<path>/[^\s?#'\"`;&|)]*)"
 )
 _SLEEP: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{0,6})?)([smh]?)")
 _UNITS: Final[Mapping[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def effect(user: Handler) -> Effect:
-    """Look a handler up."""
+    """Look up a handler."""
     if user.http_get is not None:
         return _asked(user.http_get.path or "/") or NOTHING
     words = (user.exec.command if user.exec is not None else None) or ()
@@ -212,7 +217,7 @@ def effect(user: Handler) -> Effect:
 
 
 def _asked(path: str) -> Effect | None:
-    """Look a request up by its path."""
+    """Look up a request by its path."""
     bare = re.split(r"[?#]", path[:LONGEST], maxsplit=1)[0]
     for row in PATHS:
         if row.end.fullmatch(bare):
@@ -221,7 +226,7 @@ def _asked(path: str) -> Effect | None:
 
 
 def _told(words: Sequence[str], depth: int) -> Effect:
-    """Look a command line up: the first command of it that stops something."""
+    """Look up a command line: its first command that stops something."""
     delay, looping = 0, False
     for command in [*_commands(words)][-MOST_COMMANDS:]:
         head = _program(command)
@@ -236,7 +241,7 @@ def _told(words: Sequence[str], depth: int) -> Effect:
         delay += found.delay
         if found.shown:
             return replace(found, shown=found.shown[:80], delay=delay)
-    # What it sleeps is a delay only ahead of a stop: alone, it is the user's to say what for.
+    # Sleep is a delay only before a stop: alone, only its author knows what it is for.
     return Effect(delay=delay) if depth else NOTHING
 
 
@@ -269,7 +274,7 @@ def _commands(words: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _line_of(words: Sequence[str]) -> str | None:
-    """Give the line that a shell is handed with -c."""
+    """Give the line that a shell gets with -c."""
     head = _program(words)
     if head and head[0].rsplit("/", 1)[-1] in _SHELLS:
         for i, word in enumerate(head[1:8], 1):
@@ -279,7 +284,7 @@ def _line_of(words: Sequence[str]) -> str | None:
 
 
 def _program(words: Sequence[str]) -> Sequence[str]:
-    """Pass over what stands in front of a program: variables, keywords, and those that run others."""
+    """Skip what stands in front of a program: variables, keywords, and programs that run others."""
     operands = 0
     for at, word in enumerate(words):
         name = word.rsplit("/", 1)[-1]
@@ -297,7 +302,7 @@ def _program(words: Sequence[str]) -> Sequence[str]:
 
 
 def _one(name: str, words: Sequence[str]) -> Effect:
-    """Look one simple command up."""
+    """Look up one simple command."""
     said = " ".join(words[1:])[:LONGEST]
     if name in _KILLS:
         return _killed(name, said)
@@ -315,7 +320,7 @@ def _one(name: str, words: Sequence[str]) -> Effect:
 
 
 def _killed(name: str, said: str) -> Effect:
-    """Read a signal that is sent: some ask for nothing, some for another thing as often as to stop."""
+    """Read the signal that is sent: some stop nothing, some only sometimes (a guess)."""
     signal = _SIGNAL.search(said)
     what = (signal[1] if signal else "TERM").upper()
     if what in _NO_STOP or (name == "fuser" and not re.search(r"(?:^|\s)-\w*k", said)):

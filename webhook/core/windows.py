@@ -1,13 +1,16 @@
 """Whether a Pod runs on Windows: the helper is a Linux program.
 
-In: a Pod. Out: yes or no. What can be had on Windows belongs to `ladder`. What says it, the first that says anything:
+In: a Pod. Out: yes or no. What a container can have on Windows belongs to `ladder`. The first row
+that says anything decides:
 
-| what the Pod says                                                   | is Windows if                        |
-|---------------------------------------------------------------------|--------------------------------------|
-| `os.name`                                                           | windows                              |
-| `nodeSelector`: kubernetes.io/os, beta.kubernetes.io/os             | either is windows                    |
-| required `nodeAffinity`, In or NotIn of these labels in every term  | no term lets Linux nodes in          |
-| `windowsOptions` in the securityContext of the Pod or a container   | it has a member, such as hostProcess |
+| what the Pod says                                              | is Windows if               |
+|----------------------------------------------------------------|-----------------------------|
+| `os.name`                                                      | windows                     |
+| `nodeSelector`: kubernetes.io/os, beta.kubernetes.io/os        | either is windows           |
+| required `nodeAffinity`, In or NotIn of these labels in every  | no term lets Linux nodes in |
+| term                                                           |                             |
+| `windowsOptions` in the securityContext of the Pod or a        | it has a member, such as    |
+| container                                                      | hostProcess                 |
 """
 
 from collections.abc import Sequence
@@ -56,7 +59,7 @@ _context: Final = msgspec.json.Decoder(_Context)
 
 
 def is_windows(pod: Pod) -> bool:
-    """Take the first row of the table that says anything."""
+    """Apply the first row of the table that says anything."""
     spec = pod.spec
     if spec.os is not None and spec.os.name:
         return spec.os.name == _WINDOWS
@@ -74,7 +77,7 @@ def is_windows(pod: Pod) -> bool:
 
 
 def _terms(raw: Raw) -> Sequence[_Term]:
-    """Give the required terms that match anything: an empty one matches no node."""
+    """Give the required terms that can match: an empty one matches no node."""
     if not raw or b"kubernetes.io/os" not in bytes(raw):
         return ()
     affinity = _affinity.decode(raw).node_affinity
@@ -84,7 +87,7 @@ def _terms(raw: Raw) -> Sequence[_Term]:
 
 
 def _system(term: _Term) -> str:
-    """Give the one system that a term lets in, or ""."""
+    """Give the one operating system that a term lets in, or ""."""
     for wanted in term.match_expressions or ():
         if wanted.key in _LABELS:
             values = wanted.values or []

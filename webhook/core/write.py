@@ -1,8 +1,9 @@
-"""Writing down: what was settled for each container, as the plan for the Pod.
+"""Write what was settled for each container as the plan for the Pod.
 
-In: the Pod, settings, and a `Budget` with the choices that fit. Out: `Plan`: the values that each container should have,
-the sidecar that they take, our annotations, and one `Decision` for everything that was done or left. Nothing is settled
-here. How a plan becomes JSON Patch belongs to `patch`.
+In: the Pod, settings, and a `Budget` with choices that fit. Out: `Plan`: the values that each
+container should have, the sidecar that they need, our annotations, and one `Decision` for
+everything done or not done. Nothing is settled here. How a plan becomes JSON Patch belongs to
+`patch`.
 """
 
 from collections.abc import Sequence
@@ -25,19 +26,19 @@ from webhook.core.status import (
 )
 
 _STOPPED: Final = ("server", "worker")
-"""Roles that get their signal from us."""
+"""Roles that we stop."""
 
 
 def write(
     pod: Pod, settings: PodSettings, operator: Operator, facts: Facts, settled: Budget
 ) -> Plan:
-    """Write down what was settled, the sidecar that it takes, and every reason."""
+    """Write down what was settled, the sidecar that it needs, and every reason."""
     choices, status, raised = settled.choices, facts.status, settled.grace
     rungs = [choice.rung.name for choice in choices]
     helped = "wrap" in rungs or "hook" in rungs
     copied = helped and operator.delivery == "sidecar"
     port = operator.port if copied and not facts.host_network else 0
-    # A liveness restart of a container takes no longer than it did.
+    # A container's liveness restart takes no longer than it did.
     raised_from = 0 if raised is None else facts.grace
     containers: list[Desired] = []
     answers: list[str] = []
@@ -88,13 +89,13 @@ def write(
 def evictable_in(
     pod: Pod, status: Status | None, empty: Sequence[str], *, wanted: bool
 ) -> tuple[str | None, bool]:
-    """Give what `sidecar.evictable` does for a Pod with this status."""
+    """Call `sidecar.evictable` for a Pod with this status."""
     added = status is not None and status.evictable
     return sidecar.evictable(pod, added=added, wanted=wanted, empty="safeToEvict" in empty)
 
 
 def _of_containers(pod: Pod, settings: PodSettings, settled: Budget) -> list[Decision]:
-    """Give the reasons of annotations, containers, and native sidecars."""
+    """Give the reasons about annotations, containers, and native sidecars."""
     found = [Decision(code, name, detail) for code, name, detail in settings.notes]
     for choice in settled.choices:
         name = choice.look.container.name
@@ -107,7 +108,7 @@ def _of_containers(pod: Pod, settings: PodSettings, settled: Budget) -> list[Dec
 
 
 def _of_pod(operator: Operator, facts: Facts, settled: Budget, *, helped: bool) -> list[Decision]:
-    """Give the reasons of the grace period, and of how the helper comes into the Pod."""
+    """Give the reasons about the grace period, and about how the helper gets into the Pod."""
     found = []
     if facts.grace == 0 and any([c.look.role in _STOPPED for c in settled.choices]):  # noqa: C419
         found.append(Decision("grace-zero"))
@@ -123,7 +124,7 @@ def _of_pod(operator: Operator, facts: Facts, settled: Budget, *, helped: bool) 
 
 
 def _of_idle(facts: Facts, settled: Budget) -> list[Decision]:
-    """Give the reasons of a Pod of which no container needs anything."""
+    """Give the reasons of a Pod in which no container needs anything."""
     vain = [c for c in settled.choices if facts.asked and c.look.role in ("idle", "side")]
     found = [Decision("asked-in-vain", choice.look.container.name) for choice in vain]
     return [*found, Decision("nothing-to-do")]
