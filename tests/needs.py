@@ -1,4 +1,4 @@
-"""What a test needs of this machine: programs, root. What is absent costs milliseconds and one line.
+"""What a test needs of this machine: programs, root. A missing one costs milliseconds and a line.
 
 In: names. Out: nothing, a path, or a skip whose reason says how to get it; `tests/conftest.py` adds
 the reasons up at the end of a run. With CI=true, where the project itself installs everything, the

@@ -1,8 +1,9 @@
-"""A load client: keep-alive TLS connections that each send the next call as soon as the last is answered.
+"""A load client: keep-alive TLS connections, each sends the next call on the last answer.
 
-In: a port, a CA, a body, a number of connections, seconds; whether every Pod shall be another. Out: calls a second and latencies, as JSON
-on standard output. A process of its own, to be pinned to another core than the server's; it checks the status and the length of every
-answer, and reads no more of it.
+In: a port, a CA, a body, a number of connections, seconds; whether every Pod is a different one. Out:
+calls a second and latencies, as JSON on standard output. A separate process, to be pinned to
+a different core than the server's; it checks the status and the length of every answer, and reads no
+more of it.
 """
 
 import argparse
@@ -68,13 +69,15 @@ def whole(buffer: bytes, head: int) -> bool:
 
 
 def requests(port: int, body: bytes, *, different: bool) -> Callable[[], bytes]:
-    """Write requests as the API server does; `different`: with a hostname in each spec that was never there before."""
+    """Write requests as the API server does; `different`: each spec has a hostname of its own."""
     mark = b'"hostname":"h0000000",'
     if different:
         body = body.replace(b'"spec":{', b'"spec":{' + mark, 1)
     whole = (
-        f"POST /mutate?timeout=10s HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: kube-apiserver-admission\r\n"
-        f"Content-Length: {len(body)}\r\nAccept: application/json, */*\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n"
+        f"POST /mutate?timeout=10s HTTP/1.1\r\nHost: localhost:{port}\r\n"
+        f"User-Agent: kube-apiserver-admission\r\nContent-Length: {len(body)}\r\n"
+        "Accept: application/json, */*\r\nContent-Type: application/json\r\n"
+        "Accept-Encoding: gzip\r\n\r\n"
     ).encode() + body
     if not different:
         return lambda: whole

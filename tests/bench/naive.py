@@ -1,6 +1,7 @@
-"""The obvious way, to compare with: FastAPI parses the body into a dictionary, which is copied, changed, and compared.
+"""The obvious way, to compare with: FastAPI parses, the dictionary is copied, changed, compared.
 
-In: a port, a certificate. Out: the same kind of patch for the same Pod, with none of the reasons, limits, metrics or log.
+In: a port, a certificate. Out: the same kind of patch for the same Pod, with none of the reasons,
+limits, metrics or log.
 """
 
 import base64

@@ -1,9 +1,10 @@
 """How fast the webhook is: `make bench` prints it.
 
-In: the recorded review of a Deployment's Pod with two containers. Out: where the time of a decision goes; calls a second over HTTPS,
-the whole server with every feature on, pinned to one core, its clients to another; and the same for the obvious way to
-write it, and for a webhook on controller-runtime (`make build/peer`, which needs Go). They take turns: ratios of one run
-say more than figures, since both sides had the same machine at the same time.
+In: the recorded review of a Deployment's Pod with two containers. Out: where the time of a decision
+goes; calls a second over HTTPS, the whole server with every feature on, pinned to one core, its
+clients to another; and the same for the obvious way to write it, and for a webhook on
+controller-runtime (`make build/peer`, which needs Go). They take turns: ratios of one run say more
+than figures, since both sides had the same machine at the same time.
 """
 
 import asyncio
@@ -78,7 +79,8 @@ def decision(body: bytes) -> None:
     before = json.loads(body)["request"]["object"]
     after = jsonpatch.apply_patch(copy.deepcopy(before), json.loads(encode(ops)))
     print(
-        f"A decision, without I/O ({SAMPLE.name}, {len(body)} bytes, {len(pod.spec.containers)} containers, {len(ops)} operations)"
+        f"A decision, without I/O ({SAMPLE.name}, {len(body)} bytes, "
+        f"{len(pod.spec.containers)} containers, {len(ops)} operations)"
     )
     gc.freeze()
     sys.setswitchinterval(SWITCH)
@@ -185,7 +187,8 @@ def https(
         name,
         found["perSecond"],
         "/s",
-        f"p50 {found['p50ms']:.2f} ms, p99 {found['p99ms']:.2f} ms, {found['cpu']:.0f} µs of CPU a call, {found['rss']:.0f} MiB",
+        f"p50 {found['p50ms']:.2f} ms, p99 {found['p99ms']:.2f} ms, "
+        f"{found['cpu']:.0f} µs of CPU a call, {found['rss']:.0f} MiB",
     )
     return found
 
@@ -211,11 +214,13 @@ def main() -> None:
     body = SAMPLE.read_bytes()
     load_before = os.getloadavg()[0]
     print(
-        f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, load {load_before:.1f} before this began\n"
+        f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, "
+        f"load {load_before:.1f} before this began\n"
     )
     decision(body)
     print(
-        f"\nOver HTTPS: one core for the server, {CONNECTIONS} connections kept alive, {SECONDS:g} s each, every answer's status checked"
+        f"\nOver HTTPS: one core for the server, {CONNECTIONS} connections kept alive, "
+        f"{SECONDS:g} s each, every answer's status checked"
     )
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

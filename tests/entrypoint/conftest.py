@@ -1,4 +1,4 @@
-"""The built helper, and containers to put it into: real processes in fresh namespaces, as a runtime makes them."""
+"""The built helper, and containers to put it into: real processes in fresh namespaces."""
 
 import contextlib
 import ctypes
@@ -78,7 +78,7 @@ def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -
 
 
 class Container:
-    """PID 1 in namespaces of its own, with a log; hooks are started beside it, as the kubelet starts them."""
+    """PID 1 in its own namespaces, with a log; hooks start beside it, as from the kubelet."""
 
     def __init__(
         self, argv: Sequence[str], where: Path, *, prepare: str = "", prefix: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""Run a command under a seccomp filter that refuses netlink sockets, as some sandboxes do: `deny_netlink.py CMD..`."""
+"""Run a command under a seccomp filter that refuses netlink: `deny_netlink.py CMD..`."""
 
 import ctypes
 import os

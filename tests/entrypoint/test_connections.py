@@ -38,14 +38,14 @@ def result(box: Container, hook: "subprocess.Popen[str]") -> dict[str, object]:
 
 
 def in_time(box: Container, hook: "subprocess.Popen[str]", least: float = 0) -> dict[str, object]:
-    """Check that it ended because nothing was in flight, not because time was up; and not before the answer was out."""
+    """Check that it ended because nothing was in flight, and not before the answer was out."""
     record = result(box, hook)
     assert int(str(record["waited_ms"])) >= least * 1000
     assert (record["drain_end"], record["in_flight_end"]) == ("idle", 0)
     return record
 
 
-# -- what does not hold a pod ------------------------------------------------------------------------------------------------
+# -- what does not hold a pod ----------------------------------------------------------------------
 
 
 def test_nothing(helper: str, box: Container) -> None:
@@ -73,7 +73,7 @@ def test_a_silent_connection(helper: str, box: Container) -> None:
 
 
 def test_a_silent_connection_whose_client_has_closed_its_side(helper: str, box: Container) -> None:
-    """Not even the FIN is taken for a byte. (The victim closes; one that never would is what `stuck` below is.)."""
+    """Not even the FIN counts as a byte. The victim closes; `stuck` below never would."""
     with box.connect(8000) as connection:
         connection.shutdown(socket.SHUT_WR)
         in_time(box, drain(box, helper))
@@ -82,7 +82,7 @@ def test_a_silent_connection_whose_client_has_closed_its_side(helper: str, box: 
 def test_connections_of_the_application_itself(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """It calls a back end on another port and waits for that: ports that are not named do not count."""
+    """It calls a back end on another port and waits: ports that are not named do not count."""
     box = container(
         "sh", "-c", f"{' '.join(victim('--port=8000'))} & exec {' '.join(victim('--port=9000'))}"
     )
@@ -94,7 +94,7 @@ def test_connections_of_the_application_itself(
         assert record["open"] == 0
 
 
-# -- what holds it until it is done ------------------------------------------------------------------------------------------
+# -- what holds it until it is done ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_client_that_has_closed_its_side_and_waits(helper: str, box: Container
 
 
 def test_an_upload_that_takes_its_time(helper: str, box: Container) -> None:
-    """Bytes come in and none go out; they are no new requests either, so the delay is not drawn out."""
+    """Bytes come in and none go out; they are not new requests, so the delay gets no longer."""
     with box.connect(8000) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: victim\r\nContent-Length: 30\r\n\r\n")
         hook = drain(box, helper, quiet="0.5", most="15")
@@ -162,9 +162,11 @@ def test_bytes_that_the_client_has_not_taken(
 ) -> None:
     """The program has written its answer, closed, and could exit; the kernel still has it."""
     script = (
-        "import socket,time\ns=socket.create_server(('127.0.0.1',8000))\nprint('ready',flush=True)\n"
+        "import socket,time\ns=socket.create_server(('127.0.0.1',8000))\n"
+        "print('ready',flush=True)\n"
         "while True:\n c,_=s.accept()\n if not c.recv(100): continue\n"
-        " c.setsockopt(socket.SOL_SOCKET,socket.SO_SNDBUF,4000000)\n c.send(b'x'*3000000)\n c.close()\n"
+        " c.setsockopt(socket.SOL_SOCKET,socket.SO_SNDBUF,4000000)\n c.send(b'x'*3000000)\n"
+        " c.close()\n"
     )
     box = container(PYTHON, "-c", script)
     box.listening(8000)
@@ -181,7 +183,10 @@ def test_bytes_that_the_client_has_not_taken(
 
 
 def test_the_accept_queue(helper: str, container: Callable[..., Container]) -> None:
-    """Connections that the server has not accepted: closing the listener would reset them. Here nobody ever accepts."""
+    """Connections that the server has not accepted: closing the listener would reset them.
+
+    Here nobody ever accepts.
+    """
     box = container(*victim("--port=8000", "--no-accept"))
     box.logged("ready")
     with box.connect(8000) as one, box.connect(8000) as _other:
@@ -215,7 +220,7 @@ def stream_answers(connection: socket.socket, last: bytes) -> bytes:
 def test_several_streams_that_were_under_way(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """As HTTP/2 does it. The second answer that nobody asked for in between gives away that there may be a third."""
+    """As in HTTP/2. A second answer without a request in between shows that a third may come."""
     box = container(PYTHON, "-c", STREAMS)
     box.listening(8000)
     with box.connect(8000) as connection:
@@ -263,7 +268,7 @@ while True:
 def test_in_and_out_within_one_tick_of_the_clock(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """As TLS does it: the request and the handshake's last bytes tie, and the answer is still owed."""
+    """As with TLS: the request ties with the handshake's last bytes, and is still in flight."""
     box = container(PYTHON, "-c", HANDSHAKE)
     box.listening(8000)
 
@@ -301,7 +306,7 @@ def test_in_and_out_within_one_tick_of_the_clock(
         in_time(box, hook, 3)
 
 
-# -- what never ends: the cap ------------------------------------------------------------------------------------------------
+# -- what never ends: the cap ----------------------------------------------------------------------
 
 
 def test_server_sent_events(helper: str, box: Container) -> None:
@@ -312,7 +317,7 @@ def test_server_sent_events(helper: str, box: Container) -> None:
 
 
 def test_a_websocket(helper: str, box: Container) -> None:
-    """In use it holds the pod up to the cap; silent it does not, as nobody can tell what it waits for."""
+    """In use it holds the Pod up to the cap; silent it does not: nobody can tell its purpose."""
     with box.connect(8000) as connection:
         get(connection, "/ws")
         read(connection, b"\r\n\r\n")
@@ -332,7 +337,7 @@ def test_a_websocket(helper: str, box: Container) -> None:
         in_time(box, drain(box, helper))
 
 
-# -- the delay: what is new ---------------------------------------------------------------------------------------------------
+# -- the delay: what is new ------------------------------------------------------------------------
 
 
 class Traffic:
@@ -416,7 +421,7 @@ def test_a_port_where_nobody_listens_needs_no_delay(
 
 
 def test_ports_that_were_declared_wrong(helper: str, box: Container) -> None:
-    """The Pod says 80, the server listens on 8000: no reason to stop it in the middle of a request."""
+    """The Pod says 80, the server listens on 8000: no reason to stop it during a request."""
     with box.connect(8000) as connection:
         get(connection, "/close/3")
         hook = box.exec(helper, "drain", *waits("--ports=80", "--no-stop"))
@@ -432,11 +437,11 @@ def test_without_ports_all_that_listen_count(helper: str, box: Container) -> Non
         assert int(str(in_time(box, hook, 1)["in_flight_start"])) >= 1
 
 
-# -- from where, and by which means --------------------------------------------------------------------------------------------
+# -- from where, and by which means ----------------------------------------------------------------
 
 
 def test_loopback_counts_by_option(helper: str, box: Container) -> None:
-    """Without --loopback what comes from inside of the Pod is left out, by address 127.0.0.1 or by the Pod's own."""
+    """Without --loopback, connections from 127.0.0.1 or the Pod's own address do not count."""
     with box.connect(8000) as connection:
         get(connection, "/slow/60")
         options = [o for o in waits("--ports=8000", "--no-stop") if o != "--loopback"]
@@ -447,7 +452,8 @@ def test_from_outside_without_loopback(helper: str, container: Callable[..., Con
     """A real client, on the other end of a pair of interfaces, counts either way."""
     box = container(
         *victim("--port=8000"),
-        prepare="ip link add eth0 type veth peer name peer; ip netns 2>/dev/null; ip addr add 10.9.9.2/24 dev eth0; ip link set eth0 up",
+        prepare="ip link add eth0 type veth peer name peer; ip netns 2>/dev/null; ip addr add "
+        "10.9.9.2/24 dev eth0; ip link set eth0 up",
     )
     box.listening(8000)
     client = container("sleep", "600")
@@ -519,7 +525,7 @@ def test_the_text_table_sees_new_connections_too(released: str, box: Container) 
 def test_with_neither_the_fixed_times_serve(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """No /proc/net (a restricted mount) and no netlink: as long as everything may take, and it says so."""
+    """No /proc/net (a restricted mount) and no netlink: wait the full time, and say so."""
     box = container(*victim("--port=8000"), prepare="mount -t proc -o subset=pid proc /proc")
     box.listening(8000)
     hook = drain(box, helper, prefix=NO_NETLINK, most="2", drain="2")

@@ -1,4 +1,4 @@
-"""What the webhook writes into Pods, word for word, before the built helper: it understands all of it, and as it was meant."""
+"""The built helper understands all that the webhook writes into Pods, as it was meant."""
 
 import subprocess
 from collections import defaultdict
@@ -106,7 +106,7 @@ def test_golden_pods(released: str, path: Path) -> None:
 
 
 def test_there_is_something_to_compare() -> None:
-    """Among the golden Pods are hooks, wrapped commands, users' hooks of each kind, and a path for the sidecar."""
+    """Among the golden Pods are wrapped commands, hooks of each kind, a path for the sidecar."""
     seen = set()
     for path in FILES:
         case = load(path)
@@ -177,7 +177,10 @@ def test_the_sidecar(released: str) -> None:
 
 
 def test_the_path_for_the_sidecar(released: str, container: Any) -> None:
-    """Every path that the webhook writes for a container without a mount has its answer in the sidecar's command."""
+    """Each path that the webhook writes has its answer in the sidecar's command.
+
+    Such paths are for containers without a mount.
+    """
     asked = 0
     for path in FILES:
         case = load(path)

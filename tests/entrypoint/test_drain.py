@@ -1,4 +1,4 @@
-"""`drain` where the application itself is PID 1, or below it: who is stopped, by whom, and the user's own hook."""
+"""`drain` where the application is PID 1, or below it: who stops what, and the user's own hook."""
 
 import contextlib
 import http.server
@@ -36,13 +36,13 @@ def named(where: Path, name: str) -> str:
     return str(script)
 
 
-# -- who is stopped ----------------------------------------------------------------------------------------------------------
+# -- who is stopped --------------------------------------------------------------------------------
 
 
 def test_a_server_that_is_pid_1_and_wants_term_is_left_to_the_kubelet(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """The kubelet's TERM comes as soon as the hook returns; the hook has done all that is left to do."""
+    """The kubelet's TERM comes as soon as the hook returns; the hook has done the rest."""
     box = container(*victim("--port=8000", "--on=TERM=exit"))
     box.listening(8000)
     with box.connect(8000) as connection:
@@ -60,7 +60,10 @@ def test_a_server_that_is_pid_1_and_wants_term_is_left_to_the_kubelet(
 def test_a_server_that_is_pid_1_and_wants_another_signal_gets_it(
     helper: str, container: Callable[..., Container], tmp_path: Path
 ) -> None:
-    """Called nginx, so QUIT; the hook returns when nothing can be lost, or is killed with PID 1; never before the signal."""
+    """Called nginx, so QUIT; the hook returns when nothing can be lost, never before the signal.
+
+    Or it is killed with PID 1.
+    """
     box = container(named(tmp_path, "nginx"), "--port=8000", "--on=QUIT=finish", "--on=TERM=print")
     box.listening(8000)
     with box.connect(8000) as connection:
@@ -152,7 +155,7 @@ def test_the_master_is_chosen_and_not_a_worker(
 def test_another_program_with_a_servers_name_is_not_taken(
     helper: str, container: Callable[..., Container], tmp_path: Path
 ) -> None:
-    """A script called redis-server runs beside it, higher up; the one with the port is the server."""
+    """A script called redis-server runs beside it, higher up; the server has the port."""
     other, server = named(tmp_path, "redis-server"), named(tmp_path, "nginx")
     box = container(
         "sh", "-c", f"{other} --on=TERM=exit & sh -c '{server} --port=8000 --on=QUIT=exit; :'; wait"
@@ -169,7 +172,8 @@ def test_npm_in_front_of_node_is_skipped(
     """`npm start` dies of a TERM without telling Node, which goes on serving as an orphan."""
     npm = tmp_path / "npm-cli.js"
     npm.write_text(
-        f"#!{PYTHON}\nimport subprocess, sys; sys.exit(subprocess.call({victim('--port=8000', '--on=TERM=exit')!r}))\n"
+        f"#!{PYTHON}\nimport subprocess, sys; "
+        f"sys.exit(subprocess.call({victim('--port=8000', '--on=TERM=exit')!r}))\n"
     )
     npm.chmod(0o755)
     box = container("sh", "-c", f"{npm} start; :")
@@ -182,11 +186,15 @@ def test_npm_in_front_of_node_is_skipped(
 def test_a_tree_that_ignores_everything_is_killed(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """TERM after the patience, KILL two seconds later, children included; the shell that is PID 1 is not touched."""
+    """TERM after the patience, KILL two seconds later, even for children, but not for PID 1.
+
+    PID 1 is a shell.
+    """
     box = container(
         "sh",
         "-c",
-        f"{' '.join(victim('--port=8000', '--on=ALL=ignore', '--children=2'))}; echo code $?; sleep 600",
+        f"{' '.join(victim('--port=8000', '--on=ALL=ignore', '--children=2'))}; echo code $?; "
+        "sleep 600",
     )
     box.listening(8000)
     hook = box.exec(helper, "drain", *waits("--ports=8000", patience="2"))
@@ -256,7 +264,7 @@ def test_a_repeated_hook_waits_for_the_first(
 def test_another_container_of_the_pod_is_no_first_hook(
     released: str, container: Callable[..., Container]
 ) -> None:
-    """Containers share the network, and so the names of abstract sockets: each is told apart by its PID namespace."""
+    """Containers share the network and so abstract sockets: the PID namespace tells them apart."""
     box = container(*victim("--port=8000", "--on=TERM=exit"))
     box.listening(8000)
     options = waits("--ports=8000", delay="3", most="4")
@@ -342,7 +350,7 @@ def test_a_stop_command_that_fails_is_followed_by_the_signal(
 
 
 def test_a_deadline_cuts_it_all(helper: str, container: Callable[..., Container]) -> None:
-    """A minute of delay does not fit into seven seconds of grace: it ends four seconds before they do."""
+    """A minute of delay does not fit into seven seconds of grace: it ends 4 s before they do."""
     box = container(*victim("--port=8000"))
     box.listening(8000)
     began = time.monotonic()
@@ -411,7 +419,7 @@ def test_a_log_that_nobody_reads_does_not_hold_the_stop(
     )
 
 
-# -- the user's own hook -----------------------------------------------------------------------------------------------------
+# -- the user's own hook ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
@@ -457,7 +465,7 @@ def test_a_users_program_runs_before_or_after(
 def test_a_users_program_that_stops_the_server_itself(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """`nginx -s quit; sleep 60`: it comes after the drain, and its end with the container is no fault of anyone."""
+    """`nginx -s quit; sleep 60`: runs after the drain, and ends with the container: no failure."""
     options = waits("--ports=8000")
     box = container(helper, "run", *options, "--", *victim("--port=8000", "--on=USR1=exit"))
     box.listening(8000)
@@ -507,7 +515,10 @@ def test_a_users_program_that_is_not_there(
 
 
 def test_strict_makes_failures_visible(helper: str, container: Callable[..., Container]) -> None:
-    """By default a hook returns 0 whatever happened, as its failure changes nothing but makes an event; --strict says 1."""
+    """By default a hook returns 0 whatever happened; --strict says 1.
+
+    A hook's failure changes nothing, it only makes an event.
+    """
     box = container(*victim("--port=8000"))
     box.listening(8000)
     for more in (["--hook=before", "--", "false"], ["--hook=after", "--", "false"]):
@@ -543,7 +554,8 @@ def url_box(container: Callable[..., Container]) -> Container:
     """Make a container with a hook's server in it, on a Pod's address only."""
     box = container(
         *victim("--port=8000"),
-        prepare="ip link add eth0 type veth peer name peer; ip addr add 10.1.2.3/24 dev eth0; ip link set eth0 up; ip link set peer up; "
+        prepare="ip link add eth0 type veth peer name peer; ip addr add 10.1.2.3/24 dev eth0; ip "
+        "link set eth0 up; ip link set peer up; "
         "ip route add default dev eth0",
     )
     box.listening(8000)
@@ -560,7 +572,7 @@ def url_box(container: Callable[..., Container]) -> Container:
 def test_a_users_url_is_called_as_the_kubelet_does(
     helper: str, url_box: Container, host: str, status: int
 ) -> None:
-    """On the Pod's own address if none is given; its headers; the status does not matter, the wait does."""
+    """To the Pod's own address if none is given; with headers; waits, whatever the status."""
     Hook.status, Hook.pause = status, 1.5
     hook = url_box.exec(
         helper,

@@ -1,4 +1,7 @@
-"""Servers that finish by themselves: told when no new connection comes, though requests still do."""
+"""Servers that finish by themselves get their signal while requests still come.
+
+It comes once there are no new connections.
+"""
 
 import contextlib
 import signal
@@ -133,7 +136,7 @@ def options(*more: str, drain: str = "20") -> list[str]:
 
 
 def stop(box: Container, hook_argv: Sequence[str]) -> tuple[int, float]:
-    """As a kubelet does: the hook, then TERM at once. Exit code of the hook, and when it returned."""
+    """As a kubelet does: the hook, then TERM. Returns the hook's exit code and when it returned."""
     hook = box.exec(*hook_argv)
     code = hook.wait(60)
     returned = time.monotonic()
@@ -147,7 +150,7 @@ def stop(box: Container, hook_argv: Sequence[str]) -> tuple[int, float]:
 def test_clients_that_never_pause_do_not_hold_it(
     helper: str, container: Callable[..., Container], tmp_path: Path, name: str, wrapped: bool
 ) -> None:
-    """It is told while they go on; its long answer is finished; TERM, which follows, cuts nothing."""
+    """It gets the signal while they go on; it finishes its long answer; the TERM cuts nothing."""
     server = Server(name, tmp_path)
     argv = options("--finishes", f"--signal={server.signal}", f"--match={name}")
     box = container(*([helper, "run", *argv, "--"] if wrapped else []), *server.argv, prepare=VETH)
@@ -209,7 +212,7 @@ def test_a_new_connection_is_a_reason_to_wait(
 def test_a_neighbour_that_still_asks_is_waited_for(
     released: str, container: Callable[..., Container]
 ) -> None:
-    """From inside of the Pod requests count as ever: who asks there serves on, and finds nobody else."""
+    """Requests from inside of the Pod still count: the caller serves on, and finds nobody else."""
     box = container(*victim("--port=8000", "--on=TERM=finish"))
     box.listening(8000)
     over = threading.Event()
@@ -269,7 +272,7 @@ def test_the_users_hook_runs_when_nothing_is_in_flight(
 def test_a_shell_in_front_is_deaf_to_term(
     released: str, container: Callable[..., Container]
 ) -> None:
-    """So the hook returns at once, and the server is told by who stays behind, with all its time."""
+    """So the hook returns at once, and the process that stays behind signals, with all its time."""
     server = " ".join(victim("--port=8000", "--on=TERM=finish"))
     box = container("sh", "-c", f"{server}; exit 5")
     box.listening(8000)

@@ -1,7 +1,7 @@
 """What reads options, queries, HTTP, netlink and /proc, under broken input, with sanitizers.
 
-A minute of it on CI. Netlink and /proc also as a whole, with a kernel that answers late, in part, with
-errors, or not at all, and processes that end while they are looked at.
+A minute of it on CI. Netlink and /proc also as a whole, with a kernel that answers late, in part,
+with errors, or not at all, and processes that end while they are looked at.
 """
 
 import os
@@ -12,7 +12,7 @@ from tests.entrypoint.conftest import BUILD, _make
 
 
 def test_broken_input_breaks_nothing() -> None:
-    """Always the same seed; the corpus is kept in entrypoint/fuzz/corpus, what was found once is in it."""
+    """Always the same seed; the corpus in entrypoint/fuzz/corpus has all earlier findings."""
     needs.programs("cc")
     _make("build/fuzz")
     seconds = "60" if os.environ.get("CI") else "5"

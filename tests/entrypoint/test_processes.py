@@ -1,7 +1,7 @@
-"""Nobody loses time: what runs in front of the server and beside it has what is left of the patience.
+"""Nobody loses time: what runs before or beside the server has the rest of the patience.
 
-Before podgrace an entrypoint script was PID 1, and its trap had the whole grace period. With `run` as
-PID 1 the trap, the worker and the co-process must have theirs.
+Before podgrace an entrypoint script was PID 1, and its trap had the whole grace period. With `run`
+as PID 1 the trap, the worker and the co-process must have theirs.
 """
 
 import json
@@ -149,7 +149,7 @@ sys.exit(7)
 def test_a_program_that_stops_what_it_has_started(
     helper: str, container: Callable[..., Container], kind: str
 ) -> None:
-    """A trap in another language than a shell's. If it forgets its server, the server is told then."""
+    """A trap in another language than a shell's. If it forgets its server, we signal then."""
     server = victim("--port=8000", "--on=TERM=exit")
     box = container(helper, "run", *waits(), "--", PYTHON, "-c", MANAGER, kind, *server)
     box.listening(8000)
@@ -417,7 +417,7 @@ def test_without_proc_the_command_is_stopped_all_the_same(
 def test_the_front_is_stopped_before_what_is_behind_it(
     helper: str, container: Callable[..., Container], tmp_path: Path
 ) -> None:
-    """Both listen, no ports are named, and the back end was started first: it serves on loopback."""
+    """Both listen, no ports are named, and the back end, on loopback, was started first."""
     back = script(tmp_path, "gunicorn", "--port=9000", "--host=127.0.0.1", "--on=TERM=exit")
     front = script(tmp_path, "nginx", "--port=8000", "--on=QUIT=exit")
     box = container(

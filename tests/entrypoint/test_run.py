@@ -123,7 +123,10 @@ def start(argv: list[str], where: Path) -> tuple["subprocess.Popen[bytes]", Call
 
 
 def test_every_signal_is_forwarded_again_and_again(helper: str, tmp_path: Path) -> None:
-    """1 to 64 but for KILL, STOP and TERM, three times each; 32 and 33 (which C libraries keep) are in the test below."""
+    """1 to 64 except KILL, STOP and TERM, three times each; the test below has 32 and 33.
+
+    C libraries keep those two.
+    """
     process, out = start([helper, "run", "--", *victim("--on=ALL=print")], tmp_path)
     for number in FORWARDED:
         for times in (1, 2, 3):
@@ -147,8 +150,14 @@ def test_signals_that_c_libraries_hide_are_forwarded(
 
 
 def test_a_terminal_at_the_start_sends_nothing(helper: str) -> None:
-    """As a session's leader with a terminal: no HUP, no CONT, no TTOU reaches the command, and it has the foreground."""
-    show = "import os; print('foreground' if os.tcgetpgrp(0) == os.getpgrp() else 'background', flush=True)"
+    """As a session's leader with a terminal: the command gets the foreground and no signal.
+
+    No HUP, no CONT, no TTOU.
+    """
+    show = (
+        "import os; print('foreground' if os.tcgetpgrp(0) == os.getpgrp() else 'background', "
+        "flush=True)"
+    )
     script = f"{show}; os.execv({PYTHON!r}, {victim('--on=ALL=print')!r})"
     pid, terminal = pty.fork()
     if pid == 0:
@@ -167,7 +176,10 @@ def test_a_terminal_at_the_start_sends_nothing(helper: str) -> None:
 
 
 def test_a_signal_at_any_moment_of_the_start(released: str) -> None:
-    """TERM before, between and after fork and exec: the command ends, the code says so, nothing hangs and nothing stays."""
+    """TERM before, between and after fork and exec: the command ends, its code says so.
+
+    Nothing hangs and nothing stays.
+    """
     chance = random.Random(5)  # noqa: S311
     codes = set()
     for _ in range(60):
@@ -180,7 +192,8 @@ def test_a_signal_at_any_moment_of_the_start(released: str) -> None:
         time.sleep(chance.random() * 0.006)
         process.terminate()
         codes.add(process.wait(30))
-    # -15: it came before signals were blocked. To PID 1 of a container the kernel does not deliver it then.
+    # -15: it came before signals were blocked. To PID 1 of a container the kernel does not deliver
+    # it then.
     assert codes <= {143, -15}
     assert 143 in codes
     needs.programs("pgrep")
@@ -217,7 +230,7 @@ def test_orphans_are_reaped(
 
 
 def test_no_signal_is_blocked_or_ignored_in_the_command(helper: str) -> None:
-    """A background job of a shell ignores INT and QUIT, and children inherit that; the command starts clean."""
+    """A shell's background job ignores INT and QUIT, as do its children; the command does not."""
     script = f"trap '' INT QUIT HUP TERM USR1; exec {helper} run -- cat /proc/self/status"
     text = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True).stdout
     masks = {
@@ -228,7 +241,7 @@ def test_no_signal_is_blocked_or_ignored_in_the_command(helper: str) -> None:
     assert masks == {"SigBlk:": 0, "SigIgn:": 0}
 
 
-# -- the stop ----------------------------------------------------------------------------------------------------------------
+# -- the stop --------------------------------------------------------------------------------------
 
 
 def test_a_request_in_flight_is_finished_first(
@@ -332,7 +345,7 @@ def test_stop_on_makes_another_signal_the_stop(
 def test_a_detected_profile_brings_its_own_stop_signals(
     helper: str, container: Callable[..., Container], tmp_path: Path
 ) -> None:
-    """A script called haproxy: USR1 stops it, and USR1 is what it gets; USR2 (reload) is passed on."""
+    """A script called haproxy: USR1 stops it, so it gets USR1; USR2 (reload) is passed on."""
     script = tmp_path / "haproxy"
     script.write_text(f"#!{PYTHON}\nexec(open({VICTIM!r}).read())\n")
     script.chmod(0o755)
@@ -393,7 +406,7 @@ def test_the_end_is_noticed_between_two_words(
 def test_a_shell_in_front_is_not_the_server(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """TERM to the shell would orphan the server; the server gets it, and the shell ends by itself with its code."""
+    """TERM to the shell would orphan the server: it gets it, and the shell ends with its code."""
     script = f"echo shell; {' '.join(victim('--port=8000', '--on=TERM=exit'))}; exit 9"
     box = container(helper, "run", *waits("--ports=8000"), "--", "sh", "-c", script)
     box.listening(8000)
@@ -473,13 +486,13 @@ def test_what_a_command_leaves_behind_is_ended(helper: str, tmp_path: Path) -> N
     assert not Path(f"/proc/{orphan}").exists()
 
 
-# -- with a hook -------------------------------------------------------------------------------------------------------------
+# -- with a hook -----------------------------------------------------------------------------------
 
 
 def test_the_hook_asks_and_the_signal_stops(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """One drain, by PID 1; the hook returns 0 when it is over; the signal that follows stops without another."""
+    """PID 1 drains once; then the hook returns 0; the signal that follows stops without a drain."""
     options = waits("--ports=8000")
     box = container(helper, "run", *options, "--stop-on=INT,QUIT", "--", *victim("--port=8000"))
     box.listening(8000)
@@ -540,7 +553,7 @@ def test_a_signal_while_the_hook_waits_means_hurry(
 def test_any_usual_stop_signal_after_the_hook_is_the_stop(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """The image's STOPSIGNAL is not known: after a hook has drained, the first of the usual ones means it."""
+    """The image's STOPSIGNAL is unknown: after a hook has drained, any usual stop signal is it."""
     for number in (signal.SIGWINCH, signal.SIGUSR1, 37):
         box = container(
             helper,

@@ -129,7 +129,8 @@ def test_status_and_reports_are_for_the_pod_only(
     client = container(
         "sleep",
         "600",
-        prepare="ip link add eth0 type veth peer name peer; ip addr add 10.9.9.1/24 dev eth0; ip link set eth0 up",
+        prepare="ip link add eth0 type veth peer name peer; ip addr add 10.9.9.1/24 dev eth0; ip "
+        "link set eth0 up",
     )
     until(
         lambda: (
@@ -182,7 +183,7 @@ def test_status_and_reports_are_for_the_pod_only(
     assert ask(client, "/report", "POST", LINE, host="10.9.9.2")[0] == 403
 
 
-# -- /drain ------------------------------------------------------------------------------------------------------------------
+# -- /drain ----------------------------------------------------------------------------------------
 
 DRAIN = "/drain?container=app"
 LATE = "/drain?container=late"
@@ -318,7 +319,7 @@ def call(box: Container, path: str, source: str, host: str) -> socket.socket:
 def test_strangers_do_not_keep_the_kubelet_out(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """Callers that ask a hundred times, each as often as it may, have places; the next one has, too."""
+    """Callers that ask a hundred times, as often as allowed, have places; so has the next one."""
     box = container(
         helper,
         "sidecar",
@@ -389,7 +390,7 @@ def helper_pid(box: Container) -> int:
     return 0
 
 
-# -- clients that mean no good -------------------------------------------------------------------------------------------------
+# -- clients that mean no good ---------------------------------------------------------------------
 
 
 def test_clients_that_say_nothing_lock_nobody_out(box: Container) -> None:
@@ -449,7 +450,7 @@ def test_what_is_no_request(box: Container, data: bytes) -> None:
     assert ask(box, "/healthz")[0] == 200
 
 
-# -- its own life ---------------------------------------------------------------------------------------------------------------
+# -- its own life ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])

@@ -1,8 +1,9 @@
 """A server to be stopped: prints what happens to it, and answers as badly as real ones do.
 
-`victim.py [--port N] [--host H] [--on SIG=exit|ignore|finish|print].. [--no-accept] [--children N]`. Without --on it has no
-handler at all, as most programs have none. Paths: / at once, /slow/S after S seconds, /stream/N/S N pieces S seconds apart,
-/sse/S an event every S seconds for ever, /ws an upgrade and then an echo, /close/S as /slow but closing. POST reads its body.
+`victim.py [--port N] [--host H] [--on SIG=exit|ignore|finish|print].. [--no-accept] [--children
+N]`. Without --on it has no handler at all, as most programs have none. Paths: / at once, /slow/S
+after S seconds, /stream/N/S N pieces S seconds apart, /sse/S an event every S seconds for ever, /ws
+an upgrade and then an echo, /close/S as /slow but closing. POST reads its body.
 """
 
 import argparse

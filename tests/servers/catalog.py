@@ -1,7 +1,8 @@
 """The servers under test, as data: how each is started, and how a bare stop of it goes.
 
-In: nothing. Out: `SERVERS`. A row says what is expected of a *bare* stop, so that a new version that stops differently is noticed; what is
-expected with the helper is the same for all rows and stands in the tests.
+In: nothing. Out: `SERVERS`. A row says what is expected of a *bare* stop, so that a new version
+that stops differently is noticed; what is expected with the helper is the same for all rows and
+stands in the tests.
 """
 
 import os
@@ -36,7 +37,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Server:
-    """One row. `bare`: what becomes of the request in flight after the stop signal, by signal; PID 1 is the server."""
+    """One row. `bare`: by signal, the fate of the request in flight; PID 1 is the server."""
 
     name: str
     programs: dict[str, Program]
@@ -51,13 +52,13 @@ class Server:
     annotations: dict[str, str] = field(default_factory=dict)
     upstream: bool = False
     term_ends: bool = True
-    """False: a bare TERM does not end it (no handler as PID 1, or a reload), only the end of the grace period does."""
+    """False: a bare TERM does not end it (no handler as PID 1, or a reload), only KILL does."""
     profile_ends: bool = True
     """False: as PID 1 it has no handler for its profile's signal either."""
     tini: str = ""
-    """What becomes of the request in flight below an init that forwards TERM; "" where that makes no difference."""
+    """The fate of the request in flight below an init that forwards TERM; "": no difference."""
     for_ever: int | None = None
-    """Requests that two clients that never let go may lose at the drain's limit; None: not tried."""
+    """Requests that two clients that stay may lose at the drain's limit; None: not tried."""
     variant: bool = False
     """Another way to run a server that has a row already: not stopped in every way."""
     after: float = 0.0
@@ -94,7 +95,7 @@ def _package(name: str) -> tuple[str, ...]:
 
 
 def _found(name: str) -> str:
-    """Where a program is that neither Debian nor the lock of the servers has; its name if nowhere."""
+    """Where a program is that Debian and the servers' lock lack; its name if nowhere."""
     return shutil.which(name) or name
 
 
@@ -462,7 +463,7 @@ FINISHING: Final = {
         ),
     )
 }
-"""Those whose clients are not let go of: what becomes of requests on connections that never pause."""
+"""Servers whose clients are never sent away: what happens to requests that never pause."""
 
 _DEMO: Final = {
     "slow": "/sleep",
@@ -533,7 +534,7 @@ DEMOS: Final = {
         ),
     )
 }
-"""The article's own: nginx in front of gunicorn with a Django project whose /sleep takes ten seconds."""
+"""The article's own: nginx before gunicorn; a Django project whose /sleep takes ten seconds."""
 
 
 def missing(server: Server) -> list[str]:

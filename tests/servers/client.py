@@ -1,16 +1,17 @@
-"""What a client sees of a stop: a small HTTP/1.1 client that tells every way to lose a request from every other.
+"""What a client sees of a stop: an HTTP/1.1 client that tells apart all ways to lose a request.
 
-In: an address, a path, the body that a complete answer has. Out: `Answer`s. `Traffic` is a front with many clients that lets go of the
-Pod after a while, as kube-proxy does. All of it is coroutines, to be run inside the Pod's network.
+In: an address, a path, the body that a complete answer has. Out: `Answer`s. `Traffic` is a front
+with many clients that lets go of the Pod after a while, as kube-proxy does. All of it is
+coroutines, to be run inside the Pod's network.
 
-| outcome   | what happened                                                                     | the request is    |
-|-----------|-----------------------------------------------------------------------------------|-------------------|
-| answered  | status 200 and the whole body                                                     | kept              |
-| refused   | the connection was refused: nothing was sent, any client may try elsewhere        | lost, harmlessly  |
-| reset     | RST after the connection was made                                                 | lost              |
-| cut       | the connection ended before the answer was whole                                  | lost              |
-| status N  | an error instead of the answer                                                    | lost              |
-| timeout   | nothing for `PATIENCE` seconds                                                    | lost              |
+| outcome  | what happened                                           | the request is   |
+|----------|---------------------------------------------------------|------------------|
+| answered | status 200 and the whole body                           | kept             |
+| refused  | refused: nothing was sent, any client may try elsewhere | lost, harmlessly |
+| reset    | RST after the connection was made                       | lost             |
+| cut      | the connection ended before the answer was whole        | lost             |
+| status N | an error instead of the answer                          | lost             |
+| timeout  | nothing for `PATIENCE` seconds                          | lost             |
 """
 
 import asyncio
@@ -141,7 +142,7 @@ async def serving(
 
 @dataclass
 class Traffic:
-    """Clients behind a front. Each request is counted: by outcome, and apart before and after the stop."""
+    """Clients behind a front. Counts requests by outcome, and apart before and after the stop."""
 
     port: int
     path: str
@@ -158,7 +159,7 @@ class Traffic:
         self.gone.set()
 
     async def fresh_client(self, interval: float) -> None:
-        """Open a connection for each request, at a fixed pace, whether or not the one before has been answered."""
+        """Open a connection for each request, at a fixed pace, answered or not."""
         flying = set()
         due = time.monotonic()
         while not self.gone.is_set():
@@ -175,7 +176,10 @@ class Traffic:
         self.last = max(self.last, answer.ended)
 
     async def reusing_client(self, interval: float, *, for_ever: bool) -> None:
-        """Send on one connection at a time. `for_ever`: goes on after the front has let go, until the server ends the connection."""
+        """Send on one connection at a time. `for_ever`: until the server ends the connection.
+
+        Not only until the front has deregistered the Pod.
+        """
         connection = Connection(self.port)
         try:
             while for_ever or not self.gone.is_set():

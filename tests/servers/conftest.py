@@ -1,4 +1,7 @@
-"""What every test here needs: root (namespaces), the servers, the built helper, and a directory that other users may enter."""
+"""What every test here needs: root (namespaces), the servers, the built helper, a directory.
+
+Other users may enter the directory.
+"""
 
 import os
 import shutil

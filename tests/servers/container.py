@@ -1,7 +1,8 @@
-"""The inside of a container's start: what a runtime does between its namespaces and the image's program.
+"""The inside of a container's start: a runtime's steps from namespaces to the image's program.
 
-Run as a program: `container.py [--user UID] -- CMD...`. Takes the capabilities that container runtimes do not give (so that looking into
-another user's process fails here as it does there), forbids new privileges, resets signals, opens a session, becomes CMD.
+Run as a program: `container.py [--user UID] -- CMD...`. Takes the capabilities that container
+runtimes do not give (so that looking into another user's process fails here as it does there),
+forbids new privileges, resets signals, opens a session, becomes CMD.
 """
 
 import argparse
@@ -11,8 +12,11 @@ import signal
 import sys
 
 KEPT = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
-"""The default set of containerd and Docker: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_RAW,
-SYS_CHROOT, MKNOD, AUDIT_WRITE, SETFCAP (numbers: capability.h). Not SYS_PTRACE, not NET_ADMIN."""
+"""The default set of containerd and Docker, without SYS_PTRACE and NET_ADMIN.
+
+CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_RAW,
+SYS_CHROOT, MKNOD, AUDIT_WRITE, SETFCAP (numbers: capability.h).
+"""
 
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
@@ -23,7 +27,8 @@ def main() -> None:
     parser.add_argument("--user", type=int, default=0)
     parser.add_argument("command", nargs="+")
     asked = parser.parse_args()
-    # Programs that signal their process group must not reach the test's, which a PID namespace alone does not keep them from.
+    # Programs that signal their process group must not reach the test's, which a PID namespace
+    # alone does not keep them from.
     os.setsid()
     libc = ctypes.CDLL(None, use_errno=True)
     capability = 0

