@@ -1,17 +1,20 @@
 """AdmissionReview in, AdmissionReview out: the webhook without a server.
 
-In: the body of a POST and the configuration. Out: `Answer`: status, body, and what the server logs and counts. Pure; the
-command line and the tests use exactly this. Sockets, limits and deadlines belong to `server`.
+In: the body of a POST and the configuration. Out: `Answer`: status, body, and what the server logs
+and counts. Pure; the command line and the tests use the same code. Sockets, limits and deadlines
+belong to `server`.
 
-| the body                                           | status | answer                                            |
-|----------------------------------------------------|--------|---------------------------------------------------|
-| not JSON, not UTF-8, nested too deep, a wrong type | 400    | {"error": ...}; failurePolicy decides             |
-| another apiVersion or kind, no request, no uid     | 400    | the same, naming what is accepted                 |
-| not a Pod, not CREATE, a sub-resource, no object   | 200    | allowed, no patch, reason in the audit annotation |
-| a Pod that is left alone                           | 200    | the same                                          |
-| a Pod that needs nothing                           | 200    | allowed, patch that only marks it                 |
-| a Pod that is patched                              | 200    | allowed, patch, warnings where a person will act  |
-| a bug of ours                                      | 200    | allowed, no patch, a warning                      |
+| the body                                       | status | answer                                |
+|------------------------------------------------|--------|---------------------------------------|
+| not JSON, not UTF-8, too deep, a wrong type    | 400    | {"error": ...}; failurePolicy decides |
+| another apiVersion or kind, no request or uid  | 400    | the same, naming what is accepted     |
+| not a Pod, not CREATE, sub-resource, no object | 200    | allowed, no patch, reason in the      |
+|                                                |        | audit annotation                      |
+| a Pod that is left alone                       | 200    | the same                              |
+| a Pod that needs nothing                       | 200    | allowed, patch that only marks it     |
+| a Pod that is patched                          | 200    | allowed, patch, warnings where a      |
+|                                                |        | person should act                     |
+| a bug of ours                                  | 200    | allowed, no patch, a warning          |
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +35,7 @@ API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
 
 _WARNING_LENGTH: Final = 120
-"""Characters; the API's advice (admission/v1 types), longer ones may be cut."""
+"""Characters, as the API advises (admission/v1 types): longer ones may be cut."""
 _WARNED: Final = frozenset(code for code, reason in REASONS.items() if reason.warn)
 _WARNINGS: Final = 8
 """All webhooks of a request share 4096 characters of warnings."""
@@ -47,7 +50,7 @@ class GroupVersionKind(msgspec.Struct, frozen=True, gc=False):
 
 
 class Request(msgspec.Struct, rename="camel", gc=False):
-    """`request`, as far as it is read. The object stays raw until it is known to be a Pod."""
+    """The part of `request` that we read. The object stays raw until it is known to be a Pod."""
 
     uid: str = ""
     kind: GroupVersionKind = GroupVersionKind()
@@ -68,7 +71,7 @@ class Review(msgspec.Struct, rename="camel", gc=False):
 
 
 class _Head(msgspec.Struct):
-    """The fewest fields that allow an answer: read when the rest was not."""
+    """The fewest fields that allow an answer, for when the rest is not read."""
 
     request: "_Uid"
 
@@ -108,7 +111,7 @@ class Answer(msgspec.Struct, gc=False):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What is answered about a Pod, whoever asks: `Answer` without what is particular to one request."""
+    """The answer about a Pod, whoever asks: `Answer` without the parts of a single request."""
 
     result: str
     codes: tuple[str, ...]
@@ -133,7 +136,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def mutate(pod: Pod, config: Config, namespace: str = "", owner: str = "") -> Outcome:
-    """Decide about one Pod and write its patch. Raises `msgspec.ValidationError` for handlers that no API server would pass on."""
+    """Decide one Pod and write its patch.
+
+    Raises `msgspec.ValidationError` for handlers that no API server would pass on.
+    """
     plan = decide(pod, resolve(pod, config), config.operator, namespace, owner)
     return Outcome(plan, render(pod, plan))
 
@@ -144,7 +150,7 @@ def answer(body: bytes | bytearray, config: Config) -> Answer:
 
 
 def answer_by(body: bytes | bytearray, judged: Callable[[Request], tuple[Verdict, str]]) -> Answer:
-    """Answer one POST about a Pod by whoever judges it: `judge`, or one who remembers what `judge` said."""
+    """Answer one POST about a Pod. `judged` is `judge`, or a cache in front of it."""
     try:
         review = _review.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -152,7 +158,8 @@ def answer_by(body: bytes | bytearray, judged: Callable[[Request], tuple[Verdict
     request = review.request
     if review.api_version != API_VERSION or review.kind != KIND:
         return _invalid(
-            f"apiVersion {review.api_version[:64]!r}, kind {review.kind[:64]!r}: accepted: {API_VERSION}, {KIND}"
+            f"apiVersion {review.api_version[:64]!r}, kind {review.kind[:64]!r}:"
+            f" accepted: {API_VERSION}, {KIND}"
         )
     if request is None or not request.uid:
         return _invalid("request is missing" if request is None else "request.uid is missing")
@@ -171,7 +178,10 @@ def answer_by(body: bytes | bytearray, judged: Callable[[Request], tuple[Verdict
 
 
 def judge(request: Request, config: Config) -> tuple[Verdict, str]:
-    """Judge the Pod of a request; gives its name too. Raises what `mutate` raises, and `msgspec.DecodeError` for what is no Pod."""
+    """Judge the Pod of a request; returns its name, too.
+
+    Raises what `mutate` raises, and `msgspec.DecodeError` if the object is not a Pod.
+    """
     pod = _pod.decode(request.object)
     outcome = mutate(pod, config, request.namespace or "")
     result = (
@@ -185,7 +195,10 @@ def judge(request: Request, config: Config) -> tuple[Verdict, str]:
 
 
 def allow(body: bytes | bytearray, code: str) -> Answer:
-    """Answer without deciding (overload): allowed, no patch, the code's warning. Only the uid is read."""
+    """Answer without deciding (overload): allowed, no patch, the code's warning.
+
+    Only the uid is read.
+    """
     try:
         uid = _head.decode(body).request.uid
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -194,13 +207,16 @@ def allow(body: bytes | bytearray, code: str) -> Answer:
 
 
 def sentence(decision: Decision) -> str:
-    """Say a decision to a person."""
+    """Put a decision into words."""
     text = REASONS[decision.code].sentence
     return f"{text} ({decision.detail})" if decision.detail else text
 
 
 def place(error: BaseException | None) -> str:
-    """Name the line that raised: with the type all that is said of an error, since its message could quote a Pod."""
+    """Name the line that raised.
+
+    That and the type are all we say about an error: its message could quote a Pod.
+    """
     trace = error.__traceback__ if error is not None else None
     if trace is None:
         return ""
@@ -221,7 +237,7 @@ def _not_ours(request: Request) -> str:
 
 
 def name_of(metadata: Metadata | None) -> str:
-    """Give the name of a Pod, or what it will be made of."""
+    """Give a Pod's name, or the prefix that it will be generated from."""
     return "" if metadata is None else metadata.name or metadata.generate_name or ""
 
 
@@ -272,5 +288,5 @@ def _invalid(why: str) -> Answer:
 
 
 def _brief(error: Exception) -> str:
-    """Cut an error down. msgspec's messages name the place and the types, never a value."""
+    """Shorten an error. msgspec's messages name the place and the types, never a value."""
     return (str(error) or type(error).__name__)[:160]

@@ -1,10 +1,10 @@
 """The operator's configuration: one YAML file, validated with all problems at once.
 
 In: the file's text (the chart renders it from `config` in its values). Out: `Config`, with the
-`Operator` that the core reads, and the same for each class of namespaces. Pod annotations belong to
+`Operator` that the core reads; and one for each class of namespaces. Pod annotations belong to
 `policy`; listeners, certificates and ports are flags of `podgrace serve`.
 
-A class is the file once more, with some keys replaced, the last one wins:
+A class is a copy of the file with some keys replaced; the last one wins:
 
     1. the file itself
     2. the preset that the class names (presets.toml)
@@ -31,10 +31,10 @@ from webhook.core.settings import Delivery, Existing, ImageEntry, Mode, Operator
 from webhook.profiles import BALANCERS, BUILT_IN, LAUNCHERS, PRESETS
 
 IMAGE_VOLUMES: Final = (1, 35)
-"""Kubernetes from which image volumes are on by default (KEP-4639; stable in 1.36)."""
+"""The first Kubernetes with image volumes on by default (KEP-4639; stable in 1.36)."""
 
 DEFAULT_IMAGE: Final = f"docker.io/podgrace/podgrace-helper:{__version__}"
-"""With its registry: runtimes that know several refuse a short name."""
+"""With its registry: runtimes with several refuse a short name."""
 
 
 class ConfigError(ValueError):
@@ -46,13 +46,13 @@ class ConfigError(ValueError):
 
 
 _NODES: Final = 100_000
-"""Of the file, aliases unfolded: far more than a ConfigMap of 1 MiB spells out in any real use."""
+"""Nodes of the file, with aliases expanded: far more than any real ConfigMap of 1 MiB holds."""
 
 
 class _Loader(Composer, yaml.CSafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """PyYAML's safe loader on libyaml's events, and stricter.
 
-    A key that stands twice is an error, since one of the two is a slip. So is an alias inside what
+    A duplicate key is an error, since one of the two is a slip. So is an alias inside the node that
     it names, and a file that aliases make too large. Composing in Python turns deep nesting into a
     `RecursionError`. `off`, `no` and `yes` are text, as in YAML 1.2: `off` is a mode.
     """
@@ -69,7 +69,7 @@ class _Loader(Composer, yaml.CSafeLoader):  # type: ignore[misc]  # PyYAML has n
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node:
-        """Compose a node, and count it with all that is in it."""
+        """Compose a node, and count it with all that it contains."""
         event, before = self.peek_event(), self._count
         node = Composer.compose_node(self, parent, index)
         if isinstance(event, yaml.AliasEvent):
@@ -86,7 +86,7 @@ class _Loader(Composer, yaml.CSafeLoader):  # type: ignore[misc]  # PyYAML has n
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Compose a map, and look for a key that it has already."""
+        """Compose a map, and look for duplicate keys."""
         node = Composer.compose_mapping_node(self, anchor)
         seen: set[str] = set()
         for key, _ in node.value:
@@ -104,7 +104,7 @@ class _Part(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class Resources(_Part, frozen=True):
-    """Requests of the sidecar, and its limits where each other container of the Pod has some."""
+    """The sidecar's requests, and its limits where every other container of the Pod has some."""
 
     requests: dict[str, str] = msgspec.field(default_factory=lambda: {"cpu": "1m", "memory": "4Mi"})
     limits: dict[str, str] = msgspec.field(
@@ -113,7 +113,7 @@ class Resources(_Part, frozen=True):
 
 
 class PullSecret(_Part, frozen=True):
-    """A Secret that the kubelet pulls the helper's image with, in the Pod's own namespace."""
+    """A Secret for pulling the helper's image, in the Pod's own namespace."""
 
     name: str
 
@@ -135,7 +135,7 @@ class HelperConfig(_Part, frozen=True):
 
 
 class Patches(_Part, frozen=True):
-    """What may be patched at all; an annotation can switch off, never on."""
+    """What may be patched at all; an annotation can only switch off."""
 
     pre_stop: bool = True
     grace_period: bool = True
@@ -144,7 +144,7 @@ class Patches(_Part, frozen=True):
 
 
 class Defaults(_Part, frozen=True):
-    """What holds where a Pod says nothing. Times in whole seconds."""
+    """What applies if a Pod says nothing. Times in whole seconds."""
 
     mode: str = "auto"
     delay_min: int = 5
@@ -155,9 +155,9 @@ class Defaults(_Part, frozen=True):
 
 
 class Bounds(_Part, frozen=True):
-    """What no annotation passes. Times in whole seconds.
+    """What no annotation can exceed. Times in whole seconds.
 
-    600 is where the Cluster Autoscaler stops waiting by default.
+    The Cluster Autoscaler waits for 600 by default.
     """
 
     modes: list[str] = msgspec.field(default_factory=lambda: ["sleep", "hook", "wrap"])
@@ -167,7 +167,7 @@ class Bounds(_Part, frozen=True):
 
 
 class Kubernetes(_Part, frozen=True):
-    """Versions that decide which native fields are used: API server's and oldest kubelet's."""
+    """Versions of the API server and the oldest kubelet: they decide about native fields."""
 
     version: str = "1.36"
     oldest_kubelet: str = ""
@@ -195,7 +195,7 @@ class ProfileConfig(_Part, frozen=True):
 
 
 class BalancerConfig(_Part, frozen=True):
-    """One load balancer of the operator's own, or other numbers for a built-in one."""
+    """One load balancer of the operator's own, or new numbers for a built-in one."""
 
     gates: list[str]
     delay: int
@@ -210,7 +210,7 @@ class ImageConfig(_Part, frozen=True):
 
 
 class WorkloadConfig(_Part, frozen=True):
-    """One kind with Pod templates in it, for manifests on the command line."""
+    """One kind that holds Pod templates, for manifests on the command line."""
 
     api_version: str
     kind: str
@@ -219,13 +219,13 @@ class WorkloadConfig(_Part, frozen=True):
 
 
 class HelperOfClass(_Part, frozen=True):
-    """What a class may say of the helper; the rest is the file's own."""
+    """What a class may say about the helper; the file itself says the rest."""
 
     delivery: str = ""
 
 
 class ClassConfig(_Part, frozen=True):
-    """A class of namespaces: a preset, and keys of the file's own sections that differ."""
+    """A class of namespaces: a preset, and the keys that differ from the file's own sections."""
 
     preset: str = ""
     helper: HelperOfClass = HelperOfClass()
@@ -253,7 +253,7 @@ class File(_Part, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """The file, and what follows from it; `classes` holds the same for each class, by name."""
+    """The file, and what follows from it; `classes` holds one for each class, by name."""
 
     file: File
     operator: Operator
@@ -261,7 +261,7 @@ class Config(msgspec.Struct, frozen=True):
     classes: "Mapping[str, Config]" = {}
 
     def of(self, name: str) -> "Config":
-        """Give the configuration of a class, or this one where there is no such class."""
+        """Give the configuration of a class, or this one if there is no such class."""
         return self.classes.get(name, self)
 
 
@@ -312,9 +312,9 @@ def _file(tree: Any, problems: list[str]) -> "File | None":
 
 
 CLASSES: Final = 16
-"""Each has verdicts of its own in memory (`webhook.server.replicas`)."""
+"""Each keeps its own verdicts in memory (`webhook.server.replicas`)."""
 CLASS: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
-"""A class's name: it is a label's value, a path of the webhook, and part of its name."""
+"""A class's name: a label's value, a path of the webhook, and part of its name."""
 
 
 def _misnamed(name: str, kind: ClassConfig) -> list[str]:
@@ -485,7 +485,7 @@ _PATH: Final = re.compile(r"[A-Za-z_][\w-]*(?:\.(?:\*|[A-Za-z_][\w-]*))*", re.AS
 
 
 def _check_workloads(workloads: list[WorkloadConfig], problems: list[str]) -> None:
-    """Check what says where Pod templates are: a typo would leave manifests unread."""
+    """Check where Pod templates are: a typo would leave manifests unread."""
     places: dict[tuple[str, str], str] = {}
     for number, entry in enumerate(workloads):
         at = f"workloads[{number}]"
@@ -510,12 +510,13 @@ def _check_workloads(workloads: list[WorkloadConfig], problems: list[str]) -> No
         first = places.setdefault((entry.api_version, entry.kind), at)
         if first != at:
             problems.append(
-                f"{at}: {entry.api_version} {entry.kind}: {first} says it already: join their paths"
+                f"{at}: {entry.api_version} {entry.kind}: {first} names it already:"
+                " join their paths"
             )
 
 
 def _check_resources(helper: HelperConfig, problems: list[str]) -> None:
-    """Check the amounts: a typo would have every Pod refused."""
+    """Check the amounts: with a typo, every Pod would be refused."""
     amounts: dict[tuple[str, str], Fraction] = {}
 
     def read(at: str, name: str, value: str) -> None:

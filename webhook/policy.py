@@ -1,9 +1,10 @@
-"""What a Pod's author asked for, within what the operator allows.
+"""What a Pod's author asked for, as far as the operator allows it.
 
-In: the annotations `podgrace.io/<key>[.<container>]` and the operator's configuration. Out: `PodSettings`, with a note
-for each annotation that could not be used as written. A bad annotation never blocks a Pod: the default is used and a warning
-given. The grammar is closed: bounded whole seconds, fixed words, ports, a path, and for `entrypoint` the argv of the
-author's own container. Nothing here chooses an image or a privilege.
+In: the annotations `podgrace.io/<key>[.<container>]` and the operator's configuration. Out:
+`PodSettings`, with a note for each annotation that could not be used as written. A bad annotation
+never blocks a Pod: it gets the default and a warning. The grammar is closed: bounded whole seconds,
+fixed words, ports, a path, and for `entrypoint` the argv of the author's own container. Nothing
+here chooses an image or a privilege.
 
 Precedence, highest first:
 
@@ -36,14 +37,15 @@ _SHOWN = 32
 
 ENTRYPOINT_BYTES: Final = 4096
 SHARED_BYTES: Final = 64 << 10
-"""Of an entrypoint for all containers, times their number: it is read and written for each."""
+"""The most for a Pod-wide entrypoint, times the containers: it is read and written for each."""
 _LONGEST: Final = 4096
-"""Of any value, in characters: what is longer is not even looked at."""
+"""Characters of any value: a longer one is not even parsed."""
 _MOST_NOTES: Final = 32
-"""About annotations that could not be used as written; what is left out is counted. A Pod may hold thousands."""
+"""Notes on annotations that could not be used as written; a Pod may hold thousands. The rest is
+only counted."""
 _MOST_HINTS: Final = 8
 _LONGEST_KEY: Final = 63
-"""Characters behind the prefix, in a Pod that an API server takes."""
+"""Characters after the prefix, in a Pod that an API server accepts."""
 
 
 class _Bad(ValueError):
@@ -138,7 +140,7 @@ def _port(text: str, _: Config) -> int | str:
 def _ports(text: str, config: Config) -> tuple[int, ...]:
     found = tuple(dict.fromkeys(_port(part.strip(), config) for part in text.split(",")))
     if not 1 <= len(found) <= 16 or any(isinstance(port, str) for port in found):
-        raise _Bad("accepted: up to 16 port numbers, with commas")
+        raise _Bad("accepted: up to 16 port numbers, separated by commas")
     return tuple(int(port) for port in found)
 
 
@@ -149,7 +151,7 @@ def _path(text: str, _: Config) -> str:
 
 
 def _entrypoint(text: str, _: Config) -> tuple[str, ...]:
-    # It is written once for each container that it holds for, and again into the status.
+    # It is written once for each container that it applies to, and again into the status.
     if len(text.encode("utf-8", "surrogatepass")) > ENTRYPOINT_BYTES:
         raise _Bad(f"accepted: up to {ENTRYPOINT_BYTES} bytes")
     try:
@@ -186,7 +188,8 @@ KEYS: Final[Mapping[str, tuple[str, Callable[[str, Config], Any]]]] = {
     "entrypoint": ("entrypoint", _entrypoint),
     "ports": ("ports", _ports),
 }
-"""Annotation key -> field of `Settings`, and its grammar. Each may carry `.<container>`. `delay` fixes both ends of the delay."""
+"""Annotation key -> field of `Settings`, and its grammar. Each may end in `.<container>`. `delay`
+sets both ends of the delay."""
 
 POD_KEYS: Final[Mapping[str, tuple[str, Callable[[str, Config], Any]]]] = {
     "grace-period": ("grace", _switch(lambda config: config.file.patches.grace_period)),
@@ -198,7 +201,7 @@ _OWN = frozenset({"status", "inject"})
 
 
 def resolve(pod: Pod, config: Config) -> PodSettings:
-    """Settle what holds for a Pod and for each of its containers."""
+    """Settle what applies to a Pod and to each of its containers."""
     patches = config.file.patches
     metadata = pod.metadata or EMPTY
     notes: list[tuple[str, str, str]] = []
@@ -259,14 +262,17 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
 
 
 def _both_ends(fields: dict[str, Any]) -> dict[str, Any]:
-    """Spell `delay` as both ends of the delay; the ends' own keys, next to it, are more exact."""
+    """Turn `delay` into both ends of the delay; the keys of a single end override it."""
     if (fixed := fields.pop("delay", None)) is None:
         return fields
     return {"delay_min": fixed, "delay_max": fixed} | fields
 
 
 def _settle(defaults: Settings, fields: dict[str, Any]) -> Settings:
-    """Apply fields; ends of the delay that contradict each other follow the one that was given, or else the maximum."""
+    """Apply fields.
+
+    If the ends of the delay contradict each other, the annotated one wins, or else the maximum.
+    """
     if not fields:
         return defaults
     settings = msgspec.structs.replace(defaults, **fields)
@@ -287,7 +293,7 @@ def _settle(defaults: Settings, fields: dict[str, Any]) -> Settings:
 def _parsed(
     parse: Callable[[str, Config], Any], text: str, config: Config
 ) -> tuple[str, Any, str | None]:
-    """Give "" and the value, or the code of why it cannot be used as written, and what is accepted."""
+    """Give "" and the value, or the code that says why it is not used, and what is accepted."""
     try:
         return "", parse(_bounded(text), config), ""
     except _Over as over:
@@ -305,7 +311,7 @@ def _bounded(text: str) -> str:
 
 
 def _note(code: str, why: str | None, name: str, text: str, *, hint: bool) -> tuple[str, str, str]:
-    """Say what became of an annotation; `why` is None where nobody is there to understand it."""
+    """Say what became of an annotation; `why` is None if no key or container matches it."""
     if why is not None:
         container = name.partition(".")[2]
         return code, container, f"{names.PREFIX}{name}={_short(text)!r}: {why}"

@@ -1,7 +1,7 @@
 """The built-in tables, read once from the files beside this one.
 
 In: profiles.toml, launchers.toml, balancers.toml, presets.toml. Out: `BUILT_IN`, `LAUNCHERS`,
-`BALANCERS`, `PRESETS`, all valid. What the first three are and how one is found belongs to
+`BALANCERS`, `PRESETS`, all valid. What the first three mean, and how one is chosen, belongs to
 `webhook.core`; a preset is part of a class in `webhook.config`.
 """
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a class of namespaces may begin with. See the head of presets.toml for each field."""
+    """What a class of namespaces may start from. The head of presets.toml explains each field."""
 
     name: str
     source: str
@@ -29,7 +29,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _tables(file: str, kind: type[T]) -> Iterator[tuple[str, T]]:
-    """Read a file of tables. Raises `ValueError` that names the file and the table."""
+    """Read a file of tables. Raises a `ValueError` that names the file and the table."""
     text = files("webhook").joinpath(file).read_text(encoding="utf-8")
     tables: dict[str, dict[str, Any]] = tomllib.loads(text)
     for name, fields in tables.items():

@@ -170,7 +170,7 @@ VALUES = [
     ("{workloads: [{apiVersion: a, kind: A, path: b}]}", "workloads[0].path: unknown key"),
     (
         "{workloads: [{apiVersion: a, kind: A}, {apiVersion: a, kind: A, paths: [b]}]}",
-        "workloads[1]: a A: workloads[0] says it already",
+        "workloads[1]: a A: workloads[0] names it already",
     ),
     ("[]", "the file: expected a mapping"),
     ("{a", "not YAML"),
