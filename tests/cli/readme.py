@@ -1,21 +1,30 @@
 """Write into the documents what the command line knows: `python -m tests.cli.readme`.
 
-Between markers: the output of `explain` for each workload in README.md, and the kinds of workload
-in docs/configuration.md.
+Between markers, wherever a document has them: the output of `explain` for a workload in
+`workloads/`, and in docs/configuration.md the kinds of workload.
 """
 
 import contextlib
 import io
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from webhook.cli import main
 from webhook.cli.kinds import KINDS
 
 WORKLOADS = Path(__file__).parent / "workloads"
-README = Path(__file__).parent.parent.parent / "README.md"
-CONFIGURATION = README.parent / "docs" / "configuration.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+CONFIGURATION = DOCS / "configuration.md"
+_MARKED = re.compile(r"<!-- explain:([a-z-]+) -->(.*?)<!-- /explain -->", re.DOTALL)
+
+
+def documents() -> list[Path]:
+    """Give the documents that may show what a command prints."""
+    return [README, *sorted(DOCS.rglob("*.md"))]
 
 
 def printed(name: str) -> str:
@@ -28,10 +37,9 @@ def printed(name: str) -> str:
     return f"\n```\n$ podgrace explain -f {name}.yaml\n{out.getvalue()}```\n"
 
 
-def between(text: str, name: str) -> str | None:
-    """Give what stands between the markers of a workload; None if they are not there once."""
-    found = re.findall(rf"<!-- explain:{name} -->(.*?)<!-- /explain -->", text, re.DOTALL)
-    return found[0] if len(found) == 1 else None
+def shown(text: str) -> Iterator[tuple[str, str]]:
+    """Give each workload that a document shows, and what stands between its markers."""
+    return ((found[1], found[2]) for found in _MARKED.finditer(text))
 
 
 def kinds() -> str:
@@ -59,17 +67,14 @@ def update_kinds(text: str) -> str:
 
 
 def update(text: str) -> str:
-    """Fill all markers."""
-    return re.sub(
-        r"<!-- explain:([a-z-]+) -->.*?<!-- /explain -->",
-        lambda found: f"<!-- explain:{found[1]} -->{printed(found[1])}<!-- /explain -->",
-        text,
-        flags=re.DOTALL,
+    """Fill the markers of all workloads."""
+    return _MARKED.sub(
+        lambda found: f"<!-- explain:{found[1]} -->{printed(found[1])}<!-- /explain -->", text
     )
 
 
 if __name__ == "__main__":
-    README.write_text(update(README.read_text(encoding="utf-8")), encoding="utf-8")
-    text = CONFIGURATION.read_text(encoding="utf-8")
-    CONFIGURATION.write_text(update_kinds(text), encoding="utf-8")
+    for page in documents():
+        text = page.read_text(encoding="utf-8")
+        page.write_text(update_kinds(update(text)), encoding="utf-8")
     sys.exit(0)
