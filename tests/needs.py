@@ -28,6 +28,7 @@ PACKAGES: Final = {
     "openssl": "openssl",
     "patch": "patch",
     "pgrep": "procps",
+    "pkill": "procps",
     "promtool": "prometheus",
     "ps": "procps",
     "qemu-aarch64-static": "qemu-user-static",

@@ -217,7 +217,7 @@ class Container:
 def container(tmp_path: Path) -> Iterator[Callable[..., Container]]:
     """Make containers."""
     needs.root()
-    needs.programs("unshare", "nsenter", "ip")
+    needs.programs("unshare", "nsenter", "ip", "pkill", "ss")
     made: list[Container] = []
 
     def make(*argv: str, **more: Any) -> Container:

@@ -178,6 +178,7 @@ def test_a_link_at_the_name_is_replaced_and_not_followed(
 
 def test_nobody_can_have_put_something_at_the_temporary_name(released: str, tmp_path: Path) -> None:
     """It was told by the process's number once: whoever could write there could lay links."""
+    needs.root()
     kept = tmp_path / "kept"
     kept.write_bytes(b"kept")
     volume = tmp_path / "volume"

@@ -127,6 +127,7 @@ def test_every_signal_is_forwarded_again_and_again(helper: str, tmp_path: Path) 
 
     C libraries keep those two.
     """
+    needs.programs("pkill")
     process, out = start([helper, "run", "--", *victim("--on=ALL=print")], tmp_path)
     for number in FORWARDED:
         for times in (1, 2, 3):

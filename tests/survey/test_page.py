@@ -10,7 +10,6 @@ from tests.cli.command import podgrace
 from tests.prove import browser
 from tests.survey.clusters import as_list, budget, container, large, service, workload
 
-needs_browser = pytest.mark.skipif(not browser.PROGRAM, reason="no chromium: apt install chromium")
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
@@ -32,7 +31,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@needs_browser
 def test_a_browser_shows_all_of_it_without_a_complaint(page: Path) -> None:
     script = """
         const all = (query) => [...document.querySelectorAll(query)];
@@ -53,7 +51,6 @@ def test_a_browser_shows_all_of_it_without_a_complaint(page: Path) -> None:
     assert found["outside"] == found["unnamed"] == found["dead"] == 0
 
 
-@needs_browser
 def test_the_filter_works_by_keyboard_and_says_what_it_did(page: Path) -> None:
     script = """
         const form = document.getElementById("filter"), said = [];
@@ -79,7 +76,6 @@ def test_the_filter_works_by_keyboard_and_says_what_it_did(page: Path) -> None:
         assert found["focus"] and found["none"] and found["right"]
 
 
-@needs_browser
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_the_screen_in_light_and_dark(page: Path, width: int, scheme: str) -> None:

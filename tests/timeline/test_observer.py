@@ -64,7 +64,7 @@ def test_our_own_server_says_who_it_is_and_what_has_happened_to_it() -> None:
         await until(lambda: any(CHECKED in it.said for it in found))
         os.kill(os.getpid(), signal.SIGTERM)
         await server
-        await until(lambda: not found[-1].good)
+        await until(lambda: found[-1].answer == "refused")
         await observer.stop()
         return found
 

@@ -11,8 +11,6 @@ from webhook.cli.timeline.lives import lives
 from webhook.cli.timeline.picture import figures
 from webhook.cli.timeline.report import About, Report, make
 
-needs_browser = pytest.mark.skipif(not browser.PROGRAM, reason="no chromium: apt install chromium")
-
 
 @pytest.fixture(scope="module")
 def report() -> Report:
@@ -20,7 +18,6 @@ def report() -> Report:
     return make(About("mine", "scratch", "2026-11-26T12:00:00+00:00", 0.05), seen, {}, ())
 
 
-@needs_browser
 def test_a_browser_shows_every_lane_and_tells_it_by_keyboard(
     report: Report, tmp_path: Path
 ) -> None:

@@ -114,13 +114,13 @@ def _of_cluster(args: argparse.Namespace, settings: Config) -> int:
 def _of_file(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Judge every Pod in `text`."""
     pods, namespaces = _sorted_out(_items(text, where), where)
+    found = list(_judged(map(_encoded, pods), namespaces, config, where))
     if pods and not namespaces:
         print(
             f"podgrace: {where}: no namespaces in it, so only the Pods' own labels count",
             file=sys.stderr,
         )
     _tell_classes(namespaces, config)
-    found = list(_judged(map(_encoded, pods), namespaces, config, where))
     return _tell(args.output, found, len(pods), config)
 
 
