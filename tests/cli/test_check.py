@@ -1,4 +1,4 @@
-"""`podgrace check` as a process, against an API server over a socket that answers as the real one does."""
+"""`podgrace check` as a process, against an API server over a socket, like the real one."""
 
 import base64
 import json
@@ -151,7 +151,8 @@ def test_a_pod_that_comes_back_marked(api: Api) -> None:
     api.pods(201, injected)
     done = check(api, status=0)
     assert done.stdout.startswith(
-        "podgrace: injected: a Pod labelled podgrace.io/inject=enabled in shop gets the mark of podgrace "
+        "podgrace: injected: a Pod labelled podgrace.io/inject=enabled in shop gets "
+        "the mark of podgrace "
     )
     assert done.stderr == ""
 
@@ -234,7 +235,8 @@ def test_a_webhook_that_does_not_answer_under_failure_policy_fail(api: Api) -> N
     api.pods(
         500,
         {
-            "message": 'Internal error occurred: failed calling webhook "pod.podgrace.io": context deadline exceeded'
+            "message": 'Internal error occurred: failed calling webhook "pod.podgrace.io": '
+            "context deadline exceeded"
         },
     )
     done = check(api, status=3)
@@ -257,8 +259,8 @@ def test_a_webhook_that_does_not_answer_under_failure_policy_ignore(api: Api) ->
     api.warnings = ["the API server's own words"]
     done = check(api, status=3)
     assert (
-        "podgrace: no-answer: pod.podgrace.io selects the Pod, and it came back without podgrace.io/status"
-        in done.stderr
+        "podgrace: no-answer: pod.podgrace.io selects the Pod, and it came back without "
+        "podgrace.io/status" in done.stderr
     )
     assert "warning: the API server's own words" in done.stderr
 
@@ -334,7 +336,7 @@ def test_the_same_as_json(api: Api) -> None:
 
 
 def test_waiting_until_it_works(api: Api) -> None:
-    """As `helm test` does right after an installation: first no rights, then no webhook, then all is well."""
+    """As `helm test` after an installation: first no rights, then no webhook, then success."""
     stages: list[tuple[int, Any]] = [
         (403, forbidden("cannot create resource")),
         (201, lambda body: body),

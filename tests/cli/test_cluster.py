@@ -54,7 +54,7 @@ def serve() -> Iterator[Callable[[Answer], str]]:
 
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Put a kubectl first on the PATH that says what it is told, and keeps the words it was given."""
+    """Put a kubectl first on the PATH that says what it is told, and keeps its arguments."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
     def make(out: str = "{}", err: str = "", code: int = 0) -> Path:
@@ -191,8 +191,8 @@ def test_a_missing_right_is_named(
         ),
         (
             (
-                "The connection to the server localhost:8080 was refused - did you specify the right"
-                " host or port?"
+                "The connection to the server localhost:8080 was refused - did you specify the "
+                "right host or port?"
             ),
             "no kubeconfig was found",
         ),

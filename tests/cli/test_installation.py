@@ -1,4 +1,4 @@
-"""`podgrace check` without a namespace: what it finds of an installation, and what it says of it."""
+"""`podgrace check` without a namespace: what it finds of an installation, and says of it."""
 
 import argparse
 import base64

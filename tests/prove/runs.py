@@ -1,4 +1,4 @@
-"""Ledgers of runs that never were: every class of loss, two generations of Pods, any number of requests."""
+"""Ledgers of made-up runs: every class of loss, two generations of Pods, any number of requests."""
 
 import random
 from array import array

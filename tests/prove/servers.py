@@ -1,7 +1,7 @@
-"""Small real servers that lose on purpose: each answers as a table says, and nothing of it is podgrace's own code.
+"""Small real servers that lose on purpose: each answers as a table says, without podgrace's code.
 
-`serve(behaviour)` listens on a free port of 127.0.0.1 in a thread of its own. A behaviour is called with each connection and may
-do to it whatever a dying server does.
+`serve(behaviour)` listens on a free port of 127.0.0.1 in a thread of its own. A behaviour is called
+with each connection and may do to it whatever a dying server does.
 """
 
 import contextlib

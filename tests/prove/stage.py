@@ -1,6 +1,7 @@
 """A stand-in for kubectl whose cluster is a play: tests say what the API tells, and when.
 
-The stream has the shape of kubectl 1.36 (recorded): JSON objects one after another, each over many lines.
+The stream has the shape of kubectl 1.36 (recorded): JSON objects one after another, each over many
+lines.
 """
 
 import json

@@ -252,7 +252,7 @@ def test_two_pods_that_explain_it_alike_are_told_as_unsure() -> None:
 
 
 def test_what_the_watch_cannot_tell_apart_is_not_decided_by_chance() -> None:
-    """A Pod without a probe joins, another one ends: the new server, which does not listen yet, is likelier."""
+    """A Pod without a probe joins, another ends: the new server, not yet listening, is likelier."""
     new = pod("new", {"at": 28.0}, {"at": 30.1, "ready": True}, old=False)
     seen = [*pod("old", TOLD, ENDED), *new, listing(0.0, "old"), listing(10.1)]
     for at in (30.2, 30.3, 30.4):

@@ -61,7 +61,7 @@ def whole(connection: socket.socket, first: int, *, ids: bool = True) -> None:
 def broken(
     *, ids: bool = True, end: str = "cut", resume: int | None = 1
 ) -> Callable[[socket.socket, int, int], None]:
-    """End the fourth stream after two events; resume it so many events later than the client had."""
+    """End the fourth stream after two events; resume it this many events past the client's last."""
 
     def play(connection: socket.socket, number: int, last: int) -> None:
         if number == FIRST + 3:
@@ -220,7 +220,7 @@ def serving(listener: socket.socket) -> Iterator[uvicorn.Server]:
 def test_a_stream_that_uvicorn_cuts_at_its_stop_goes_on_with_the_next(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two servers on one port, as replicas are; the one that has the streams is stopped in the middle."""
+    """Two servers on one port, like replicas; the one with the streams is stopped midway."""
     first = socket.socket()
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     first.bind(("127.0.0.1", 0))
@@ -251,7 +251,8 @@ def test_a_stream_that_uvicorn_cuts_at_its_stop_goes_on_with_the_next(
 
 def test_what_serves_does_not_load_the_libraries_of_the_proof() -> None:
     script = (
-        "import sys\nfrom webhook.cli import main, parser\nparser(); parser('serve'); parser('prove')\n"
+        "import sys\nfrom webhook.cli import main, parser\nparser(); parser('serve'); "
+        "parser('prove')\n"
         "import webhook.cli.prove.run\n"
         "print(sorted({'h2', 'websockets', 'jinja2', 'rich', 'grpc'} & set(sys.modules)))"
     )

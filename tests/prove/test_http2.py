@@ -1,4 +1,4 @@
-"""HTTP/2 and gRPC: each way in which a stream ends is counted as what it is; a GOAWAY loses nothing."""
+"""HTTP/2 and gRPC: each way in which a stream ends has its own count; a GOAWAY loses nothing."""
 
 import json
 import threading
@@ -159,7 +159,7 @@ def test_a_stream_refused_twice_is_lost(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_goaway_lets_go_on_what_it_covers_and_sends_again_what_it_does_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Ten streams are open: five below the last id are answered half a second later, on that connection."""
+    """Ten streams are open: half a second later the five below the last id get answers."""
     open_streams: list[int] = []
 
     def play(peer: Peer, stream: int, _: int) -> None:
@@ -187,7 +187,7 @@ def test_a_goaway_lets_go_on_what_it_covers_and_sends_again_what_it_does_not(
 
 
 def test_many_streams_share_one_connection(capsys: pytest.CaptureFixture[str]) -> None:
-    """Answers of 0.3 s, 20 a second: some six streams at a time, and all of them on one connection."""
+    """Answers of 0.3 s, 20 a second: about six streams at a time, all on one connection."""
     most = 0
 
     def play(peer: Peer, stream: int, count: int) -> None:
@@ -247,7 +247,7 @@ def test_hypercorn_over_tls_is_spoken_to_in_http2(
 def test_a_grpc_server_that_stops_gracefully_loses_no_call(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It says GOAWAY, ends the calls that it has, and takes no new ones: those are refused, there is no other server."""
+    """It says GOAWAY, ends its calls, and refuses new ones: there is no other server."""
     with grpc_server() as (port, server, shop):
         url = f"grpc://127.0.0.1:{port}"
         slow = ["--slow-url", f"{url}/shop.Feed/List", "--slow-body", "abc", "--slow-rate", "5"]

@@ -105,7 +105,7 @@ def test_a_good_server_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_connection_closed_while_idle_is_replaced_without_a_word(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Each connection serves one request and is closed half way to the next: no request is on it, so none can be lost."""
+    """Each connection serves one request and closes half way to the next: none can be lost."""
 
     def once(server: Server, connection: socket.socket) -> None:
         if server.request(connection):
@@ -159,7 +159,7 @@ def test_a_used_connection_that_ends_without_a_byte_is_tried_again(
 def test_a_fresh_connection_that_ends_is_not_tried_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A server that closes what it has just accepted has lost the request: no client may hide it."""
+    """A server that closes what it has just accepted has lost the request: no client hides it."""
     with serve(only(BEHAVIOURS["eof-before"], FIRST + 3)) as server:
         report = prove(server.url, "--no-new", expected=3, capsys=capsys)
     assert report["clients"]["keep-alive"]["outcomes"] == {"eof-before": 1}
@@ -212,7 +212,7 @@ def test_a_slow_answer_in_flight_at_the_end_is_waited_for(
 
 
 def test_an_open_loop_does_not_wait_for_slow_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    """One connection, answers of 0.4 s, 20 requests a second: all are sent at their time, over more connections."""
+    """One connection, answers of 0.4 s, 20 requests a second: all leave on time, on several."""
 
     def slow(server: Server, connection: socket.socket) -> None:
         while server.request(connection):

@@ -1,4 +1,4 @@
-"""The picture in a real browser: what is drawn, told, reached by keyboard; and that it stays one small file."""
+"""The picture in a real browser: drawn, told, reached by keyboard; and still one small file."""
 
 import re
 from html import escape as quote
@@ -29,15 +29,16 @@ def page(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_browser_shows_all_of_it_without_a_complaint(report: Report, page: Path) -> None:
     script = """
-        const count = (query) => document.querySelectorAll(query).length;
+        const all = (query) => [...document.querySelectorAll(query)];
+        const count = (query) => all(query).length;
         return {
           title: document.querySelector("h1").textContent,
           lanes: count(".lane"), marks: count(".marks .tip"), charts: count(".chart path"),
-          unnamed: [...document.querySelectorAll("[role=img]")].filter((e) => !e.getAttribute("aria-label")).length,
-          classes: [...document.querySelectorAll(".classes th[scope=row]")].map((e) => e.textContent),
+          unnamed: all("[role=img]").filter((e) => !e.getAttribute("aria-label")).length,
+          classes: all(".classes th[scope=row]").map((e) => e.textContent),
           tables: count("details table"), todo: count(".todo li"),
-          drawn: [...document.querySelectorAll(".marks use")].every((e) => e.getBoundingClientRect().width > 5),
-          outside: [...document.querySelectorAll("[src],link,image")].length,
+          drawn: all(".marks use").every((e) => e.getBoundingClientRect().width > 5),
+          outside: count("[src],link,image"),
         };"""
     found, console = browser.look(page, script)
     assert console == []
@@ -53,8 +54,10 @@ def test_a_browser_shows_all_of_it_without_a_complaint(report: Report, page: Pat
 
 def test_mouse_and_keyboard_tell_what_a_mark_is(page: Path) -> None:
     script = """
-        const tip = document.getElementById("tip"), items = [...document.querySelectorAll(".plot .tip")];
-        const key = (name) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: name, bubbles: true}));
+        const tip = document.getElementById("tip");
+        const items = [...document.querySelectorAll(".plot .tip")];
+        const key = (name) => document.activeElement.dispatchEvent(
+          new KeyboardEvent("keydown", {key: name, bubbles: true}));
         const said = [];
         items[2].dispatchEvent(new MouseEvent("mouseover", {bubbles: true}));
         said.push([tip.hidden, tip.textContent]);
@@ -63,7 +66,8 @@ def test_mouse_and_keyboard_tell_what_a_mark_is(page: Path) -> None:
         const stops = items.filter((e) => e.getAttribute("tabindex") === "0").length;
         const box = tip.getBoundingClientRect();
         key("Escape"); said.push([tip.hidden, ""]);
-        return {said, stops, labels: [items[2], items[1], items.at(-1)].map((e) => e.getAttribute("aria-label")),
+        const labels = [items[2], items[1], items.at(-1)].map((e) => e.getAttribute("aria-label"));
+        return {said, stops, labels,
                 inside: box.left >= 0 && box.right <= innerWidth};"""
     for width in (1280, 390):
         found, console = browser.look(page, script, width=width)
@@ -81,11 +85,11 @@ def test_it_fits_the_screen_in_light_and_dark(page: Path, width: int, scheme: st
     """A window has 500 px at least: a frame stands for the smaller screen."""
     inside = quote(page.read_text(encoding="utf-8"))
     frame = page.with_name("frame.html")
-    frame.write_text(
-        f'<body><iframe srcdoc="{inside}" style="width:{width}px;height:900px;border:0"></iframe></body>'
-    )
+    style = f"width:{width}px;height:900px;border:0"
+    frame.write_text(f'<body><iframe srcdoc="{inside}" style="{style}"></iframe></body>')
     script = """
-        const inner = document.querySelector("iframe").contentWindow, root = inner.document.documentElement;
+        const inner = document.querySelector("iframe").contentWindow;
+        const root = inner.document.documentElement;
         return {width: inner.innerWidth, over: root.scrollWidth - inner.innerWidth,
                 paper: inner.getComputedStyle(inner.document.body).backgroundColor};"""
     dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []

@@ -1,4 +1,4 @@
-"""What a pipeline gets: JUnit, Markdown, one table of several runs, a Job; and a line for who watches."""
+"""What a pipeline gets: JUnit, Markdown, one table of several runs, a Job, a progress line."""
 
 import contextlib
 import io

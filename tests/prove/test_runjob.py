@@ -1,7 +1,8 @@
 """--run-job: what is created is deleted, whatever happens, and the report comes back.
 
-The Job is real in all but its Pod: a stand-in for kubectl starts `podgrace prove` with the words of the
-Job that it was given, shows what that prints as the log, and sends it SIGTERM when the Job is deleted.
+The Job is real in all but its Pod: a stand-in for kubectl starts `podgrace prove` with the words of
+the Job that it was given, shows what that prints as the log, and sends it SIGTERM when the Job is
+deleted.
 """
 
 import io

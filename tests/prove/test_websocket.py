@@ -1,4 +1,7 @@
-"""WebSockets: a message without its answer is lost, a close between messages is a reconnect, 1006 is neither."""
+"""WebSockets: a message without its answer is lost; a close between messages is a reconnect.
+
+1006 is neither.
+"""
 
 import contextlib
 import json
@@ -175,7 +178,7 @@ def test_an_upgrade_that_is_answered_otherwise_is_a_status(
 
 
 def test_a_server_that_shuts_down_tells_its_clients(capsys: pytest.CaptureFixture[str]) -> None:
-    """`websockets` closes with 1001 at its stop: a reconnect, which nobody answers here any more."""
+    """`websockets` closes with 1001 at its stop: a reconnect, which nobody here answers."""
     with serving(echo := Echo()) as (url, server):
 
         def stop() -> None:

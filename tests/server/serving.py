@@ -1,7 +1,7 @@
-"""A server as users run it: `podgrace serve` in a process of its own, real sockets, certificates from an authority of the test's.
+"""A server as users run it: a `podgrace serve` process, real sockets, certificates of a test CA.
 
-In: a directory, options. Out: `Served`: ports, log, memory, and ways to speak to it: HTTP by http.client, or bytes for what no client
-would send.
+In: a directory, options. Out: `Served`: ports, log, memory, and ways to speak to it: HTTP by
+http.client, or bytes for what no client would send.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ class Authority:
         self.renew(**issue)
 
     def renew(self, ca: trustme.CA | None = None, **issue: Any) -> None:
-        """Write a new pair, each file as a kubelet or a person would not: one after the other, whole."""
+        """Write a new pair, not as a kubelet or a person would: one file after the other, whole."""
         self.ca = ca or trustme.CA()
         self.leaf = self.ca.issue_cert("localhost", **issue)
         self.put("ca.crt", self.ca.cert_pem.bytes())
@@ -141,7 +141,7 @@ class Served:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(ENDURANCE)
 
-    # -- speaking to it --------------------------------------------------------------------------------------------------
+    # -- speaking to it ----------------------------------------------------------------------------
 
     def connect(self, context: ssl.SSLContext | None = None) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection(
@@ -176,7 +176,7 @@ class Served:
         ):
             yield secure
 
-    # -- looking into it -------------------------------------------------------------------------------------------------
+    # -- looking into it ---------------------------------------------------------------------------
 
     def metric(self, name: str, **labels: str) -> float:
         """Read one sample."""

@@ -1,6 +1,9 @@
-"""The status table of `webhook.server.application`, row by row, and what no API server sends; each over TLS, against a running server.
+"""The status table of `webhook.server.application`, row by row, over TLS with a running server.
 
-Two things hold for every row: the answer is JSON, and the next ordinary call is answered as if nothing had happened.
+Also what no API server sends.
+
+Two things hold for every row: the answer is JSON, and the next ordinary call is answered as if
+nothing had happened.
 """
 
 import base64
@@ -322,7 +325,8 @@ def test_what_http_allows_and_nobody_sends(
 
 def test_nothing_behind_a_refused_request_is_looked_at(server: Served):
     call = (
-        b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b"
         % (
             len(REVIEW_BYTES),
             REVIEW_BYTES,
@@ -370,14 +374,17 @@ def test_a_chunked_body_is_read(server: Served):
             + b"0\r\n\r\n"
         )
         secure.sendall(
-            b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + chunks
+            b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n" + chunks
         )
         assert patch_of(receive(secure))
 
 
 def test_expect_100_is_honoured(server: Served):
-    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+    head = (
+        b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+    )
     with server.raw() as secure:
         secure.sendall(head % len(REVIEW_BYTES))
         assert secure.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -419,7 +426,10 @@ def test_a_call_with_something_behind_it_gets_its_answer_and_the_connection_ends
 
 def test_an_upgrade_is_refused_or_ignored_but_always_answered(server: Served):
     """What is behind the head of an upgrade is no body for the parser: it must not wait for one."""
-    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    upgrade = (
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    )
     for number, (call, status) in enumerate(
         [
             (call_of(REVIEW_BYTES).replace(b"Host: x\r\n", b"Host: x\r\n" + upgrade), 400),

@@ -1,4 +1,4 @@
-"""Honest callers are watched while others attack: no call is lost, no probe waits, memory is bounded.
+"""While some attack, honest callers lose no call, no probe waits, memory is bounded.
 
 Short here; PODGRACE_FULL=1 for the long form, with as many connections as the review that found the
 kinds used. The attackers run at the lowest priority (see `attacker`).

@@ -38,7 +38,10 @@ def call(
 
 
 def test_an_idle_connection_is_kept(server: Served):
-    """The default of uvicorn closes after 5 s, and Go's pool keeps connections for 90 s: a call on a closed one is lost."""
+    """The default of uvicorn closes after 5 s; Go's pool keeps connections for 90 s.
+
+    A call on a closed one is lost.
+    """
     connection = server.connect()
     call(connection)
     local = connection.sock.getsockname()
@@ -162,7 +165,7 @@ def test_both_families_are_served_unless_one_address_is_named(
                 socket.create_connection((address, server.port), timeout=ENDURANCE)
 
 
-# -- client certificates -------------------------------------------------------------------------------------------------
+# -- client certificates ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +258,7 @@ def test_a_client_ca_that_is_none_is_named(tmp_path: Path):
         assert f"certificate: {tmp_path}/clients.pem: " in server.plain("/readyz").body.decode()
 
 
-# -- flags ---------------------------------------------------------------------------------------------------------------
+# -- flags -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The bounds of `connection` and `limits`: each client here does what no API server does, and is cut.
+"""The bounds of `connection` and `limits`: clients that do what no API server does are cut.
 
 The deadlines are the real ones (10 s), so the slow clients of a test run side by side.
 """
@@ -66,7 +66,7 @@ def closed(secure: socket.socket) -> bool:
     return True
 
 
-# -- bytes -------------------------------------------------------------------------------------------------------------
+# -- bytes -----------------------------------------------------------------------------------------
 
 
 def test_413_for_a_body_over_3_mib_before_it_is_read(server: Served):
@@ -130,13 +130,13 @@ def test_431_for_chunk_extensions_without_end(server: Served):
         assert receive(secure).status == 431
 
 
-# -- time --------------------------------------------------------------------------------------------------------------
+# -- time ------------------------------------------------------------------------------------------
 
 
 def drip(
     connect: Callable[[], socket.socket], data: bytes, every: float = 0.5
 ) -> tuple[float, Response | None]:
-    """Send byte by byte until the server has had enough; returns how long that took, and its answer if it gave one."""
+    """Send byte by byte until the server gives up; returns the time and its answer, if any."""
     start, answer = time.monotonic(), []
     with connect() as connection:
         connection.settimeout(ENDURANCE)
@@ -206,11 +206,11 @@ def test_slow_clients_are_answered_408_or_cut_after_ten_seconds(alone: Served):
     until(lambda: alone.metric("podgrace_connections") == 0, "all are gone")
 
 
-# -- numbers -----------------------------------------------------------------------------------------------------------
+# -- numbers ---------------------------------------------------------------------------------------
 
 
 def test_idle_connections_never_lock_an_api_server_out(tmp_path: Path):
-    """With all places taken by clients that say nothing, a new one gets in: the oldest of them goes."""
+    """All places are taken by silent clients: a new client gets in, and the oldest goes."""
     with served(tmp_path, "--max-connections", "16") as server, ExitStack() as stack:
         connection = server.connect()  # an API server's, kept alive
         connection.request("POST", "/mutate", REVIEW_BYTES, {"Content-Type": "application/json"})
@@ -257,7 +257,7 @@ def test_handshakes_that_fail_never_cost_another_connection(alone: Served):
     )
 
 
-# -- overload ----------------------------------------------------------------------------------------------------------
+# -- overload --------------------------------------------------------------------------------------
 
 
 def hold(server: Served, stack: ExitStack, count: int, size: int) -> list[ssl.SSLSocket]:
@@ -274,7 +274,7 @@ def hold(server: Served, stack: ExitStack, count: int, size: int) -> list[ssl.SS
 
 
 def test_whoever_holds_large_bodies_back_goes_first(alone: Served):
-    """More than there is memory for: what an API server sends meanwhile is decided about, small or large."""
+    """More than there is memory for: the API server's own calls get a decision, small or large."""
     with ExitStack() as stack:
         holding = hold(alone, stack, 30, 5 * MIB // 2)
         assert patch_of(alone.ask(REVIEW_BYTES.ljust(2 * MIB)))
@@ -368,11 +368,11 @@ def test_a_call_whose_own_time_has_passed_is_not_decided_about(server: Served):
     assert server.metric("podgrace_overload_total", cause="deadline") == 1
 
 
-# -- memory ------------------------------------------------------------------------------------------------------------
+# -- memory ----------------------------------------------------------------------------------------
 
 
 def test_memory_is_bounded_whatever_is_sent_at_once(alone: Served):
-    """Hostile bodies, as many at a time as there may be and more, over and over: the peak stays where one round left it."""
+    """Hostile bodies, as many as allowed and more, over and over: memory peaks as at first."""
     bodies = [
         filled('{"spec":{"containers":[', "[]", "]}}", 3 * MIB),
         filled('{"spec":{"containers":[', '{"name":""}', "]}}", 3 << 19),
@@ -394,7 +394,8 @@ def test_memory_is_bounded_whatever_is_sent_at_once(alone: Served):
     at_rest = alone.memory()
     with ThreadPoolExecutor(16) as pool:
         for _ in range(2):
-            # 503: over the budget, and not even a uid could be read; 408: a client that this machine slowed down.
+            # 503: over the budget, and not even a uid could be read; 408: a client that this
+            # machine slowed down.
             assert set(pool.map(lambda body: alone.ask(body).status, bodies * 4)) <= {
                 200,
                 400,

@@ -1,4 +1,7 @@
-"""What Prometheus and people read: every metric parses, is documented, counts what it says, and every log line is JSON."""
+"""For Prometheus and people: each metric parses, is documented, counts what it says.
+
+Every log line is JSON.
+"""
 
 import json
 import re
@@ -160,7 +163,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def test_a_bug_of_ours_allows_warns_counts_and_logs_its_place_only(tmp_path: Path):
-    """The decision is made to fail: the one place where a fault is planted, since no input is known that does it."""
+    """The decision is made to fail: the only planted fault, since no known input makes one."""
     program = tmp_path / "buggy.py"
     program.write_text(BUGGY)
     with served(tmp_path / "tls", main=[str(program)]) as server:

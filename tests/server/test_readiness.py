@@ -31,7 +31,7 @@ def test_the_serving_port_tells_nothing_else(server: Served):
 
 
 def test_probes_are_answered_while_the_serving_port_has_no_place_left(tmp_path: Path):
-    """Whoever fills the port must not also take the Pod out of service: probes need no place there."""
+    """Whoever fills the port must not take the Pod out of service: probes need no place there."""
     with served(tmp_path, "--max-connections", "8", "--api-servers", "127.0.0.1") as server:
         trusted = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(8)]
         until(lambda: server.metric("podgrace_connections") == 8, "it is full")
@@ -45,7 +45,7 @@ def test_probes_are_answered_while_the_serving_port_has_no_place_left(tmp_path: 
 
 @pytest.mark.parametrize("place", ["livez", "readyz", "metrics"])
 def test_who_fills_the_plain_port_keeps_no_probe_out(server: Served, place: str):
-    """More connections than there are places, half of which have asked for the same as the kubelet."""
+    """More connections than places; half of them have sent the same request as the kubelet."""
     silent = []
     for number in range(1200):
         connection = socket.create_connection(("127.0.0.1", server.plain_port), timeout=30)
@@ -114,7 +114,7 @@ def test_a_certificate_for_another_name_is_not_served(tmp_path: Path):
 
 
 def test_a_server_that_is_stopped_by_the_kernel_is_noticed(tmp_path: Path):
-    """SIGSTOP stands for a process without CPU: probes go unanswered, and afterwards the lag is on record."""
+    """SIGSTOP stands for a process without CPU: probes go unanswered, then the lag is on record."""
     server = Served(Authority(tmp_path), "--drain-seconds", "0")
     try:
         os.kill(server.process.pid, signal.SIGSTOP)

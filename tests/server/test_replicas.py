@@ -1,4 +1,7 @@
-"""What is remembered never differs from what would be decided anew: for every recorded review, and for Pods made to be confused."""
+"""What is remembered never differs from a new decision.
+
+For every recorded review, and for Pods made to confuse.
+"""
 
 import copy
 import json
@@ -147,7 +150,7 @@ def test_the_token_is_text_like_any_other_elsewhere(where: str, alone: bool):
 
 
 def test_a_token_beside_another_ones_text():
-    """The text of a token that is not this Pod's is no token: only the volume's own name is masked."""
+    """The text of a token that is not this Pod's is not masked: only the volume's own name is."""
     replicas = Replicas(CONFIG)
     for name in TOKENS:
         tree = with_token(name)

@@ -1,4 +1,4 @@
-"""Certificates change while the server is under load: every call is answered, every new connection gets the newest pair that is good."""
+"""Certificates change under load: every call is answered, new connections get the newest pair."""
 
 import datetime as dt
 import ssl
@@ -47,7 +47,7 @@ def leaf_of(authority: Authority) -> bytes:
 
 
 def settle(server: Served, load: ApiServer, loaded: int) -> None:
-    """Wait until the server has loaded so many pairs, with new connections being made all the time."""
+    """Wait until the server has loaded this many pairs, while new connections are made."""
 
     def look() -> bool:
         shown(server, load.context["now"])
@@ -59,7 +59,7 @@ def settle(server: Served, load: ApiServer, loaded: int) -> None:
 
 @pytest.mark.parametrize("kind", [trustme.KeyType.ECDSA, trustme.KeyType.RSA])
 def test_a_new_leaf_is_taken_up(server: Served, load: ApiServer, kind: trustme.KeyType):
-    """Also one with a key of another type: on a live context, OpenSSL would go on serving the old leaf."""
+    """Also one with another key type: on a live context, OpenSSL would serve the old leaf."""
     authority = server.authority
     authority.renew(authority.ca, key_type=kind)
     settle(server, load, 2)
@@ -172,7 +172,7 @@ def test_a_directory_swapped_as_the_kubelet_does_it(tmp_path: Path):
 
 
 def test_a_leaf_that_lives_for_seconds_is_renewed_and_then_runs_out(tmp_path: Path):
-    """The whole life: a short leaf, its successor under load, and what readiness says when no successor comes."""
+    """The whole life: a short leaf, its successor under load, readiness when no successor comes."""
     with served(tmp_path) as server:
         authority, context = server.authority, server.context
         load = ApiServer([server.port], lambda: context, REVIEW_BYTES, workers=2)

@@ -1,4 +1,4 @@
-"""The server stops as it makes others stop: no call is lost, none comes twice, and it is gone in bounded time."""
+"""The server stops as it makes others stop: no call is lost or repeated, in bounded time."""
 
 import contextlib
 import json
@@ -14,13 +14,13 @@ from tests.server.serving import ENDURANCE, REVIEW, Authority, Served, receive, 
 
 REVIEW_BYTES = REVIEW.read_bytes()
 HEAD = (
-    b"POST /mutate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    % len(REVIEW_BYTES)
+    b"POST /mutate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(REVIEW_BYTES)
 )
 
 
 def test_rolling_both_replicas_over_and_over_loses_no_call(tmp_path: Path):
-    """Two backends under an API server's load; endpoints follow a TERM only after a second, as in a cluster."""
+    """Two backends under an API server's load; endpoints follow a TERM after a second, as usual."""
     made: list[Served] = []
 
     def start() -> Served:
@@ -152,7 +152,7 @@ def test_the_lines_of_the_last_calls_are_written(tmp_path: Path):
 
 
 def test_a_reader_of_the_log_that_is_stuck_delays_neither_calls_nor_the_exit(tmp_path: Path):
-    """Standard output is a pipe that nobody empties: lines are dropped and counted, memory stays."""
+    """Standard output is a pipe that nobody reads: lines are dropped and counted, memory stays."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

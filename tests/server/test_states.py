@@ -1,4 +1,4 @@
-"""The states of a connection, for any bytes in any pieces: what is answered, kept, counted, charged.
+"""The states of a connection, for any bytes in any pieces: answers, keep-alive, counts, charges.
 
 In memory: a listener without a port, a channel without a socket.
 """

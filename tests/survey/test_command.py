@@ -190,7 +190,7 @@ def test_a_diff_is_no_page(tmp_path: Path) -> None:
 
 
 def test_a_large_cluster_is_planned() -> None:
-    """5 000 workloads are measured by `make bench`; here only that nothing grows with the square."""
+    """`make bench` measures 5 000 workloads; here only that nothing grows with the square."""
     ran = podgrace("plan", "-f", "-", "-o", "json", stdin=dump(500, pods=1))
     found: Any = json.loads(ran.out)
     assert found["totals"]["workloads"] == 500

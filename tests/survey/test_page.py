@@ -1,4 +1,4 @@
-"""The report as a page in a real browser: what it shows, the filter, and that it fits the screen."""
+"""The report in a real browser: its contents, the filter, and that it fits the screen."""
 
 import json
 from html import escape as quote
@@ -37,9 +37,12 @@ def test_a_browser_shows_all_of_it_without_a_complaint(page: Path) -> None:
         return {
           title: document.querySelector("h1").textContent,
           rows: all("#rows tr").length, outside: all("[src],link,image").length,
-          unnamed: all("input,select,button").filter((e) => !e.labels?.length && !e.textContent).length,
-          headed: all("table").every((e) => e.querySelector("th[scope=col]") && e.querySelector("th[scope=row]")),
-          dead: all("a[href^='#']").filter((e) => !document.querySelector(e.getAttribute("href"))).length,
+          unnamed: all("input,select,button").filter(
+            (e) => !e.labels?.length && !e.textContent).length,
+          headed: all("table").every(
+            (e) => e.querySelector("th[scope=col]") && e.querySelector("th[scope=row]")),
+          dead: all("a[href^='#']").filter(
+            (e) => !document.querySelector(e.getAttribute("href"))).length,
           mean: document.body.textContent.includes("<img src=x onerror"),
         };"""
     found, console = browser.look(page, script)
@@ -54,17 +57,20 @@ def test_a_browser_shows_all_of_it_without_a_complaint(page: Path) -> None:
 def test_the_filter_works_by_keyboard_and_says_what_it_did(page: Path) -> None:
     script = """
         const form = document.getElementById("filter"), said = [];
-        const rows = () => [...document.querySelectorAll("#rows tr")].filter((row) => row.getClientRects().length);
+        const rows = () => [...document.querySelectorAll("#rows tr")].filter(
+          (row) => row.getClientRects().length);
         const note = () => said.push([rows().length, document.getElementById("shown").textContent]);
         const code = document.getElementById("code"), words = document.getElementById("words");
         const box = form.querySelector("[name=verdict][value=loses]");
         box.focus();
         const focus = document.activeElement === box;
         box.click(); note();
-        code.value = "all-unavailable"; code.dispatchEvent(new Event("change", {bubbles: true})); note();
+        code.value = "all-unavailable";
+        code.dispatchEvent(new Event("change", {bubbles: true})); note();
         words.value = "nowhere"; form.requestSubmit(); note();
         const none = !document.getElementById("none").hidden;
-        box.checked = false; code.value = ""; words.value = "TEAM-0 gunicorn"; form.requestSubmit(); note();
+        box.checked = false; code.value = "";
+        words.value = "TEAM-0 gunicorn"; form.requestSubmit(); note();
         const right = rows().every((row) => row.textContent.includes("gunicorn"));
         return {said, focus, none, right};"""
     for width in (1280, 500):
@@ -84,7 +90,8 @@ def test_it_fits_the_screen_in_light_and_dark(page: Path, width: int, scheme: st
     style = f"width:{width}px;height:900px;border:0"
     frame.write_text(f'<body><iframe srcdoc="{inside}" style="{style}"></iframe></body>')
     script = """
-        const inner = document.querySelector("iframe").contentWindow, root = inner.document.documentElement;
+        const inner = document.querySelector("iframe").contentWindow;
+        const root = inner.document.documentElement;
         return {width: inner.innerWidth, over: root.scrollWidth - inner.innerWidth,
                 paper: inner.getComputedStyle(inner.document.body).backgroundColor};"""
     dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []

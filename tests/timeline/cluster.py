@@ -1,4 +1,4 @@
-"""A stand-in for kubectl whose cluster is a folder: what is created comes up at once, as a watch tells it.
+"""A stand-in for kubectl whose cluster is a folder: what is created comes up at once.
 
 A Pod that is created is Ready 0.2 s later at 127.0.0.1; deleted, it is told, and gone 0.2 s later.
 `deleted`, `created` and `asked` tell what was wanted of it.
@@ -24,8 +24,8 @@ note("asked", " ".join(sys.argv[1:]))
 def up(tree):
     tree = json.loads(json.dumps(tree))
     ready = [{"type": t, "status": "True"} for t in ("PodScheduled", "ContainersReady", "Ready")]
-    tree["status"] = {"phase": "Running", "podIP": "127.0.0.1", "conditions": ready, "containerStatuses":
-        [{"name": "server", "ready": True, "state": {"running": {}}}]}
+    tree["status"] = {"phase": "Running", "podIP": "127.0.0.1", "conditions": ready,
+        "containerStatuses": [{"name": "server", "ready": True, "state": {"running": {}}}]}
     return tree
 verb = words[0]
 if verb == "create":

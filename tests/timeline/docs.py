@@ -1,4 +1,4 @@
-"""Write the recorded run into docs/when.md as the command prints it: `python -m tests.timeline.docs`."""
+"""Write the recorded run into docs/when.md as printed: `python -m tests.timeline.docs`."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What was seen of Pods that never were: one comes and goes beside one that stays, asked from two nodes."""
+"""Made-up sights of Pods: one comes and goes beside one that stays, asked from two nodes."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The whole command beside a cluster that is a folder: what is made and removed, what words it takes."""
+"""The whole command beside a cluster that is a folder: what it makes, removes and accepts."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Questions to a DNS server, as bytes: what is written can be read, and what is no answer is none."""
+"""Questions to a DNS server, as bytes: what is written can be read; junk is no answer."""
 
 import struct
 

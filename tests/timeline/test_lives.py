@@ -1,4 +1,4 @@
-"""What was seen -> how a Pod came and went, how several did, and what to set: no clock, no network."""
+"""From what was seen: how Pods came and went, and what to set. No clock, no network."""
 
 import re
 

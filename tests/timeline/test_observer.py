@@ -1,4 +1,4 @@
-"""A client that asks again and again, against real sockets; and the same at the end of a line, as in a Pod."""
+"""A client that asks again and again, on real sockets, and over a line as in a Pod."""
 
 import asyncio
 import os

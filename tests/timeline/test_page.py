@@ -1,4 +1,4 @@
-"""The picture of a timeline in a real browser: every lane is drawn and told, on any screen, in one file."""
+"""The timeline in a real browser: every lane drawn and told, on any screen, in one file."""
 
 from pathlib import Path
 
@@ -24,16 +24,19 @@ def test_a_browser_shows_every_lane_and_tells_it_by_keyboard(
     page = tmp_path / "timeline.html"
     page.write_text(html(report), encoding="utf-8")
     script = """
-        const count = (query) => document.querySelectorAll(query).length;
-        const tip = document.getElementById("tip"), items = [...document.querySelectorAll(".plot .tip")];
+        const all = (query) => [...document.querySelectorAll(query)];
+        const count = (query) => all(query).length;
+        const tip = document.getElementById("tip"), items = all(".plot .tip");
         items[0].focus();
-        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowDown", bubbles: true}));
+        document.activeElement.dispatchEvent(
+          new KeyboardEvent("keydown", {key: "ArrowDown", bubbles: true}));
         return {
           lanes: count(".lane"), figures: count("figure"), tables: count("table"),
-          drawn: [...document.querySelectorAll(".lane rect")].every((e) => e.getBoundingClientRect().width > 0),
-          unnamed: [...document.querySelectorAll("[role=img]")].filter((e) => !e.getAttribute("aria-label")).length,
+          drawn: all(".lane rect").every((e) => e.getBoundingClientRect().width > 0),
+          unnamed: all("[role=img]").filter((e) => !e.getAttribute("aria-label")).length,
           told: [tip.hidden, tip.textContent], label: items[1].getAttribute("aria-label"),
-          outside: count("[src],link,image"), over: document.documentElement.scrollWidth - innerWidth,
+          outside: count("[src],link,image"),
+          over: document.documentElement.scrollWidth - innerWidth,
         };"""
     drawn = figures(report)
     for width in (1280, 500):

@@ -1,4 +1,4 @@
-"""`podgrace certs`, which `certs.cli` brings; here it is given the way of every command to a cluster.
+"""`podgrace certs`, from `certs.cli`, with every command's way to a cluster.
 
 In: calls of the API as `certs` makes them. Out: its answers. The package itself knows nothing of
 kubectl: beside the webhook, in a Pod, it calls the API by itself.

@@ -1,7 +1,8 @@
 """`podgrace demo`: the real server, real TLS, one recorded AdmissionReview, and what came of it.
 
-In: nothing but the package's own sample, as an API server sent it. Out: what a person wants to see: the decision for each
-container with its reason, the patch, the Pod before and after. Nothing outlives it: the certificates are thrown away.
+In: nothing but the package's own sample, as an API server sent it. Out: what a person wants to see:
+the decision for each container with its reason, the patch, the Pod before and after. Nothing
+outlives it: the certificates are thrown away.
 """
 
 import argparse
@@ -64,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         print("\n" + terminal.bold(text, colour=colour))
 
     print(
-        f"POST /mutate over TLS, verified against the demo's own CA: allowed, {len(patch)} operations, {took * 1000:.1f} ms"
+        f"POST /mutate over TLS, verified against the demo's own CA: allowed, {len(patch)} "
+        f"operations, {took * 1000:.1f} ms"
     )
     heading("What is done to each container, and why")
     print(show.explanation(outcome))

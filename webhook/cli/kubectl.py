@@ -71,7 +71,7 @@ class Kubectl(NamedTuple):
     options: tuple[str, ...] = ()
 
     def ask(self, method: str, path: str, body: bytes | None, seconds: int) -> Reply:
-        """Make one call, which may take `seconds`. A login that a plugin asks for takes its time."""
+        """Make one call, which may take `seconds`. A login by a plugin takes its time."""
         verb, *more = _VERBS[method]
         words = [verb, f"--request-timeout={seconds}s", "--raw", path, *more]
         return _reply(*self.run(words, body))

@@ -18,7 +18,10 @@ _END: Final = "\033[0m"
 
 
 def diff(before: str, after: str, name: str, *, colour: bool) -> str:
-    """Show two texts as a unified diff that `patch` and `git apply` take, line ends and all; "" if they are the same."""
+    """Show two texts as a unified diff for `patch` and `git apply`; "" if they are the same.
+
+    Line ends are kept.
+    """
     # Split at newlines only: to `patch` nothing else ends a line.
     # A name that has blanks in it ends at a tab.
     old, new = (f"{side}/{name.lstrip('/')}" + "\t" * (" " in name) for side in "ab")
@@ -28,9 +31,9 @@ def diff(before: str, after: str, name: str, *, colour: bool) -> str:
     ]
     if not colour:
         return "".join(lines)
+    colours = {"-": _RED, "+": _GREEN}
     return "".join(
-        f"{_RED if line[0] == '-' else _GREEN if line[0] == '+' else ''}{line.removesuffix(chr(10))}{_END}\n"
-        for line in lines
+        f"{colours.get(line[0], '')}{line.removesuffix(chr(10))}{_END}\n" for line in lines
     )
 
 

@@ -1,4 +1,4 @@
-"""Whose loss it was: a lost request and the lives of the Pods in, a class with its evidence out. Pure.
+"""Whose loss it was: a lost request and the Pods' lives in, a class with evidence out. Pure.
 
 A client behind a Service can't see which Pod it was sent to. So a loss is laid beside every Pod's
 life, and a class fits only if that Pod could have caused it at that time. Steps:
@@ -21,7 +21,7 @@ from webhook.cli.prove.lives import Life
 from webhook.cli.watching.slices import SliceSeen
 
 SLACK: Final = 0.5
-"""Seconds by which the watch may tell of a moment later than it was: two hops and a busy machine."""
+"""Seconds by which the watch may report a moment late: two hops and a busy machine."""
 LAG: Final = 15.0
 """Seconds that a balancer may still send to a Pod that left its EndpointSlice: `delay-max`."""
 EARLY: Final = 10.0
@@ -44,8 +44,8 @@ KINDS: Final = {
     "start": Kind(
         "Ready too early",
         "a new Pod was in the endpoints before its server answered",
-        "Give the container a readinessProbe that fails until the server answers requests. podgrace "
-        "adds one where that is safe (`podgrace explain` says why not); "
+        "Give the container a readinessProbe that fails until the server answers requests. "
+        "podgrace adds one where that is safe (`podgrace explain` says why not); "
         "podgrace.io/readiness-probe.CONTAINER names one.",
         "The latest came {:.1f} s after its Pod had joined.",
     ),
@@ -151,7 +151,7 @@ def _start(loss: Loss, life: Life) -> _Match | None:
 
 
 def _deregistration(loss: Loss, life: Life) -> _Match | None:
-    """Say whether a new connection came to a Pod that had been told to stop, and could stop serving.
+    """Say whether a new connection came to a Pod that was told to stop and could stop serving.
 
     A connection that was never opened can't have been in flight: it may have begun a little before
     the watch told us of the order to stop.
@@ -220,7 +220,7 @@ _RULES: Final[dict[str, Rule]] = {
     "start": _start,
     "after-end": _after_end,
 }
-"""Class -> rule. Of classes that are as near, within what the watch can tell, the first one wins."""
+"""Class -> rule. Of classes equally near, within what the watch can tell, the first wins."""
 
 
 def _routed_until(life: Life, told: float) -> float:
@@ -235,14 +235,14 @@ def _routed_until(life: Life, told: float) -> float:
 def _begun(loss: Loss) -> float:
     """When the connection began that the loss was on.
 
-    A status is an answer: the connection it came on works, and what failed was behind it (an ingress
-    answers 502). So there the time of the request counts.
+    A status is an answer: the connection it came on works, and what failed was behind it (an
+    ingress answers 502). So there the time of the request counts.
     """
     return loss.sent if loss.outcome == "status" else loss.dialled
 
 
 def _could_stop(loss: Loss, life: Life) -> bool:
-    """Say whether the Pod's server may have got its signal by then: its hook holds it back until so."""
+    """Say whether the Pod's server may have got its signal by then: its hook holds it back."""
     return life.signalled is None or loss.at >= life.signalled - SLACK
 
 

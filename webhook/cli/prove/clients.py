@@ -8,13 +8,13 @@ In: targets and rates. Out: what a ledger holds of them: losses, seconds, a tall
 | keep-alive | some connections that are used in turn, as from an HTTP client with a pool        |
 | slow       | a new connection for each request, whose answer takes long: in flight at a stop   |
 
-A keep-alive client does what pools do. A connection that was closed while idle is replaced without a
-word. What a client may ask again by itself is asked once more, and counted as retried; it is lost only
-if that fails, too. What that is, each protocol says with `Ended.again`: in HTTP/1.1 an idempotent
-request on a used connection that ends before a single byte of answer (the rule of Go's http.Transport
-and of browsers; RFC 9110, 9.2.2), in HTTP/2 and gRPC a stream that the server did not look at (RFC
-9113, 8.7). An event stream may be resumed as often as it is cut, while it gets on. `retry=False`
-counts all of them as lost.
+A keep-alive client does what pools do. A connection that was closed while idle is replaced without
+a word. What a client may ask again by itself is asked once more, and counted as retried; it is lost
+only if that fails, too. What that is, each protocol says with `Ended.again`: in HTTP/1.1 an
+idempotent request on a used connection that ends before a single byte of answer (the rule of Go's
+http.Transport and of browsers; RFC 9110, 9.2.2), in HTTP/2 and gRPC a stream that the server did
+not look at (RFC 9113, 8.7). An event stream may be resumed as often as it is cut, while it gets on.
+`retry=False` counts all of them as lost.
 """
 
 import asyncio

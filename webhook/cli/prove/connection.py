@@ -23,7 +23,7 @@ _ERRNO: Final = {
 }
 
 Listener = Callable[[str, str], None]
-"""Is told what happens to a connection while no request is on it: a name of `NOTICES`, or of `LOSSES`."""
+"""Learns what happens to an idle connection: a name of `NOTICES`, or of `LOSSES`."""
 
 
 class Ended(Exception):

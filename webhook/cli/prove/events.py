@@ -1,14 +1,14 @@
 """Server-sent events: a stream of events over HTTP/1.1, what it holds and whether it is whole.
 
-| what happens                                                    | what becomes of the stream           |
-|-----------------------------------------------------------------|--------------------------------------|
-| its last event comes (--last-event TEXT); without TEXT: its end | whole                                |
-| it is still open when its time is over, and it never ends (-)   | whole                                |
-| it ends before, and its events have ids                         | resumed from there (Last-Event-ID), as browsers do |
-| it ends before, and they have none, or it is a POST's           | lost                                 |
-| resumed, and the first event's number is not the next one       | lost                                 |
+| what happens                                              | the stream is                      |
+|-----------------------------------------------------------|------------------------------------|
+| its last event (--last-event TEXT) comes, or its end      | whole                              |
+| it never ends (-), and is open when its time is over      | whole                              |
+| it ends earlier, and its events have ids                  | resumed from there (Last-Event-ID) |
+| it ends earlier, and they have none, or it is a POST's    | lost                               |
+| resumed, and the first event's number is not the next one | lost                               |
 
-As HTML's EventSource does, but that this client does not wait before it connects again.
+As HTML's EventSource in browsers does, except that this client reconnects without a wait.
 """
 
 from collections.abc import Iterator

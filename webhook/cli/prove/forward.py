@@ -1,8 +1,8 @@
 """Is a URL the end of a `kubectl port-forward`? Then there is nothing to prove through it.
 
-In: a host and a port; the command lines of this machine's processes. Out: yes or no. A port-forward is
-a tunnel to one Pod, chosen when it began: it passes by the Service, and it ends with that Pod. What is
-lost through it is the tunnel's loss.
+In: a host and a port; the command lines of this machine's processes. Out: yes or no. A port-forward
+is a tunnel to one Pod, chosen when it began: it passes by the Service, and it ends with that Pod.
+What is lost through it is the tunnel's loss.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ from typing import Final
 
 _PORTS: Final = re.compile(r"(\d*)(?::(\d+|[a-z0-9-]+))?")
 REASON: Final = (
-    "is the end of a `kubectl port-forward`: a tunnel to one Pod, chosen when it began, which passes "
-    "by the Service and ends with that Pod. Ask an address that clients use, or run where they are: "
-    "`podgrace prove URL --run-job -n NAMESPACE ...` does it in a Job"
+    "is the end of a `kubectl port-forward`: a tunnel to one Pod, chosen when it began, which "
+    "passes by the Service and ends with that Pod. Ask an address that clients use, or run where "
+    "they are: `podgrace prove URL --run-job -n NAMESPACE ...` does it in a Job"
 )
 
 

@@ -17,7 +17,7 @@ from webhook.cli.watching import page
 
 
 def html(reports: Sequence[Report]) -> str:
-    """Draw one run, or several below each other on the same scale. Raises `PageError` without Jinja."""
+    """Draw one run, or several below each other, to one scale. Raises `PageError` without Jinja."""
     span = length(reports)
     made: str = template().render(
         runs=[(report, picture(report, span)) for report in reports],

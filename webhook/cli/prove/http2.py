@@ -1,16 +1,16 @@
 """HTTP/2 and gRPC: many streams on a connection, and how each of them ends (RFC 9113).
 
-| what the server does                              | what becomes of a stream                        |
-|---------------------------------------------------|-------------------------------------------------|
-| GOAWAY, the stream is not above its last id       | it goes on to its end                           |
-| GOAWAY, the stream is above; or REFUSED_STREAM    | the server did not look at it: a client asks again |
-| RST_STREAM with another code                      | lost                                            |
-| the connection ends                               | lost                                            |
-| the answer ends without grpc-status (gRPC)        | lost                                            |
+| what the server does                           | a stream                                   |
+|------------------------------------------------|--------------------------------------------|
+| GOAWAY, the stream is not above its last id    | goes on to its end                         |
+| GOAWAY, the stream is above; or REFUSED_STREAM | was never looked at: the client asks again |
+| RST_STREAM with another code                   | lost                                       |
+| the connection ends                            | lost                                       |
+| the answer ends without grpc-status (gRPC)     | lost                                       |
 
-After a GOAWAY nothing new is sent on the connection; it is closed when its last stream has ended. The
-library is `h2`. It takes a GOAWAY for the end of everything, though, so what comes in is cut into
-frames, and that one is read here (6.8).
+After a GOAWAY nothing new is sent on the connection; it is closed when its last stream has ended.
+The library is `h2`. It takes a GOAWAY for the end of everything, though, so what comes in is cut
+into frames, and that one is read here (6.8).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A Job that runs prove where the clients are: in the cluster, with the least rights. Manifests out.
+"""A Job that runs prove where the clients are: in the cluster, least rights. Manifests out.
 
     podgrace prove http://shop/ --pods app=shop -n shop --job | kubectl apply -f -
     until kubectl -n shop logs job/podgrace-prove | grep loading; do sleep 1; done
@@ -6,9 +6,9 @@
     kubectl -n shop logs -f job/podgrace-prove > run.json
     podgrace prove compare run.json --html run.html
 
-The Job can watch Pods and EndpointSlices of its namespace, and nothing else: so it can't roll anything
-out. It loads until the Pods that were there at its beginning are gone: a rollout has to begin after
-it has said "loading", or it would wait for the new Pods to go.
+The Job can watch Pods and EndpointSlices of its namespace, and nothing else: so it can't roll
+anything out. It loads until the Pods that were there at its beginning are gone: a rollout has to
+begin after it has said "loading", or it would wait for the new Pods to go.
 """
 
 from typing import Any, Final, NamedTuple
@@ -17,7 +17,7 @@ import yaml
 
 NAME: Final = "podgrace-prove"
 _GRACE: Final = 120
-"""Seconds beyond the load until Kubernetes ends a Job that hangs: answers that are owed, and the start."""
+"""Seconds beyond the load until Kubernetes ends a Job that hangs: start and last answers."""
 _REPORT: Final = 30
 """Seconds for the report itself, once all answers that are owed have come."""
 _KEPT: Final = 3600
@@ -34,7 +34,7 @@ class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # PyYAML has no types
 
 
 class Plan(NamedTuple):
-    """What the Job is. words: those of `prove`. seconds: the longest load. owed: the longest answer."""
+    """What the Job is. words: those of `prove`. seconds: the longest load. owed: longest answer."""
 
     words: list[str]
     image: str

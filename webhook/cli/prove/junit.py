@@ -13,7 +13,7 @@ _FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0
 
 
 def junit(reports: Sequence[Report]) -> str:
-    """Write reports, a suite each. A client fails if more was lost than may be, and it lost some."""
+    """Write reports, a suite each. A client fails if it lost requests and the run lost too many."""
     root = ET.Element("testsuites")
     root.extend(map(_suite, reports))
     for element in root.iter():

@@ -1,8 +1,8 @@
 """The ledger: everything that was seen during a run, written down once and never changed.
 
-In: nothing. Out: frozen values. All times are seconds on one clock, the load's own (0: it began), so
-that what clients met can be laid beside what Pods did. What the values mean is decided elsewhere:
-`lives` (what became of each Pod) and `blame` (whose loss it was).
+In: nothing. Out: frozen values. All times are seconds on one clock, the load's own (0: it began),
+so that what clients met can be laid beside what Pods did. What the values mean is decided
+elsewhere: `lives` (what became of each Pod) and `blame` (whose loss it was).
 """
 
 from array import array
@@ -38,7 +38,7 @@ NOTICES: Final = {
     "goaway": "GOAWAY: the server takes no new streams on this connection",
     "close": "a WebSocket was closed between messages, as a server may",
 }
-"""What a server may say to its clients before it goes, and what that means. Nothing is lost by it."""
+"""What a server may say to its clients before it goes, and its meaning. It loses nothing."""
 
 
 class Loss(NamedTuple):
@@ -149,7 +149,7 @@ Seen = PodSeen | SliceSeen | CommandSeen | Trouble
 
 
 class Ledger(NamedTuple):
-    """One whole run. length: seconds of load. late: the latest start of a request after its time."""
+    """One whole run. length: seconds of load. late: how late a request started, at worst."""
 
     seen: tuple[Seen, ...]
     losses: tuple[Loss, ...]
@@ -162,7 +162,7 @@ class Ledger(NamedTuple):
 
 
 def of_these_pods(seen: Iterable[Seen]) -> tuple[Seen, ...]:
-    """Leave out EndpointSlices that never held one of the Pods: a watch tells of a whole namespace."""
+    """Drop EndpointSlices that never held one of the Pods: a watch covers a whole namespace."""
     entries = tuple(seen)
     pods = {entry.name for entry in entries if isinstance(entry, PodSeen)}
     ours = {

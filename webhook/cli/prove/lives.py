@@ -143,7 +143,7 @@ def _first(stages: Iterable[PodSeen], flag: str) -> float | None:
 def _listing(
     name: str, slices: list[SliceSeen], told: float | None, gone: float | None
 ) -> tuple[float | None, float | None]:
-    """Say since when a Pod was in endpoints, and since when not any more after it was told to stop."""
+    """Say when a Pod entered the endpoints, and when it left them after it was told to stop."""
     state: dict[str, bool] = {}
     listed = unlisted = None
     for entry in slices:
@@ -161,7 +161,7 @@ def _listing(
 
 
 def _record(messages: Iterable[str]) -> dict[str, Any]:
-    """Find the helper's record in termination messages: a line of JSON; of several, the longest drain.
+    """Find the helper's record in termination messages, a line of JSON: the longest drain.
 
     A Pod's author can write anything there. So it is read as data, and only ever shown.
     """

@@ -1,4 +1,4 @@
-"""A report, or several beside each other, as Markdown: for a job summary or a merge request. Text out."""
+"""One report or several, as Markdown: for a job summary or a merge request. Text out."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""The words of `podgrace prove`: argv in, parsed values out; errors name the word and what is accepted."""
+"""The arguments of `podgrace prove`: argv in, values out; errors name what is accepted."""
 
 import argparse
 

@@ -1,14 +1,14 @@
-"""The geometry of the picture: a report in, places on one time axis out. Pure; nothing is drawn here.
+"""The geometry of the picture: a report in, places on one time axis out. Draws nothing. Pure.
 
 Places on the axis are percent of its width, so that a drawing fits any screen. The two charts are
 drawn in a box of 1000 x 100 that is stretched. What is drawn is bounded, whatever a report holds:
 
-| what                | at most                                                                  |
-|---------------------|--------------------------------------------------------------------------|
-| columns of a chart  | 400; longer runs share a column among seconds                            |
-| marks of a class    | 80; losses that would overlap are one mark that says how many it stands for |
-| lanes               | 60 Pods; those on which nothing happened go first                        |
-| rows of the table   | 200 losses, 120 columns of time                                          |
+| what               | at most                                                         |
+|--------------------|-----------------------------------------------------------------|
+| columns of a chart | 400; longer runs share a column among seconds                   |
+| marks of a class   | 80; overlapping losses share a mark that says how many they are |
+| lanes              | 60 Pods; those without events are left out first                |
+| rows of the table  | 200 losses, 120 columns of time                                 |
 """
 
 import math
@@ -355,7 +355,7 @@ def _lane(pod: Pod, span: float, until: float) -> Lane:
 
 
 def _record(pod: Pod) -> str:
-    """Say what the drain's record holds; it is a Pod's own text, so only these fields, cut short."""
+    """Say what the drain's record holds. It is a Pod's own text: only these fields, cut short."""
     fields = ("delay_end", "drain_end", "in_flight_start", "in_flight_end", "stop")
     known = [f"{name} {str(pod.record[name])[:40]}" for name in fields if name in pod.record]
     return "record of the drain: " + ", ".join(known)

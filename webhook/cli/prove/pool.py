@@ -1,8 +1,8 @@
 """Connections that a client keeps and uses in turn, as a pool or a channel does.
 
-A connection of HTTP/1.1 has one request at a time: who takes it holds it, and a busy one is not waited
-for: an open loop opens another. One of HTTP/2 is shared by many streams: the next request goes out on
-it as well, unless the server has said GOAWAY or allows no more streams.
+A connection of HTTP/1.1 has one request at a time: who takes it holds it, and a busy one is not
+waited for: an open loop opens another. One of HTTP/2 is shared by many streams: the next request
+goes out on it as well, unless the server has said GOAWAY or allows no more streams.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """How a run is going: one line at a terminal, rewritten twice a second; nothing anywhere else.
 
-In: a load, and what was seen beside it. Out: text on standard error. Needs rich, an extra; without it
-there is no such line.
+In: a load, and what was seen beside it. Out: text on standard error. Needs rich, an extra; without
+it there is no such line.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ from webhook.cli.prove.target import SCHEMES, LoadError, Target
 
 
 class Protocol(NamedTuple):
-    """How a protocol is spoken. kept: whether a client keeps connections; shared: for many at once."""
+    """How a protocol is spoken. kept: clients keep connections; shared: for many at once."""
 
     module: str
     name: str

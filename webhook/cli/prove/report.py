@@ -1,4 +1,4 @@
-"""The report: a ledger in, one tree out, which is what `-o json` writes and every other form is made of.
+"""The report: a ledger in, one tree out, the source of `-o json` and every other form.
 
 Pure. A report that was written can be read again (`read`), so that a picture or a comparison can be
 made later, elsewhere, from reports of several runs.
@@ -36,7 +36,7 @@ T = TypeVar("T")
 SHOWN: Final = 1000
 """Losses, and retried requests, that are listed one by one, evenly chosen; all are counted."""
 SLOW: Final = "slow"
-"""The kind of client whose answers take long on purpose: its latency is no measure of the others."""
+"""The client whose answers take long on purpose: its latency says nothing about the others."""
 
 
 class _Row(msgspec.Struct, frozen=True, rename="camel"):
@@ -65,7 +65,7 @@ class Moment(_Row, frozen=True):
 
 
 class Row(_Row, frozen=True):
-    """One second. marks: ends of lost requests, and `retried`. p50, p99: of all but slow clients."""
+    """One second. marks: ends of lost requests, and `retried`. p50, p99: without slow clients."""
 
     second: int
     sent: dict[str, int]
@@ -227,7 +227,7 @@ def make(about: About, ledger: Ledger) -> Report:
 
 
 def durations(pods: tuple[Life, ...], began: float | None) -> tuple[float | None, float | None]:
-    """Say how long the rollout took, and how long the last old Pod stayed; None if that wasn't seen.
+    """Say how long the rollout took and the last old Pod stayed; None if that wasn't seen.
 
     Both count from the begin of the command, without one from the first Pod that came or was told
     to stop. A rollout is over when the last new Pod is ready.

@@ -1,18 +1,20 @@
-"""A Job in the cluster that loads while a command here disturbs: one report, and nothing is left behind.
+"""A Job in the cluster loads while a command here disturbs: one report, nothing left behind.
 
-    podgrace prove http://shop/ --pods app=shop -n shop --run-job -- kubectl -n shop rollout restart ...
+    podgrace prove http://shop/ --pods app=shop -n shop --run-job -- kubectl -n shop rollout restart
+    ...
 
 1. The Job and its rights are created, under a name of their own.
 2. Its log is followed until it says "loading": the clock of the load begins there.
-3. The command runs here, between `--before` and `--after` seconds of load; the load lasts until every
-   Pod of the selector has come or gone, with --until-gone until those of the beginning are gone.
+3. The command runs here, between `--before` and `--after` seconds of load; the load lasts until
+   every Pod of the selector has come or gone, with --until-gone until those of the beginning are
+   gone.
 4. The Job is deleted. Its load ends at SIGTERM, and the rest of its log is the report, to which the
    command is added.
-5. All that was created is deleted, whatever happened: also at Ctrl-C, after which the report tells of
-   what was met until then. A second Ctrl-C does not wait for it.
+5. All that was created is deleted, whatever happened: also at Ctrl-C, after which the report tells
+   of what was met until then. A second Ctrl-C does not wait for it.
 
-Asks of the cluster, by kubectl: create and delete for Jobs, and with --pods for ServiceAccounts, Roles
-and RoleBindings (and what the Role grants); `get` for Pods and their logs.
+Asks of the cluster, by kubectl: create and delete for Jobs, and with --pods for ServiceAccounts,
+Roles and RoleBindings (and what the Role grants); `get` for Pods and their logs.
 """
 
 import asyncio
@@ -178,7 +180,7 @@ class _Run:
         return True
 
     async def _busy(self, old: set[str]) -> bool:
-        """Say whether a Pod is terminating, a new one not ready yet, or an awaited one still there."""
+        """Say whether a Pod terminates, a new one isn't ready, or an awaited one is still there."""
         pods = await self._pods()
         awaited = old & pods.keys() if self._errand.until_gone else set()
         new = {uid for uid, state in pods.items() if state == "coming" and uid not in old}
@@ -264,7 +266,7 @@ class _Run:
     async def _first(
         self, what: Awaitable[object], log: "asyncio.Task[None] | None" = None
     ) -> None:
-        """Wait for that, for the end of the log, or for the order to stop. Raises what they raise."""
+        """Wait for that, the end of the log, or the order to stop. Raises what they raise."""
         ours = {asyncio.ensure_future(_done(it)) for it in (what, self._stop.wait())}
         try:
             done, _ = await asyncio.wait(

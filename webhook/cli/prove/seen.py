@@ -1,7 +1,7 @@
 """What one event of a watch says: JSON of the API in, an entry of the ledger out. Pure.
 
-Only these fields are read; everything else of a Pod (environment, arguments, annotations) is dropped
-at once and never reaches a report.
+Only these fields are read; everything else of a Pod (environment, arguments, annotations) is
+dropped at once and never reaches a report.
 """
 
 from typing import Any

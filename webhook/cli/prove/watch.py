@@ -45,7 +45,7 @@ class Watch:
         """How many events have told of a rollout that goes on."""
 
     async def start(self) -> None:
-        """Begin, and learn what is there already. Raises `WatchError` if the Pods can't be watched."""
+        """Begin, and learn what is there. Raises `WatchError` if the Pods can't be watched."""
         self._tasks = [asyncio.create_task(self._follow(*parts)) for parts in self._streams]
         pods = self._tasks[0]
         with contextlib.suppress(TimeoutError):

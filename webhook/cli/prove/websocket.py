@@ -1,15 +1,15 @@
 """A WebSocket: a message and the one that answers it, and how a connection ends (RFC 6455).
 
-With a body, each message sent is owed one message back; without, a ping is owed its pong, which every
-server answers. What an end means for a client:
+With a body, each message that is sent gets one message back; without, a ping gets its pong, as from
+every server. What an end means for a client, with a message in flight or between messages:
 
-| end                                              | a message is owed | between messages               |
-|--------------------------------------------------|-------------------|--------------------------------|
-| closed with 1000, 1001, 1012, 1013, or no code   | lost              | nothing: a client reconnects   |
-| closed with another code                         | lost              | lost: the server had an error  |
-| no close frame (1006)                            | lost              | lost: what it was kept for     |
+| how it ends                                 | in flight | between messages             |
+|---------------------------------------------|-----------|------------------------------|
+| closed with 1000, 1001, 1012, 1013, no code | lost      | nothing: a client reconnects |
+| closed with another code                    | lost      | lost: an error in the server |
+| no close frame (1006)                       | lost      | lost: it broke               |
 
-A client can't know whether a message was seen that has no answer, so none is ever sent again.
+A client can't know whether the server has seen an unanswered message, so it never sends one again.
 """
 
 import asyncio

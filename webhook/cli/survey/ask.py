@@ -104,7 +104,7 @@ def ask(reach: Reach, config: Config, selector: str = "") -> tuple[Cluster, list
 
 
 def listings(reach: Reach, config: Config) -> Sequence[Listing]:
-    """Give the lists that are asked for: those of every cluster, and the kinds that this one has."""
+    """Give the lists to ask for: those of every cluster, and the kinds that this one has."""
     spaces = Listing("v1", "Namespace", "namespaces", namespaced=False)
     return [spaces, *_WORKLOADS, *_others(reach, config), *_AROUND]
 

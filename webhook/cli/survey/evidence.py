@@ -1,4 +1,4 @@
-"""What is known of one workload: the core's own look at its Pod, its decision, and what is around it.
+"""What is known of one workload: the core's look at its Pod, its decision, its surroundings.
 
 In: a `Workload`, the `Cluster` that it is in (indexed once, `Around`), and the configuration. Out:
 `Evidence`, from which each rule reads. Nothing is judged here.

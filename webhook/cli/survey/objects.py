@@ -123,7 +123,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
 
 
 class Running(msgspec.Struct, frozen=True, gc=False):
-    """The Pods of a workload that run now: how many, how many carry our mark, and on which nodes."""
+    """The Pods of a workload that run now: how many, how many with our mark, on which nodes."""
 
     pods: int = 0
     marked: int = 0

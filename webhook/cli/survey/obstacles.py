@@ -1,7 +1,7 @@
 """What stands in the way of podgrace: what would refuse its Pods, or have it do less.
 
-In: `Evidence`, a `Space`, or the cluster. Out: hits. Amounts are compared as the API does (LimitRanger
-and ResourceQuota admission; core/v1 LimitRangeItem); what Pod Security wants stands in
+In: `Evidence`, a `Space`, or the cluster. Out: hits. Amounts are compared as the API does
+(LimitRanger and ResourceQuota admission; core/v1 LimitRangeItem); what Pod Security wants stands in
 pod-security-standards. Policies of others are named, not read: only a dry run tells what they say.
 """
 

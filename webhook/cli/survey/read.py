@@ -257,7 +257,7 @@ _ROLLED: Final = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 
 
 def objects(data: bytes, where: str) -> Iterator[Item]:
-    """Find every object of a dump, Lists unpacked. Raises `ManifestError` if it is no such thing."""
+    """Find every object of a dump, Lists unpacked. Raises `ManifestError` if it isn't one."""
     try:
         found = _documents(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -70,7 +70,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True):
-    """A container that serves. `profile`: "generic" for an unknown one; `seen`: how it was found."""
+    """A container that serves. `profile`: "generic" if unknown; `seen`: how it was found."""
 
     container: str
     profile: str

@@ -1,4 +1,4 @@
-"""Places on one time axis: seconds in, percent of its width out, so that a drawing fits any screen. Pure."""
+"""Places on one time axis: seconds in, percent of its width out, for any screen. Pure."""
 
 import math
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""What one event of a watch says about an EndpointSlice: JSON of the API in, a frozen value out. Pure.
+"""What one watch event says about an EndpointSlice: JSON in, a frozen value out. Pure.
 
 Only Pods are looked at: an endpoint that is none is left out.
 """
@@ -55,7 +55,8 @@ class _Slice(msgspec.Struct):
 def read(kind: str, tree: Any, at: float) -> SliceSeen:
     """Read an event of an EndpointSlice. Raises msgspec.ValidationError if it is none.
 
-    A condition that is not set means yes for ready and serving, no for terminating (the API's rule).
+    A condition that is not set means yes for ready and serving, no for terminating (the API's
+    rule).
     """
     found = msgspec.convert(tree, _Slice)
     labels = found.metadata.labels or {}

@@ -1,8 +1,8 @@
 """Watches of the Kubernetes API, as streams of events.
 
-In: a resource, a label selector, a namespace. Out: (type, object) as the API tells of them. Two ways,
-the same stream: `kubectl`, which has the user's own rights and configuration; and the API itself by
-the ServiceAccount of the Pod that this runs in, where there is no kubectl. Only reads.
+In: a resource, a label selector, a namespace. Out: (type, object) as the API tells of them. Two
+ways, the same stream: `kubectl`, which has the user's own rights and configuration; and the API
+itself by the ServiceAccount of the Pod that this runs in, where there is no kubectl. Only reads.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Stream(Protocol):
 
 
 def resources(selector: str, service: str, namespace: str) -> tuple[Resource, Resource]:
-    """Name what is watched: the Pods of a selector, and the EndpointSlices of a Service or of all."""
+    """Name what to watch: the Pods of a selector, the EndpointSlices of one Service or all."""
     of_service = f"kubernetes.io/service-name={service}" if service else ""
     return (
         Resource("pods", "/api/v1/namespaces/{}/pods", selector, namespace),
