@@ -76,7 +76,7 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
     `reach`: the way of `show`, `check` and `renew` to the cluster. `run` takes that of a Pod.
     """
     reach = reach or InPod()
-    text = "Make, look at and rotate the certificates of the webhook."
+    text = "Make, inspect and rotate the certificates of the webhook."
     commands = subparsers.add_parser("certs", description=text, allow_abbrev=False).add_subparsers(
         metavar="COMMAND", required=True
     )

@@ -241,7 +241,7 @@ def test_what_is_not_there(kubectl: Callable[..., Path]) -> None:
 
 def test_an_answer_that_is_no_json(kubectl: Callable[..., Path]) -> None:
     kubectl(out="<html>")
-    with pytest.raises(ClusterError, match="/api/v1/x: the answer is not what the API has there"):
+    with pytest.raises(ClusterError, match="/api/v1/x: unexpected answer"):
         reach().get("/api/v1/x")
 
 

@@ -115,7 +115,7 @@ def test_a_bug_is_one_line(
     monkeypatch.setattr(webhook.config, "load", broken)
     assert webhook.cli.main(["profiles"]) == 4
     assert (
-        "a bug of podgrace's own, please report it: ZeroDivisionError in broken"
+        "a bug in podgrace, please report it: ZeroDivisionError in broken"
         in capsys.readouterr().err
     )
 

@@ -174,7 +174,7 @@ def test_an_upgrade_that_is_answered_otherwise_is_a_status(
     with serving(Echo(), process_request=request) as (url, _):
         report = prove(url, "--connections", "0", expected=3, capsys=capsys)
     assert report["clients"]["new"]["outcomes"] == {"status": 1}
-    assert report["losses"][0]["detail"] == "status 503 in place of the upgrade"
+    assert report["losses"][0]["detail"] == "status 503 instead of the upgrade"
 
 
 def test_a_server_that_shuts_down_tells_its_clients(capsys: pytest.CaptureFixture[str]) -> None:

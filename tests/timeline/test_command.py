@@ -177,7 +177,7 @@ def test_pods_of_others_are_watched_while_a_command_rolls_them(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["shop"], "'shop' is not an option; a command stands after --"),
+        (["shop"], "'shop' is not an option; a command comes after --"),
         (["--", "true"], "a command after -- needs --pods"),
         (["--service", "shop"], "--service, --port and --path go with --pods"),
         (["--pods", "a=b", "--alone"], "go without --pods"),

@@ -27,9 +27,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = {
-    "check": Command(
-        "check", "Say whether podgrace is installed soundly, or works in a namespace."
-    ),
+    "check": Command("check", "Check that podgrace is installed soundly, or works in a namespace."),
     "audit": Command("audit", "List running Pods that are opted in and slipped through."),
     "plan": Command("survey", "Say who loses requests today, and what podgrace would do to each."),
     "explain": Command(
@@ -39,12 +37,12 @@ COMMANDS: Final = {
         "workloads", "Write manifests as the webhook would admit them.", "add_inject"
     ),
     "uninject": Command(
-        "workloads", "Take everything of podgrace's out of manifests again.", "add_uninject"
+        "workloads", "Remove everything that podgrace has added to manifests.", "add_uninject"
     ),
-    "prove": Command("prove", "Load a workload while it is rolled, and count what it loses."),
+    "prove": Command("prove", "Load a workload during a rollout, and count what it loses."),
     "timeline": Command("timeline", "Say what happens when, while a Pod comes and goes."),
     "profiles": Command("profiles", "List the servers that podgrace knows how to stop."),
-    "certs": Command("certificates", "Make, look at and rotate the certificates of the webhook."),
+    "certs": Command("certificates", "Make, inspect and rotate the certificates of the webhook."),
     "demo": Command("demo", "Serve once and show what happens to a sample Pod."),
     "serve": Command("serve", "Serve the webhook until stopped."),
     "completion": Command("completion", "Print a shell's completion of podgrace."),
@@ -63,7 +61,7 @@ def parser(first: str = "") -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog=program(),
         description="Rolling updates of any Kubernetes workload without one lost request.",
-        epilog=f"{program()} COMMAND --help says more of one.",
+        epilog=f"{program()} COMMAND --help says more about one.",
     )
     top.add_argument("--version", action="store_true", help=argparse.SUPPRESS)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -105,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(str(error))
         frame = traceback.extract_tb(error.__traceback__)[-1]
         _fail(
-            f"a bug of podgrace's own, please report it: {type(error).__name__}"
+            f"a bug in podgrace, please report it: {type(error).__name__}"
             f" in {frame.name}, line {frame.lineno}"
         )
         return BUG

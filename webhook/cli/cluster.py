@@ -139,7 +139,7 @@ def _way(args: argparse.Namespace) -> "Way":
     if os.environ.get("KUBERNETES_SERVICE_HOST") and not options:
         return Direct(None, args.api_token, args.api_ca)
     raise ClusterError(
-        "no kubectl on the PATH, and this is no Pod with an account of its own: install kubectl,"
+        "no kubectl on the PATH, and this is not a Pod with a ServiceAccount: install kubectl,"
         " or start `kubectl proxy` elsewhere and give --api http://127.0.0.1:8001"
     )
 
@@ -196,7 +196,7 @@ class Direct:
     ) -> Iterator[tuple[str, int]]:
         """Give the Pod's own address: in the cluster it can be reached."""
         if self._given[0]:
-            raise OSError("--api reaches no Pod; through kubectl it does")
+            raise OSError("--api cannot reach Pods; kubectl can")
         yield address, port
 
     def namespace(self) -> str:
@@ -315,9 +315,7 @@ def _decoded(content: bytes | msgspec.Raw, kind: type[T], path: str) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ClusterError(
-            f"GET {path}: the answer is not what the API has there: {error}"
-        ) from None
+        raise ClusterError(f"GET {path}: unexpected answer: {error}") from None
 
 
 def failed(what: str, reply: Reply) -> ClusterError:

@@ -126,8 +126,8 @@ class Manifests:
             parts[number] = done.text
             if done.anew:
                 notes.append(
-                    f"{chunk.where}: its text is of a form that is not edited in place:"
-                    " written anew, without its comments"
+                    f"{chunk.where}: its text has a form that cannot be edited in place:"
+                    " rewritten without its comments"
                 )
         return self._head + "".join(parts), notes
 

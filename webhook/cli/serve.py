@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
         "--cert-dir",
         default=env("PODGRACE_CERT_DIR", "/tls"),
         metavar="DIR",
-        help="holds tls.crt, tls.key and perhaps ca.crt (env PODGRACE_CERT_DIR)",
+        help="directory with tls.crt, tls.key and maybe ca.crt (env PODGRACE_CERT_DIR)",
     )
     add(
         "--drain-seconds",
@@ -57,7 +57,7 @@ def add_parser(commands: Any) -> None:
         type=_word("Ignore", "Fail"),
         default=env("PODGRACE_FAILURE_POLICY", "Ignore"),
         metavar="{Ignore,Fail}",
-        help="that of the webhook configuration: an overloaded server allows with a warning, "
+        help="as in the webhook configuration: an overloaded server allows with a warning, "
         "or answers 503 (env PODGRACE_FAILURE_POLICY)",
     )
     add(
@@ -87,7 +87,7 @@ def add_parser(commands: Any) -> None:
         type=_word("1.2", "1.3"),
         default=env("PODGRACE_TLS_MIN_VERSION", "1.2"),
         metavar="{1.2,1.3}",
-        help="oldest TLS version that is spoken (env PODGRACE_TLS_MIN_VERSION)",
+        help="oldest TLS version to accept (env PODGRACE_TLS_MIN_VERSION)",
     )
     add(
         "--client-ca",

@@ -34,7 +34,7 @@ def add_inject(commands: Any) -> None:
 
 def add_uninject(commands: Any) -> None:
     """Add `uninject` to the top parser's commands."""
-    text = "Take everything of podgrace's out of manifests again."
+    text = "Remove everything that podgrace has added to manifests."
     made = command(commands, "uninject", with_text(uninject), text, _UNINJECT)
     add_file(made)
     add_config(made)

@@ -52,13 +52,13 @@ KINDS: Final = {
     "deregistration": Kind(
         "Deregistration",
         "a new connection was sent to a Pod that had been told to stop, and its server had stopped",
-        "The server must go on serving until balancers know. Label the Pods podgrace.io/inject: "
-        "enabled. If they are: raise podgrace.io/delay-min.",
+        "The server must serve until load balancers deregister it. Label the Pods "
+        "podgrace.io/inject: enabled. If they are: raise podgrace.io/delay-min.",
         "The latest came {:.1f} s after its Pod had been told.",
     ),
     "in-flight": Kind(
         "In flight at the signal",
-        "the request was on its way when the server got its stop signal, and was cut",
+        "the request was in flight when the server got its stop signal, and was cut",
         "The stop must wait for answers. Label the Pods podgrace.io/inject: enabled. If they are: "
         "raise podgrace.io/drain-timeout above the longest answer, and look at the profile in "
         "`podgrace explain`.",

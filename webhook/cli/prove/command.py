@@ -63,7 +63,7 @@ _CARRIED: Final = (
 
 def add_parser(commands: Any) -> None:
     """Add the command to the top parser's."""
-    about = "Load a workload while it is rolled, and count every request that it loses."
+    about = "Load a workload during a rollout, and count every request that it loses."
     made = commands.add_parser("prove", description=about, parents=[options()], allow_abbrev=False)
     made.usage = "podgrace prove URL [options] [-- COMMAND ...]"
     # argparse hands over everything from the URL on: options may follow it, what follows -- is not
@@ -72,7 +72,7 @@ def add_parser(commands: Any) -> None:
         "words",
         nargs=argparse.REMAINDER,
         metavar="URL [-- COMMAND]",
-        help="what to ask for, fast; and what disturbs it meanwhile",
+        help="what to request, fast; and the command that disturbs it",
     )
     made.set_defaults(func=run)
 
@@ -104,7 +104,7 @@ def _parse(args: argparse.Namespace) -> tuple[argparse.Namespace, list[str]]:
             parser.error("compare: accepted: files that --json or -o json wrote, and where to")
         return args, unknown
     if unknown:
-        parser.error(f"{unknown[0]!r} is not an option; a command stands after --")
+        parser.error(f"{unknown[0]!r} is not an option; a command comes after --")
     if command and args.until_eof:
         parser.error("--until-eof and a command: accepted: one of the two")
     if args.until_gone and (args.until_eof or not args.pods):

@@ -123,7 +123,7 @@ class EventStream(Http1):
         if status not in where.expect:
             self._complete()
         elif self._type != _TYPE:
-            self._fail(Ended("garbled", "not an event stream: its Content-Type is another"))
+            self._fail(Ended("garbled", "not an event stream: another Content-Type"))
         elif self._looking:
             self._complete()
         else:

@@ -28,7 +28,7 @@ LOSSES: Final = {
     "stream-reset": "the server cut the HTTP/2 stream (RST_STREAM)",
     "grpc-status": "a gRPC status that is not expected",
     "no-trailers": "a gRPC answer that ended without its status",
-    "closed": "the WebSocket was closed where an answer was owed, or for an error",
+    "closed": "the WebSocket was closed with a message in flight, or for an error",
     "abnormal": "the WebSocket ended without a close frame (1006)",
     "cut-short": "the event stream ended before its last event",
     "gap": "events are missing where the event stream was resumed",

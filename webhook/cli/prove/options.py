@@ -22,7 +22,7 @@ def options() -> argparse.ArgumentParser:
         help="connections that the keep-alive client uses in turn (8; 0: none)",
     )
     add("--no-new", action="store_true", help="no client that opens a connection for each request")
-    add("--slow-url", metavar="URL", help="what takes long to answer: keeps requests in flight")
+    add("--slow-url", metavar="URL", help="a URL that answers slowly: keeps requests in flight")
     add("--slow-rate", type=_positive, default=1.0, metavar="N", help="slow requests a second (1)")
     add(
         "--slow-timeout",
@@ -31,7 +31,7 @@ def options() -> argparse.ArgumentParser:
         metavar="S",
         help="a slow answer that takes longer is lost (60)",
     )
-    add("--slow-body", metavar="TEXT", help="of the slow requests: sent by POST; or @FILE")
+    add("--slow-body", metavar="TEXT", help="body of the slow requests, sent by POST; or @FILE")
     add(
         "--timeout",
         type=_positive,
@@ -49,13 +49,13 @@ def options() -> argparse.ArgumentParser:
         type=_statuses,
         default=_statuses("200-399"),
         metavar="LIST",
-        help="right statuses, such as 200,300-399 (200-399); of gRPC, such as 0,5 (0)",
+        help="good statuses, such as 200,300-399 (200-399); for gRPC, such as 0,5 (0)",
     )
-    add("-X", "--method", default="GET", metavar="NAME", help="of the fast requests (GET)")
+    add("-X", "--method", default="GET", metavar="NAME", help="method of the fast requests (GET)")
     add(
         "--body",
         metavar="TEXT",
-        help="of the fast requests: also a WebSocket's message, a gRPC request's bytes; or @FILE",
+        help="body of the fast requests; a WebSocket's message; a gRPC request's bytes; or @FILE",
     )
     add(
         "--last-event",
@@ -98,7 +98,13 @@ def options() -> argparse.ArgumentParser:
         metavar="SELECTOR",
         help="watch these Pods and their EndpointSlices, and say whose loss it was (uses kubectl)",
     )
-    add("-n", "--namespace", default="", metavar="NAME", help="theirs, if not the context's")
+    add(
+        "-n",
+        "--namespace",
+        default="",
+        metavar="NAME",
+        help="their namespace, if not the context's",
+    )
     add("--kubeconfig", default="", metavar="FILE", help="kubectl's configuration (KUBECONFIG)")
     add("--context", default="", metavar="NAME", help="context in it, if not the current one")
     add("--service", default="", metavar="NAME", help="watch the EndpointSlices of this one only")
@@ -108,7 +114,7 @@ def options() -> argparse.ArgumentParser:
         type=_allowed,
         default=0,
         metavar="N",
-        help="so many lost requests are no failure (0)",
+        help="up to N lost requests are no failure (0)",
     )
     add("--json", metavar="FILE", help="write the report there as well, for `prove compare`")
     add("--html", metavar="FILE", help="draw the picture there (needs the extra podgrace[prove])")
@@ -117,7 +123,7 @@ def options() -> argparse.ArgumentParser:
     add(
         "--job",
         action="store_true",
-        help="load nothing; print a Job that does it in the cluster, with the least rights",
+        help="send nothing; print a Job that does it in the cluster, with the least rights",
     )
     add(
         "--run-job",

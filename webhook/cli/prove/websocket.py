@@ -125,7 +125,7 @@ class WebSocket(Connection):
             self._done()
         elif isinstance(error, InvalidStatus):
             status = error.response.status_code
-            self._fail(Ended("status", f"status {status} in place of the upgrade"))
+            self._fail(Ended("status", f"status {status} instead of the upgrade"))
         else:
             self._fail(Ended("garbled", f"not WebSocket: {error}"))
 

@@ -186,7 +186,7 @@ RULES: Final = (
     Rule(
         "host-port",
         "may-lose",
-        "clients of a node's port are not told when its Pod goes",
+        "clients of a node's port do not learn when its Pod goes",
         "a Service instead of hostPort; or take the node out of its balancer first",
         _host_port,
     ),

@@ -277,7 +277,7 @@ CLUSTER_RULES: Final = (
     ClusterRule(
         "other-policies",
         "advice",
-        "others judge Pods as well, and may refuse what podgrace adds",
+        "other policies judge Pods too, and may refuse what podgrace adds",
         "try one Pod: podgrace inject -f pod.yaml | kubectl create --dry-run=server -f -",
         _others,
     ),

@@ -42,7 +42,7 @@ def summary(report: Report) -> Iterator[str]:
     for verdict, number in totals.verdicts.items():
         yield f"  {number:>5}  {VERDICTS[verdict]}"
     if totals.ending:
-        yield f"  {totals.ending:>5}  Jobs and their like, which end by themselves: not judged"
+        yield f"  {totals.ending:>5}  Jobs and the like, which end by themselves: not judged"
     yield cost(report)
 
 

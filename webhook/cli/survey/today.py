@@ -240,7 +240,7 @@ RULES: Final = (
     Rule(
         "short-delay",
         "may-lose",
-        "its preStop sleep is shorter than load balancers and proxies take to let go",
+        "its preStop sleep is shorter than load balancers take to deregister the Pod",
         "enable podgrace, which waits until no new connection comes; or sleep longer",
         _short_delay,
     ),

@@ -80,7 +80,7 @@ def check(made: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
     """Give the command after --. Ends with 2 where words do not fit together."""
     first, command = args.words[:1], args.words[1:]
     if first and (first != ["--"] or not command):
-        made.error(f"{first[0]!r} is not an option; a command stands after --")
+        made.error(f"{first[0]!r} is not an option; a command comes after --")
     if args.places is None:
         args.places = [HERE if args.pods else NODES]
     if command and not args.pods:
