@@ -1,4 +1,7 @@
-"""`python -m certs COMMAND` is `podgrace certs COMMAND`, without loading the webhook: what the sidecar container runs."""
+"""`python -m certs COMMAND` is `podgrace certs COMMAND`, without loading the webhook.
+
+The container beside the webhook runs it.
+"""
 
 import sys
 

@@ -1,7 +1,8 @@
 """A certificate authority for one webhook.
 
-Names and the time come in; PEM comes out. Nothing here touches a file, a socket or the clock: `now` is always an argument.
-When to rotate an authority, and what to trust meanwhile, is `certs.rotation`; where the bytes live is `certs.store` and `certs.records`.
+In: names and the time. Out: PEM. Nothing here touches a file, a socket or the clock: `now` is
+always an argument. When to rotate an authority, and what to trust meanwhile, belongs to
+`certs.rotation`; where the bytes live, to `certs.store` and `certs.records`.
 
     authority = Authority.create(now=now)
     leaf = authority.issue("podgrace.podgrace.svc", now=now)
@@ -23,11 +24,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certs.errors import BadMaterial, BadName
 
-# Clocks of nodes and API servers differ. A certificate that starts an hour ago is valid on all of them at once.
+# Clocks of nodes and API servers differ. Backdated by an hour, a certificate is valid on all of
+# them at once.
 BACKDATE = timedelta(hours=1)
 CA_LIFE = timedelta(days=5 * 365)
 LEAF_LIFE = timedelta(days=60)
-# Renew with a third of the life left: time enough for a person to look when renewing fails.
+# Renew with a third of the life left: enough time for a person to act if renewing fails.
 RENEW_SHARE = 3
 
 _UNREADABLE = (
@@ -36,7 +38,8 @@ _UNREADABLE = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
-"""What the library raises for extensions that are missing or broken; broken ones are only found when they are read."""
+"""What the library raises for missing or broken extensions; it finds broken ones only on reading
+them."""
 
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
@@ -44,7 +47,7 @@ _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate by its facts. It has no private key: whoever holds one is an `Authority` or a `Leaf`."""
+    """A certificate without its private key. `Authority` and `Leaf` hold one with its key."""
 
     pem: bytes
     raw: x509.Certificate = field(repr=False, compare=False)
@@ -59,7 +62,7 @@ class Certificate:
 
     @classmethod
     def of(cls, certificate: x509.Certificate) -> "Certificate":
-        """Take a certificate of the library."""
+        """Wrap a certificate of the library."""
         return cls(certificate.public_bytes(serialization.Encoding.PEM), certificate)
 
     @property
@@ -79,13 +82,13 @@ class Certificate:
 
     @property
     def renew_at(self) -> datetime:
-        """The moment from which a third of the life is left; the hour of backdating was never part of it."""
+        """When a third of the life is left; the backdated hour does not count."""
         life = self.not_after - self.not_before - BACKDATE
         return self.not_after - max(life, timedelta()) / RENEW_SHARE
 
     @property
     def names(self) -> frozenset[str]:
-        """The DNS names and IP addresses that it is good for; none when its extensions can't be read."""
+        """The DNS names and IP addresses that it covers; none if its extensions can't be read."""
         try:
             san = self.raw.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except _UNREADABLE:
@@ -94,7 +97,7 @@ class Certificate:
         return frozenset([*hosts, *(str(ip) for ip in san.get_values_for_type(x509.IPAddress))])
 
     def uncovered(self, names: Iterable[str]) -> list[str]:
-        """Give those of *names* that a client would not accept it for. `*.x` stands for one label, as everywhere."""
+        """Give the *names* for which a client would not accept it. `*.x` matches one label."""
         covered = self.names
         asked = {_canonical(name) for name in names}
         return sorted(
@@ -108,19 +111,21 @@ class Certificate:
         return self.not_before <= now < self.not_after
 
     def needs_renewal(self, now: datetime, names: Iterable[str] = ()) -> str | None:
-        """Say why it should be replaced, as half a sentence; None when there is no reason."""
+        """Say why it should be replaced, as half a sentence; None if there is no reason."""
         if now >= self.not_after:
             return f"it expired at {self.not_after:%Y-%m-%d %H:%M:%S} UTC"
         if now < self.not_before:
-            return f"it is valid only from {self.not_before:%Y-%m-%d %H:%M:%S} UTC: is the clock right?"
+            start = f"{self.not_before:%Y-%m-%d %H:%M:%S} UTC"
+            return f"it is valid only from {start}: is the clock right?"
         if missing := self.uncovered(names):
             return f"it does not cover {', '.join(missing)}"
         if now >= self.renew_at:
-            return f"less than a third of its life is left: it expires at {self.not_after:%Y-%m-%d %H:%M:%S} UTC"
+            end = f"{self.not_after:%Y-%m-%d %H:%M:%S} UTC"
+            return f"less than a third of its life is left: it expires at {end}"
         return None
 
     def signed_by(self, issuer: "Certificate") -> bool:
-        """Tell whether *issuer*'s key made its signature and *issuer*'s name is in it."""
+        """Tell whether *issuer*'s key signed it and it names *issuer*."""
         try:
             self.raw.verify_directly_issued_by(issuer.raw)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
@@ -130,7 +135,10 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A serving certificate and its key. Made by `Authority.issue`, or read back by `load`, which checks that the two belong together."""
+    """A serving certificate and its key.
+
+    `Authority.issue` makes one; `load` reads one back and checks that the two belong together.
+    """
 
     cert_pem: bytes
     key_pem: bytes = field(repr=False)
@@ -138,7 +146,7 @@ class Leaf:
 
     @classmethod
     def load(cls, cert_pem: bytes, key_pem: bytes) -> "Leaf":
-        """Read a stored pair. Raises BadMaterial when the two do not belong together."""
+        """Read a stored pair. Raises BadMaterial if the two do not belong together."""
         certificate = Certificate.load(cert_pem)
         _check_pair(certificate, _load_key(key_pem))
         return cls(cert_pem, key_pem, certificate)
@@ -157,8 +165,8 @@ class Authority:
     def create(cls, *, now: datetime, life: timedelta = CA_LIFE) -> "Authority":
         """Make a new authority.
 
-        The subject carries part of the serial: while two authorities are trusted at once, a chain must be unambiguous by name as well
-        as by key.
+        The subject contains part of the serial number: while two authorities are trusted at once, a
+        chain must be unambiguous by name as well as by key.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         serial = _serial()
@@ -172,7 +180,7 @@ class Authority:
             .serial_number(serial)
             .not_valid_before(now - BACKDATE)
             .not_valid_after(now + life)
-            # Path length 0: it signs serving certificates, never another authority.
+            # Path length 0: it signs serving certificates, but no other authority.
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
             .add_extension(key_id, critical=False)
@@ -187,7 +195,10 @@ class Authority:
 
     @classmethod
     def load(cls, cert_pem: bytes, key_pem: bytes) -> "Authority":
-        """Read a stored pair. Raises BadMaterial when the two do not belong together or the certificate may not sign."""
+        """Read a stored pair.
+
+        Raises BadMaterial if the two do not belong together or the certificate may not sign.
+        """
         certificate, key = Certificate.load(cert_pem), _load_key(key_pem)
         _check_pair(certificate, key)
         try:
@@ -197,18 +208,20 @@ class Authority:
             certificate.raw.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         except _UNREADABLE as error:
             raise BadMaterial(
-                f"the certificate with serial {certificate.raw.serial_number:032x} is none of our authorities: {error}"
+                f"the certificate with serial {certificate.raw.serial_number:032x} is not one of "
+                f"our authorities: {error}"
             ) from None
         if not constraints.ca:
             raise BadMaterial(
-                f"the certificate with serial {certificate.raw.serial_number:032x} is not a CA certificate"
+                f"the certificate with serial {certificate.raw.serial_number:032x} is not a CA "
+                "certificate"
             )
         return cls(cert_pem, key_pem, certificate, key)
 
     def issue(self, *names: str, now: datetime, life: timedelta = LEAF_LIFE) -> Leaf:
         """Sign a serving certificate for DNS names and IP addresses.
 
-        It never outlives its authority, since no verifier would accept the rest.
+        It never outlives its authority: no verifier would accept it after that.
         """
         san = x509.SubjectAlternativeName(general_names(names))
         key = ec.generate_private_key(ec.SECP256R1())
@@ -217,7 +230,8 @@ class Authority:
         ).value
         certificate = (
             x509.CertificateBuilder()
-            # Verifiers read the alternative names only; a common name is for people, and is limited to 64 characters.
+            # Verifiers read only the alternative names; a common name is for people, and limited to
+            # 64 characters.
             .subject_name(_name("podgrace webhook"))
             .issuer_name(self.certificate.raw.subject)
             .public_key(key.public_key())
@@ -244,7 +258,7 @@ class Authority:
 def service_names(
     service: str, namespace: str, cluster_domain: str = "cluster.local"
 ) -> tuple[str, ...]:
-    """Return every name under which the inside of a cluster can call a Service.
+    """Return every name by which a Service can be called inside a cluster.
 
     The API server verifies `<service>.<namespace>.svc`; the others serve people and tests.
     """
@@ -253,18 +267,19 @@ def service_names(
 
 
 def general_names(names: Sequence[str]) -> list[x509.GeneralName]:
-    """Turn texts into names for a certificate: IP addresses as such, the rest as DNS names without wildcard."""
+    """Turn texts into a certificate's names: IP addresses, or else DNS names without a wildcard."""
     if not names:
         raise BadName(
-            "a serving certificate needs at least one name, such as localhost or podgrace.podgrace.svc"
+            "a serving certificate needs at least one name, such as localhost or "
+            "podgrace.podgrace.svc"
         )
     return [_general_name(name) for name in dict.fromkeys(names)]
 
 
 def load_bundle(pem: bytes) -> tuple[Certificate, ...]:
-    """Read a bundle, in time that grows with its length only.
+    """Read a bundle, in time proportional to its length.
 
-    What is not a certificate in it is passed over, since people keep comments and leftovers there.
+    Anything else in it is skipped, since people keep comments and leftovers there.
     """
     found: dict[str, Certificate] = {}
     for part in pem.split(_END)[:-1]:
@@ -298,7 +313,8 @@ def _general_name(name: str) -> x509.GeneralName:
     host = name.lower()
     if len(host) > 253 or not all(_LABEL.match(label) for label in host.split(".")):
         raise BadName(
-            f"{name!r} is neither an IP address nor a DNS name (letters, digits and '-' in labels of at most 63, joined by dots)"
+            f"{name!r} is neither an IP address nor a DNS name (letters, digits and '-' in labels "
+            "of at most 63, joined by dots)"
         )
     return x509.DNSName(host)
 
@@ -313,7 +329,10 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _serial() -> int:
-    """Draw 128 random bits. The highest one is set, so that its length never varies and the number is never 0 (RFC 5280, 4.1.2.2)."""
+    """Draw 128 random bits.
+
+    The highest one is set: so the length never varies, and it is never 0 (RFC 5280, 4.1.2.2).
+    """
     return secrets.randbits(127) | 1 << 127
 
 
@@ -348,7 +367,7 @@ def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
         ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise BadMaterial(
-            f"a private key of type {type(key).__name__}: only elliptic curve keys are ours"
+            f"a private key of type {type(key).__name__}: only elliptic curve keys are used here"
         )
     return key
 
@@ -360,5 +379,6 @@ def _check_pair(certificate: Certificate, key: ec.EllipticCurvePrivateKey) -> No
         fits = False
     if not fits:
         raise BadMaterial(
-            f"the private key does not belong to the certificate with serial {certificate.raw.serial_number:032x}"
+            "the private key does not belong to the certificate with serial "
+            f"{certificate.raw.serial_number:032x}"
         )

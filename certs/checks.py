@@ -1,7 +1,7 @@
-"""What is wrong with the certificates of a directory, whoever made them.
+"""What is wrong with the certificates in a directory, whoever made them.
 
-The files and the time come in; findings come out. Certificates of cert-manager or of a company's own authority are welcome: keys of any
-type, and intermediates after the leaf.
+In: the files and the time. Out: findings. Certificates of cert-manager or of a company's own
+authority are fine, too: with keys of any type, and intermediates after the leaf.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from certs.authority import Certificate, load_bundle
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. `fatal`: no client can connect, now."""
+    """One thing that is wrong. `fatal`: no client can connect now."""
 
     fatal: bool
     text: str
@@ -25,7 +25,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One certificate of the directory, as `show` lists it."""
+    """One certificate in the directory, as `show` lists it."""
 
     file: str
     role: str
@@ -47,7 +47,7 @@ def entries(files: Mapping[str, bytes]) -> list[Entry]:
 def findings(
     files: Mapping[str, bytes], *, now: datetime, within: timedelta, names: Iterable[str] = ()
 ) -> list[Finding]:
-    """Say all that is wrong, or will be within that time."""
+    """List everything that is wrong, or will be within that time."""
     missing = [name for name in (store.CERT_FILE, store.KEY_FILE) if name not in files]
     if missing:
         return [Finding(True, f"{name} is not there") for name in missing]
@@ -65,7 +65,8 @@ def findings(
         found.append(
             Finding(
                 True,
-                f"{store.CERT_FILE} does not cover {', '.join(uncovered)}; it covers {', '.join(sorted(leaf.names)) or 'nothing'}",
+                f"{store.CERT_FILE} does not cover {', '.join(uncovered)};"
+                f" it covers {', '.join(sorted(leaf.names)) or 'nothing'}",
             )
         )
     if store.CA_FILE in files:
@@ -75,7 +76,8 @@ def findings(
             found.append(
                 Finding(
                     True,
-                    f"{store.CERT_FILE} was signed by none of the {len(trusted)} certificates in {store.CA_FILE}",
+                    f"{store.CERT_FILE} was signed by none of the {len(trusted)} certificates"
+                    f" in {store.CA_FILE}",
                 )
             )
         else:
@@ -126,7 +128,10 @@ def _validity(
 def anchor(
     leaf: Certificate, intermediates: Iterable[Certificate], trusted: Iterable[Certificate]
 ) -> Certificate | None:
-    """Walk from the leaf to a trusted certificate. Each intermediate is used once at most, so that a loop among them ends."""
+    """Walk from the leaf to a trusted certificate.
+
+    Each intermediate is used at most once, so a loop among them ends.
+    """
     below, left, anchors = leaf, list(intermediates), list(trusted)
     while True:
         for candidate in anchors:

@@ -7,7 +7,7 @@
 |      | a directory or the API does not do what was asked            |
 | 2    | wrong arguments                                              |
 
-`show` and `check` look at a directory with --dir, and at the cluster without.
+With --dir, `show` and `check` look at a directory; without, at the cluster.
 """
 
 import argparse
@@ -47,33 +47,37 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Reach(Protocol):
-    """Another way to the API than that of a Pod, with options of its own: the webhook's command line brings one."""
+    """A way to the API with its own options, for callers that are not in a Pod.
+
+    The webhook's command line brings one.
+    """
 
     def add_options(self, made: argparse.ArgumentParser) -> None:
         """Add the options that choose a cluster, --namespace not among them."""
         ...
 
     def ask(self, args: argparse.Namespace) -> Ask:
-        """Choose the way."""
+        """Choose the way to the API."""
         ...
 
 
 class InPod:
-    """The way of a Pod, which is also that of `kubectl proxy`: an address, a token, an authority."""
+    """The way of a Pod, and of `kubectl proxy`: an address, a token, an authority."""
 
     def add_options(self, made: argparse.ArgumentParser) -> None:
-        """Add --api and what belongs to it."""
+        """Add --api and the options that go with it."""
         api_options(made)
 
     def ask(self, args: argparse.Namespace) -> Ask:
-        """Take what is given, and for the rest what the kubelet gives to every Pod."""
+        """Use what is given, and for the rest what the kubelet gives to every Pod."""
         return Server.of(args.api, args.api_token, args.api_ca)
 
 
 def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
-    """Add `certs` and what is below it; each sets `func`, which takes the arguments and returns the exit code.
+    """Add `certs` and its commands.
 
-    `reach`: the way of `show`, `check` and `renew` to the cluster. `run` takes that of a Pod.
+    Each sets `func`, which takes the arguments and returns the exit code. `reach`: how `show`,
+    `check` and `renew` reach the cluster; `run` does so as a Pod.
     """
     reach = reach or InPod()
     text = "Make, inspect and rotate the certificates of the webhook."
@@ -104,7 +108,10 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
     _cluster(made, reach)
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
-    text = "Exit 1 and say why if the certificates of a directory (--dir), or of the cluster, can't be served, or expire soon."
+    text = (
+        "Exit 1 and say why if the certificates of a directory (--dir), or of the cluster, can't "
+        "be served, or expire soon."
+    )
     made = _command(commands, "check", _check, text)
     _directory(made, required=False)
     _cluster(made, reach)
@@ -132,7 +139,7 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         commands,
         "run",
         _run,
-        "Keep the certificates of a Deployment right until stopped: beside the webhook, in each of its Pods.",
+        "Keep a Deployment's certificates valid until stopped: beside the webhook, in each Pod.",
     )
     made.add_argument("--namespace", required=True, metavar="NAME", help="namespace of the webhook")
     made.add_argument(
@@ -215,7 +222,7 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         commands,
         "renew",
         _renew,
-        "Ask for a new serving certificate, or a new authority, without waiting for the time to come.",
+        "Ask for a new serving certificate, or a new authority, before it is due.",
     )
     _namespace(made)
     made.add_argument(
@@ -323,11 +330,11 @@ def _reached(made: argparse.ArgumentParser, reach: Reach) -> None:
 
 
 def api_options(made: argparse.ArgumentParser) -> None:
-    """Add the options that name an API server, and how it is spoken to."""
+    """Add the options that name an API server and say how to connect."""
     made.add_argument(
         "--api",
         metavar="URL",
-        help="API server (default: the cluster's own); http://127.0.0.1:8001 beside `kubectl proxy`",
+        help="API server (default: the cluster's); http://127.0.0.1:8001 beside `kubectl proxy`",
     )
     made.add_argument(
         "--api-token", type=Path, metavar="FILE", help="token for it (default: the Pod's)"
@@ -374,7 +381,8 @@ def _name(text: str) -> str:
 def _init(args: argparse.Namespace) -> int:
     ephemeral(args.dir, args.name)
     print(
-        f"wrote {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE} for {', '.join(args.name)} to {args.dir}"
+        f"wrote {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE} for "
+        f"{', '.join(args.name)} to {args.dir}"
     )
     print(f"To trust them: curl --cacert {args.dir / store.CA_FILE} ...")
     return OK
@@ -392,7 +400,8 @@ def _run(args: argparse.Namespace) -> int:
         secret=args.secret,
         lease=args.lease,
         webhook_configuration=args.webhook_configuration,
-        # A restarted container is not the one that held the Lease before: it may have been cut off in the middle of a write.
+        # A restarted container is not the one that held the Lease before: that one may have been
+        # cut off in the middle of a write.
         identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}",
         policy=policy,
         poll=args.poll.total_seconds(),
@@ -431,13 +440,19 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _impossible(policy: Policy, poll: timedelta) -> str | None:
-    """Say which times do not go together."""
+    """Say which times do not fit together."""
     if policy.leaf_life < SHORTEST:
         return f"--leaf-life is {_span(policy.leaf_life)}; accepted: {_span(SHORTEST)} or more"
     if policy.ca_life < 3 * policy.leaf_life:
-        return f"--ca-life is {_span(policy.ca_life)}; accepted: at least three times --leaf-life, which is {_span(policy.leaf_life)}"
+        return (
+            f"--ca-life is {_span(policy.ca_life)};"
+            f" accepted: at least three times --leaf-life, which is {_span(policy.leaf_life)}"
+        )
     if policy.trust_wait > policy.ca_life / 6:
-        return f"--trust-wait is {_span(policy.trust_wait)}; accepted: at most a sixth of --ca-life, which is {_span(policy.ca_life)}"
+        return (
+            f"--trust-wait is {_span(policy.trust_wait)};"
+            f" accepted: at most a sixth of --ca-life, which is {_span(policy.ca_life)}"
+        )
     if not timedelta(seconds=1) <= poll <= LONGEST_POLL:
         return f"--poll is {_span(poll)}; accepted: 1s to 5m"
     return None
@@ -447,12 +462,13 @@ def _renew(args: argparse.Namespace) -> int:
     client = _client(args)
     for _ in range(CONFLICTS):
         secret = client.secret(args.ca_secret)
-        # By the API server's clock, as whoever acts on it: this may be a laptop.
+        # By the API server's clock, like whoever acts on it: this machine may be a laptop.
         now = (datetime.now(UTC) + client.skew).replace(microsecond=0)
         stored = records.read_authorities(secret.data)
         if stored.signer is None:
             raise BadMaterial(
-                f"Secret {args.ca_secret} in {args.namespace} holds no authority yet: is `podgrace certs run` running?"
+                f"Secret {args.ca_secret} in {args.namespace} holds no authority yet: is "
+                "`podgrace certs run` running?"
             )
         wish = replace(
             stored,
@@ -468,12 +484,11 @@ def _renew(args: argparse.Namespace) -> int:
             if args.authority
             else "the serving certificate"
         )
-        print(
-            f"asked for; `podgrace certs run` renews {what} at its next look, and tells it in its log"
-        )
+        print(f"asked for; `podgrace certs run` renews {what} at its next look, and logs it")
         return OK
     raise ApiConflict(
-        f"Secret {args.ca_secret} in {args.namespace} changed {CONFLICTS} times while we tried to write it"
+        f"Secret {args.ca_secret} in {args.namespace} changed {CONFLICTS} times while we tried to "
+        "write it"
     )
 
 
@@ -540,7 +555,8 @@ def _print(found: list[checks.Entry]) -> None:
         if certificate.names:
             print(f"    names    {', '.join(sorted(certificate.names))}")
         print(
-            f"    valid    {certificate.not_before:%Y-%m-%d %H:%M} to {certificate.not_after:%Y-%m-%d %H:%M} UTC: {state}"
+            f"    valid    {certificate.not_before:%Y-%m-%d %H:%M}"
+            f" to {certificate.not_after:%Y-%m-%d %H:%M} UTC: {state}"
         )
         print(f"    sha256   {certificate.fingerprint}")
     if not found:
@@ -572,7 +588,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _lines(args: argparse.Namespace) -> list[survey.Line]:
-    """Look once, at the directory or the cluster."""
+    """Look once at the directory or the cluster."""
     if args.dir is None:
         names = _names(args)
         covered = args.name or [f"{names.service}.{args.namespace}.svc"]
@@ -585,7 +601,7 @@ def _lines(args: argparse.Namespace) -> list[survey.Line]:
     except StoreError as error:
         return [survey.Line("error", about, str(error))]
     lines = [survey.Line("error" if item.fatal else "warning", about, item.text) for item in found]
-    return lines or [survey.Line("ok", about, f"fine, and for the next {_span(args.within)}")]
+    return lines or [survey.Line("ok", about, f"fine, also for the next {_span(args.within)}")]
 
 
 def _files(directory: Path) -> dict[str, bytes]:
@@ -595,7 +611,8 @@ def _files(directory: Path) -> dict[str, bytes]:
         raise StoreError(f"can't read {error.filename or directory}: {error.strerror}") from error
     if not files:
         raise StoreError(
-            f"{directory} holds no certificates; expected {store.CERT_FILE}, {store.KEY_FILE} and perhaps {store.CA_FILE}"
+            f"{directory} holds no certificates; expected {store.CERT_FILE}, {store.KEY_FILE}"
+            f" and perhaps {store.CA_FILE}"
         )
     return files
 

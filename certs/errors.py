@@ -1,11 +1,12 @@
-"""What can go wrong with certificates, told by whose turn it is to act.
+"""What can go wrong with certificates, by who has to act.
 
-Every message names the thing, the value and the place, and says what is accepted: it is printed to a person as it stands.
+Every message names the thing, the value and the place, and says what is accepted: people see it
+unchanged.
 """
 
 
 class CertificateError(Exception):
-    """Base of everything that this package raises on purpose. Never raised itself."""
+    """Base of everything that this package raises on purpose. Not raised itself."""
 
 
 class BadName(CertificateError):
@@ -21,16 +22,19 @@ class StoreError(CertificateError):
 
 
 class BadClock(CertificateError):
-    """Our clock and the API server's differ too much to decide anything by it."""
+    """Our clock and the API server's differ too much to decide anything."""
 
 
 class ApiError(CertificateError):
-    """The Kubernetes API did not do what was asked: unreachable, not allowed, or out of order. Trying again later is right."""
+    """The Kubernetes API did not do what was asked: unreachable, forbidden, or broken.
+
+    Try again later.
+    """
 
 
 class ApiMissing(ApiError):
-    """The object is not there: somebody who may create it has to."""
+    """The object does not exist: somebody who may create it has to."""
 
 
 class ApiConflict(ApiError):
-    """Somebody else was faster. Reading again and deciding anew is the only right reaction."""
+    """Somebody else was faster: read again and decide again."""

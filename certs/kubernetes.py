@@ -1,8 +1,9 @@
-"""The few calls to the Kubernetes API that certificates need, with the standard library.
+"""The few Kubernetes API calls that certificates need, with the standard library.
 
-Objects of two Secrets, one Lease and one webhook configuration come in and go out. Every write carries the resource version that it
-was decided on, and raises `ApiConflict` when the object has changed since. Nothing is created: the chart makes the objects, so that the
-right to do all this can be limited to their names (`create` can't be).
+In and out: two Secrets, one Lease and one webhook configuration. Every write carries the resource
+version on which it was decided, and raises `ApiConflict` if the object has changed since. Nothing
+is created: the chart makes the objects, so that our permissions can be limited to their names
+(`create` can't be).
 """
 
 import base64
@@ -26,11 +27,12 @@ from certs.errors import ApiConflict, ApiError, ApiMissing
 
 FIELD_MANAGER: Final = "podgrace-certs"
 TIMEOUT: Final = 10.0
-"""Seconds for a whole call, so that an answer that trickles in can't hold us."""
+"""Seconds for a whole call, so that a slow trickle of an answer can't hold us up."""
 WRITE_TIMEOUT: Final = 40.0
-"""The same for writes: they may pass through slow webhooks of others, which may take 30 s (their own limit)."""
+"""The same for writes: they may pass through other people's webhooks, each of which may take 30
+s."""
 BODY_LIMIT: Final = 4 << 20
-"""etcd holds 1.5 MiB an object; managedFields and JSON may double that."""
+"""etcd holds 1.5 MiB per object; managedFields and JSON may double that."""
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -40,7 +42,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the API is, and by what files it knows us and we know it. They are read again for every call: both rotate."""
+    """Where the API is, and the files by which it knows us and we know it.
+
+    Both rotate, so they are read again for every call.
+    """
 
     url: str
     token: Path | None = None
@@ -62,8 +67,8 @@ class Server:
             )
             if not host:
                 raise ApiError(
-                    "no API server is known: KUBERNETES_SERVICE_HOST is not set, as it is in a Pod; "
-                    "start `kubectl proxy` and give --api http://127.0.0.1:8001"
+                    "no API server is known: KUBERNETES_SERVICE_HOST is not set, as it is in a Pod;"
+                    " start `kubectl proxy` and give --api http://127.0.0.1:8001"
                 )
             url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
         try:
@@ -75,7 +80,8 @@ class Server:
             return cls(url, token, ca)  # `kubectl proxy`
         if scheme != "https" or not host:
             raise ApiError(
-                f"{url!r} is no address of an API server; accepted: https://HOST:PORT, or http:// on the loopback address"
+                f"{url!r} is not an API server's address; accepted: https://HOST:PORT, or http:// "
+                "on the loopback address"
             )
         return cls(url, token or _ACCOUNT / "token", ca or _ACCOUNT / "ca.crt")
 
@@ -86,7 +92,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status, the JSON if it was any, the `Warning` headers as texts, the API server's time."""
+    """What came back: status, JSON if any, texts of `Warning` headers, the API server's time."""
 
     status: int
     body: Any
@@ -95,12 +101,12 @@ class Answer:
 
 
 Ask = Callable[[str, str, Json | None], Answer]
-"""Makes one call: method, path with query, body. A `Server` is one; kubectl is another."""
+"""Makes one call: method, path with query, body. `Server` is one; kubectl is another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A Secret as read; `raw` goes back with other data, so that labels and annotations of others survive."""
+    """A Secret as read; `raw` goes back with new data: others' labels and annotations stay."""
 
     data: dict[str, bytes]
     raw: Json
@@ -108,14 +114,17 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """A MutatingWebhookConfiguration: the names of its entries, and the bundle of each."""
+    """A MutatingWebhookConfiguration: its entries' names, and the bundle of each."""
 
     bundles: dict[str, bytes]
     resource_version: str
 
 
 class Client:
-    """Calls the API. A connection lives for one call: calls are rare, and a kept one could be dead when it matters."""
+    """Calls the API, with a new connection each time.
+
+    Calls are rare, and a kept connection could be dead when it matters.
+    """
 
     def __init__(
         self,
@@ -163,8 +172,8 @@ class Client:
     def publish(self, name: str, webhooks: Webhooks, bundle: bytes) -> Webhooks:
         """Put the bundle into every entry.
 
-        Server-side apply under a field manager of our own: we own these fields and nothing else, so that no other tool's apply
-        conflicts with ours as long as it leaves them out.
+        Server-side apply with our own field manager: we own only these fields, so no other tool's
+        apply conflicts with ours as long as it leaves them out.
         """
         encoded = base64.b64encode(bundle).decode()
         body = {
@@ -191,7 +200,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back, unread: the status, the body's bytes, the `Warning` headers as texts, the API server's time."""
+    """What came back, undecoded: status, body, text of `Warning` headers, the API server's time."""
 
     status: int
     content: bytes
@@ -207,7 +216,7 @@ def call(
     *,
     agent: str = FIELD_MANAGER,
 ) -> Answer:
-    """Make one call. Raises ApiError when there is no answer; what the status means is the caller's to say."""
+    """Make one call. Raises ApiError if there is no answer; the caller interprets the status."""
     sent = None if body is None else json.dumps(body).encode()
     got = exchange(server, method, target, sent, agent=agent)
     return Answer(got.status, _parsed(got.content), got.warnings, got.date)
@@ -223,10 +232,10 @@ def exchange(
     seconds: float | None = None,
     limit: int = BODY_LIMIT,
 ) -> Response:
-    """Make one call of JSON that is written and read elsewhere.
+    """Make one call with a JSON body that the caller encodes and decodes.
 
-    `seconds` bounds the whole of it, `limit` the bytes of the answer. Raises ApiError when there is
-    no whole answer.
+    `seconds` bounds the whole call, `limit` the bytes of the answer. Raises ApiError if there is no
+    whole answer.
     """
     what = f"{method} {target.partition('?')[0]} at {server.url}"
     if seconds is None:
@@ -246,14 +255,15 @@ def exchange(
         }
         base = urllib.parse.urlsplit(server.url).path.rstrip("/")
         connection.connect()
-        # The library's timeout is for each read alone.
+        # The library's timeout applies to each single read.
         deadline = threading.Timer(seconds, _cut, (connection.sock, late))
         deadline.daemon = True
         deadline.start()
         connection.request(method, base + target, body, headers)
         response = connection.getresponse()
         content = response.read(limit + 1)
-        # Read with a limit, the library does not tell an end from a cut; ours looks like an end, too.
+        # When it reads with a limit, the library does not tell an end from a cut; our cut looks
+        # like an end, too.
         if len(content) <= limit and (response.length or late.is_set()):
             raise http.client.IncompleteRead(content, response.length)
     except (OSError, http.client.HTTPException) as error:
@@ -270,7 +280,7 @@ def exchange(
 
 
 def message(got: Response) -> str:
-    """Give what the API server says of a status that is not 2xx."""
+    """Give what the API server says about a status other than 2xx."""
     parsed = _parsed(got.content)
     told = parsed.get("message") if isinstance(parsed, dict) else None
     return str(told or http.client.responses.get(got.status, got.status))
@@ -284,10 +294,10 @@ def _parsed(content: bytes) -> Any:
 
 
 def _cut(sock: socket.socket, late: threading.Event) -> None:
-    """End a connection from another thread: whoever reads from it gets the end of the stream at once."""
+    """End a connection from another thread: its reader gets the end of the stream at once."""
     late.set()
     with contextlib.suppress(OSError):  # it ended by itself just now
-        # Below TLS: its own method would take the state away from under the reader.
+        # Below TLS: the TLS socket's own method would pull its state from under the reader.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
@@ -301,7 +311,8 @@ def _connection(server: Server, timeout: float) -> http.client.HTTPConnection:
         raise ApiError(
             f"{server.ca}, the API server's authority, can't be read: {error.strerror or error}"
         ) from error
-    # The default from Python 3.13 on. Many clusters' authorities lack the key identifier that it asks for.
+    # The default since Python 3.13. Many clusters' authorities lack the key identifier that it
+    # requires.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return http.client.HTTPSConnection(
         parts.hostname or "", parts.port, timeout=timeout, context=context
@@ -320,7 +331,8 @@ def _authorization(server: Server) -> dict[str, str]:
         ) from error
     if not token or not token.isprintable():
         raise ApiError(
-            f"{server.token}, the token for the API server, is {'empty' if not token else 'more than one line'}"
+            f"{server.token}, the token for the API server,"
+            f" is {'empty' if not token else 'more than one line'}"
         )
     return {"Authorization": f"Bearer {token}"}
 
@@ -334,22 +346,25 @@ def _date(header: str | None) -> datetime | None:
 
 
 def _warning(header: str) -> str:
-    """Take the text out of `299 - "text"`; a backslash quotes the character behind it (RFC 9110, 5.6.4)."""
+    """Take the text out of `299 - "text"`; a backslash quotes a character (RFC 9110, 5.6.4)."""
     match = re.match(r'\s*\d{3}\s+\S+\s+"((?:[^"\\]|\\.)*)"', header)
     return re.sub(r"\\(.)", r"\1", match[1]) if match else header
 
 
 def judge(what: str, answer: Answer) -> Json:
-    """Map statuses to errors. 404 missing, 409 conflict, other than 2xx failed; the text is the API server's own."""
+    """Map statuses to errors: 404 missing, 409 conflict, other than 2xx failed.
+
+    The text is the API server's own.
+    """
     body = answer.body
     if 200 <= answer.status < 300:
-        # Without a version, a write back would be one without a condition.
+        # Without a version, writing it back would be unconditional.
         if (
             not isinstance(body, dict)
             or not isinstance(body.get("metadata"), dict)
             or not body["metadata"].get("resourceVersion")
         ):
-            raise ApiError(f"{what}: {answer.status}, but the answer is no Kubernetes object")
+            raise ApiError(f"{what}: {answer.status}, but the answer is not a Kubernetes object")
         return body
     told = body.get("message") if isinstance(body, dict) else None
     text = (
@@ -384,7 +399,7 @@ def _bundle(entry: Json) -> bytes:
 
 
 def _decoded(value: Any) -> bytes:
-    """Read base64; what is none is as good as empty."""
+    """Read base64; anything else counts as empty."""
     try:
         return base64.b64decode(value)
     except (TypeError, ValueError):

@@ -1,10 +1,11 @@
 """Whose turn it is: one replica does the work, and the others take over when it stops.
 
-The Lease's spec and the time come in; whether we hold it, and what to write, comes out. It saves work and noise; it protects nothing,
-since a holder that sleeps can wake up late. What protects is the resource version of each write (`certs.rotation`).
+In: the Lease's spec and the time. Out: whether we hold it, and what to write. It saves work and
+noise, but protects nothing, since a sleeping holder can wake up late. The resource version of each
+write protects (`certs.rotation`).
 
-As in client-go's leader election, a Lease is over when we have not seen it change for its whole duration by *our* clock: clocks of others
-are never compared with ours.
+As in client-go's leader election, a Lease is over when we have not seen it change for its whole
+duration by *our* clock: we never compare other clocks with ours.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ DURATION = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A Lease as it was, and when we first saw it so."""
+    """A Lease, and when we first saw it in this state."""
 
     record: tuple[object, ...]
     since: datetime
@@ -24,7 +25,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What to do. `spec` is to be written if it is not None; the turn is ours once that has worked."""
+    """What to do: write `spec` unless it is None; once that has worked, the turn is ours."""
 
     mine: bool
     spec: dict[str, Any] | None
@@ -34,7 +35,7 @@ class Turn:
 def turn(spec: dict[str, Any], identity: str, now: datetime, seen: Seen | None) -> Turn:
     """Decide whose turn it is."""
     record = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
-    # A clock that was set back would make the Lease look young for as long as it was set back.
+    # A clock that was set back would make the Lease look young for just as long.
     seen = (
         seen
         if seen is not None and seen.record == record and seen.since <= now
@@ -59,13 +60,14 @@ def turn(spec: dict[str, Any], identity: str, now: datetime, seen: Seen | None) 
 
 
 def released(spec: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """Give the Lease back, so that nobody has to wait for its end."""
+    """Give the Lease back, so that nobody has to wait until it ends."""
     return {**spec, "holderIdentity": "", "renewTime": _micro(now), "leaseDurationSeconds": 1}
 
 
 def _duration(spec: dict[str, Any]) -> timedelta:
     seconds = spec.get("leaseDurationSeconds")
-    # A stranger's hour would keep us from renewing for an hour; a stranger's second would make us fight.
+    # With a stranger's duration of an hour we would not renew for an hour; with one second,
+    # replicas would fight.
     return timedelta(seconds=min(max(seconds, 5), 120)) if isinstance(seconds, int) else DURATION
 
 

@@ -1,6 +1,7 @@
 """Certificates for a laptop: an authority that signs one leaf and is forgotten.
 
-Its key is never written: nobody can sign with it afterwards, so trusting its `ca.crt` on a machine risks nothing but that one leaf.
+The authority's key is never written, so nobody can sign with it afterwards: trusting its `ca.crt`
+on a machine risks only that one leaf.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,10 @@ from certs.authority import Authority
 
 
 def ephemeral(directory: Path, names: Sequence[str], *, now: datetime | None = None) -> None:
-    """Write `ca.crt`, `tls.crt` and `tls.key` for *names* into *directory*, replacing what is there in one step."""
+    """Write `ca.crt`, `tls.crt` and `tls.key` for *names* into *directory*.
+
+    Each file that is there is replaced in one step.
+    """
     now = now or datetime.now(UTC)
     authority = Authority.create(now=now)
     leaf = authority.issue(*names, now=now)

@@ -1,12 +1,12 @@
 """The loop that keeps the cluster's certificates right, on one replica at a time.
 
-Every few seconds: look at the serving Secret, which the kubelet gives to the serving container as
-files; then, if it is our turn, do what `certs.rotation` says, one write at a time, looking again
+Every few seconds: look at the serving Secret, which the kubelet gives to the webhook container as
+files; then, if it is our turn, do what `certs.rotation` says, one write at a time, and look again
 after each.
 
-Nothing here can harm a certificate that works: it is only ever replaced by a pair that fits and is
-not expired, and whatever fails is told, counted and tried again, later and later up to two minutes.
-The process ends only when it is asked to.
+Nothing here can harm a certificate that works: only a matching pair that has not expired replaces
+it. Whatever fails is reported, counted and retried, at intervals of up to two minutes. The process
+ends only when asked to.
 """
 
 import random
@@ -23,17 +23,19 @@ from certs.kubernetes import Client
 from certs.rotation import Policy, Publish, SaveAuthorities, SaveServing
 
 STEPS: Final = 16
-"""Writes in one turn, at most. A whole first start needs three; a loop would be our mistake, and must not become load."""
+"""The most writes in one turn. A complete first start needs three; a loop would be our mistake, and
+must not become load."""
 SKEW_LIMIT: Final = timedelta(minutes=10)
-"""With a clock that differs more from the API server's we decide nothing: an hour of backdating must cover it and the rest."""
+"""If our clock differs more from the API server's, we decide nothing: the backdated hour must cover
+it and the rest."""
 SLOWEST: Final = 120.0
 
 
 class Report(Protocol):
-    """Tell an event and what belongs to it."""
+    """Reports an event and its fields."""
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        """Tell it."""
+        """Report it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Figures:
 
     leader: bool = False
     served: bool = False
-    """The serving Secret has held a pair that can be served."""
+    """The serving Secret has held a usable pair."""
     phase: str = "unknown"
     succeeded_at: datetime | None = None
     failures: int = 0
@@ -66,7 +68,7 @@ class Figures:
 
 
 class Manager:
-    """Holds what outlives a turn: when the Lease was last seen to change, and what was already told."""
+    """Holds what outlives a turn: when the Lease last changed, and what was already reported."""
 
     def __init__(
         self,
@@ -85,20 +87,20 @@ class Manager:
         self._failed_in_a_row = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Go on until *stop* is set."""
+        """Run until *stop* is set."""
         while not stop.is_set():
             stop.wait(self.turn())
         if self.figures.leader:
             self._release()
 
     def turn(self) -> float:
-        """Do what is to be done now; returns the seconds until the next look."""
+        """Do what is due now; returns the seconds until the next look."""
         fine = self._guarded("serving", self._look)
         fine &= self._guarded("rotation", self._rotate)
         if fine:
             self._failed_in_a_row = 0
             if self.figures.leader:
-                # Who only follows did not try what may be broken.
+                # A follower did not try the things that may be broken.
                 self.figures.succeeded_at = self._clock()
         else:
             self._failed_in_a_row += 1
@@ -106,7 +108,7 @@ class Manager:
         return self._pause()
 
     def _pause(self) -> float:
-        # Somebody waits for the first pair: look often, at first.
+        # The webhook waits for its first pair: look often at first.
         waiting = not self.figures.served
         base = min(1.0, self._settings.poll) if waiting else self._settings.poll
         slowed: float = min(
@@ -120,21 +122,22 @@ class Manager:
         except CertificateError as error:
             self._tell(what, f"{what}_failed", error=str(error))
             return False
-        except Exception as error:  # noqa: BLE001 - our bug must not take the working certificate's renewal with it
+        # Our bug must not stop the renewal of a certificate that works.
+        except Exception as error:  # noqa: BLE001
             self._tell(what, f"{what}_failed", error=f"{type(error).__name__}: {error}", bug=True)
             return False
         self._told.pop(what, None)
         return True
 
     def _tell(self, what: str, event: str, **fields: object) -> None:
-        """Report a trouble once, not every ten seconds."""
+        """Report a problem once, not every ten seconds."""
         text = f"{event} {fields}"
         if self._told.get(what) != text:
             self._told[what] = text
             self._report(event, **fields)
 
     def _tell_problems(self, secret: str, problems: Sequence[str]) -> None:
-        """Report each set of troubles once, and again when it comes back."""
+        """Report each set of problems once, and again when it comes back."""
         if problems:
             self._tell(
                 f"secret {secret}", "secret_unreadable", secret=secret, problems=list(problems)
@@ -147,7 +150,7 @@ class Manager:
         self._judge(records.read_serving(secret.data))
 
     def _judge(self, serving: records.Serving) -> None:
-        """Note whether what is stored can be served."""
+        """Note whether the stored pair can be served."""
         leaf = serving.leaf
         self._tell_problems(self._settings.secret, serving.problems)
         if leaf is None:
@@ -171,8 +174,8 @@ class Manager:
             if led:
                 self._release()
             raise BadClock(
-                f"the API server's clock is {minutes:.0f} minutes ahead of ours; accepted: {SKEW_LIMIT.seconds // 60} either way. "
-                "Nothing is decided by it"
+                f"the API server's clock is {minutes:.0f} minutes ahead of ours;"
+                f" accepted: {SKEW_LIMIT.seconds // 60} either way. Nothing is decided by it"
             )
         if not self._my_turn():
             self._note(None)
@@ -184,7 +187,8 @@ class Manager:
                 if not self._step(blocked):
                     break
             except ApiConflict as error:
-                # Somebody else wrote: read again. Who conflicts for ever has lost the Lease long ago.
+                # Somebody else wrote: read again. A replica that always conflicts lost the Lease
+                # long ago.
                 self._report("conflict", error=str(error))
                 if not self._my_turn():
                     self.figures.leader = False
@@ -243,14 +247,15 @@ class Manager:
         return True
 
     def _now(self) -> datetime:
-        """Tell the API server's time: it is the one that verifies what we make, and the same for every replica.
+        """Tell the API server's time: it verifies what we make, and is the same for every replica.
 
-        Waits that one replica begins and another ends would else be as wrong as their clocks are apart.
+        Otherwise a wait that one replica begins and another ends would be wrong by the difference
+        of their clocks.
         """
         return self._clock() + self._client.skew
 
     def _note(self, authorities: records.Authorities | None) -> None:
-        """Remember what `certs.metrics` shows of the authorities. None: it is another replica's to show."""
+        """Remember what `certs.metrics` shows about authorities. None: another replica shows it."""
         self.figures.phase = rotation.phase(authorities) if authorities else "unknown"
         known = {"authority": authorities.signer, "next": authorities.next} if authorities else {}
         leaf = {kind: end for kind, end in self.figures.expiries.items() if kind == "leaf"}
@@ -263,7 +268,7 @@ class Manager:
         self._report(f"{what}_written", reason=reason, **fields)
 
     def _my_turn(self) -> bool:
-        """Hold the Lease, or take it when nobody does."""
+        """Hold the Lease, or take it if nobody does."""
         found = self._client.lease(self._settings.lease)
         now = self._clock()
         step = lease.turn(found.get("spec") or {}, self._settings.identity, now, self._seen)
@@ -283,7 +288,7 @@ class Manager:
         return True
 
     def _release(self) -> None:
-        """Give the Lease back. Trying is enough: it ends by itself."""
+        """Give the Lease back. A try is enough: it ends by itself."""
         try:
             found = self._client.lease(self._settings.lease)
             if (found.get("spec") or {}).get("holderIdentity") == self._settings.identity:

@@ -1,12 +1,12 @@
 """The manager's figures for Prometheus and its health for the kubelet, over plain HTTP.
 
-The serving process exposes the expiry of what it serves by itself; this is what only the manager
-knows: whether renewing works.
+The serving process itself exposes when its certificate expires; only the manager knows whether
+renewing works.
 
-`/startz` fails until the serving Secret holds a pair. Mind what that does: a startup probe that
-succeeds makes the kubelet look at the whole Pod again, its Secret volumes included, and so the
-serving container gets its first certificate at once. Without it, it comes with the next look, which
-is up to 90 s away.
+`/startz` fails until the serving Secret holds a pair. That matters: when a startup probe succeeds,
+the kubelet looks at the whole Pod again, its Secret volumes included, and so the serving container
+gets its first certificate at once. Otherwise it would come with the kubelet's next look, up to 90 s
+later.
 """
 
 import socket
@@ -21,7 +21,8 @@ from certs.manager import Figures
 
 PHASES: Final = ("missing", "steady", "trusting", "retiring")
 PATIENCE: Final = 15.0
-"""Seconds. Without an API server there is no use in waiting for one: what is mounted may serve."""
+"""Seconds. Without an API server there is no point in waiting for one: the mounted pair may
+serve."""
 
 
 def render(figures: Figures) -> str:
@@ -37,7 +38,7 @@ def render(figures: Figures) -> str:
         (
             "last_success_timestamp_seconds",
             "gauge",
-            "When this replica, leading, last found everything right or made it so; 0 if it never led.",
+            "When this replica, as leader, last found or put everything right; 0 if it never led.",
             [("", _seconds(figures.succeeded_at))],
         ),
         ("failures_total", "counter", "Looks in which something failed.", [("", figures.failures)]),
@@ -75,7 +76,7 @@ def listen(
     end = clock() + PATIENCE
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10  # a client that says nothing holds no thread
+        timeout = 10  # a silent client holds no thread
         server_version = "podgrace-certs"
 
         def do_GET(self) -> None:

@@ -1,8 +1,8 @@
-"""What the cluster holds of us, typed: two Secrets, and the bundles of the webhook configuration.
+"""What the cluster holds for us, typed: two Secrets, and the webhook configuration's bundles.
 
-The `data` of a Secret comes in (already out of base64), a record comes out, and back. What can't be read is as good as absent, since
-`certs.rotation` makes it anew; it is named in `problems`, so that a person learns of it. Only a newer format is refused: an older
-replica must not destroy what a newer one wrote.
+In: the `data` of a Secret (base64 decoded). Out: a record; and back. Unreadable parts count as
+absent, since `certs.rotation` makes new ones; `problems` names them for people. Only a newer format
+is refused: an older replica must not destroy what a newer one wrote.
 
     CA Secret        signer.crt signer.key  next.crt next.key  state.json
     serving Secret   tls.crt tls.key  ca.crt
@@ -24,7 +24,7 @@ VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A certificate that signs nothing any more, and is trusted until no leaf of it can be left."""
+    """A certificate that no longer signs, and stays trusted until its last leaf has expired."""
 
     certificate: Certificate
     until: datetime
@@ -36,12 +36,12 @@ class Authorities:
 
     signer: Authority | None = None
     next: Authority | None = None
-    """Made, but signs nothing before everybody trusts it."""
+    """Made, but it signs nothing until everybody trusts it."""
     next_trusted_since: datetime | None = None
-    """When `next` was first read back from every entry of the webhook configuration."""
+    """When every entry of the webhook configuration was first seen to hold `next`."""
     retired: tuple[Retired, ...] = ()
     renew_leaf_before: datetime | None = None
-    """A person's wish: a leaf made before this moment is to be replaced."""
+    """A person asked: replace any leaf made before this time."""
     renew_authority_before: datetime | None = None
     """The same for the signer."""
     problems: tuple[str, ...] = field(default=(), compare=False)
@@ -141,7 +141,9 @@ def _state(data: Mapping[str, bytes], problems: list[str]) -> dict[str, Any]:
     version = state.get("version")
     if isinstance(version, int) and version > VERSION:
         raise BadMaterial(
-            f"{STATE} has version {version}; this program knows {VERSION}: a newer podgrace wrote it, and must go on with it"
+            f"{STATE} has version {version}; this program knows {VERSION}: a newer podgrace wrote "
+            "it,"
+            " and must go on with it"
         )
     return state
 
@@ -162,7 +164,7 @@ def _retired(state: Mapping[str, Any], problems: list[str]) -> tuple[Retired, ..
     found: list[Retired] = []
     items = state.get("retired", [])
     if not isinstance(items, list):
-        problems.append(f"{STATE}: retired is no list")
+        problems.append(f"{STATE}: retired is not a list")
         return ()
     for item in items:
         until = _time(item, "until", problems) if isinstance(item, dict) else None
@@ -172,7 +174,7 @@ def _retired(state: Mapping[str, Any], problems: list[str]) -> tuple[Retired, ..
             problems.append(f"{STATE}: an entry of retired can't be read: {error}")
             continue
         if until is None:
-            # If it is still published it is taken for a stranger's, and kept for a while.
+            # If it is still published, it counts as a stranger's, and is kept for a while.
             problems.append(f"{STATE}: an entry of retired does not say until when")
             continue
         found.append(Retired(certificate, until))

@@ -1,18 +1,22 @@
 """What to do next, so that no handshake ever fails: trust first, use later, distrust last.
 
-What the cluster holds and the time come in; one write comes out, or none. Whoever makes the write then looks again and asks again: there
-is no state but what is stored, so a crash between any two writes, or another replica going on, changes nothing. (New keys are
-the one thing here that is not determined by the arguments.)
+In: what the cluster holds, and the time. Out: one write, or none. Whoever makes the write then
+looks and asks again. The only state is what is stored, so it does not matter if a replica crashes
+between any two writes, or if another one goes on. (Only new keys do not depend on the arguments.)
 
-    steady     one signer, trusted by every entry of the webhook configuration; leaves are renewed with a third of their life left
-    trusting   the signer has a third of its life left: a next one is made, published beside it, read back, and given time, because every
-               API server learns of a bundle through its own watch
-    retiring   the next one is the signer now and the leaf is new; the old one stays trusted until the last leaf of it has expired, since a
-               replica that can't reach the API server goes on with what it has
+    steady     one signer, trusted by every entry of the webhook configuration; leaves are renewed
+               with a third of their life left
+    trusting   the signer has a third of its life left: a next one is made, published beside it,
+               read back, and given time, because every API server learns of a bundle through its
+               own watch
+    retiring   the next one is the signer now and the leaf is new; the old one stays trusted until
+               its last leaf has expired, since a replica that can't reach the API server keeps
+               using what it has
 
-Safe without a leader, as long as each write is refused when its object changed since it was read, and the CA Secret was read before
-the webhook configuration: whoever acts on an old CA Secret then sees an authority that it does not know, and its first act is to write
-the CA Secret.
+This is safe without a leader if each write is refused when its object has changed since it was
+read, and if the CA Secret is read before the webhook configuration. A replica with an old CA Secret
+then sees an authority that it does not know, and so it first writes the CA Secret (which is
+refused).
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,9 +36,11 @@ from certs.authority import (
 from certs.records import Authorities, Retired, Serving
 
 HURRY: Final = timedelta(seconds=15)
-"""Instead of the whole wait, where no leaf is stored that replicas could serve, and others may yet serve what somebody else signed."""
+"""Replaces the whole wait if no usable leaf is stored, but others may still serve a leaf that
+somebody else signed."""
 RETIRED_LIMIT: Final = 16
-"""Bounds what strangers can make us keep: a Secret holds 1 MiB, and each API server parses the bundle."""
+"""Limits what strangers can make us keep: a Secret holds 1 MiB, and each API server parses the
+bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +53,10 @@ class Policy:
     trust_wait: timedelta = timedelta(minutes=5)
     """How long a new authority is published before it signs what is served."""
     margin: timedelta = timedelta(hours=1)
-    """Added where clocks of different machines meet."""
+    """Added where clocks of different machines are compared."""
     foreign_grace: timedelta = timedelta(days=1)
-    """How long an authority stays trusted that somebody else published: replicas of the mode before may still serve with it."""
+    """How long somebody else's authority stays trusted: replicas of an earlier `tls.type` may still
+    serve with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class World:
     authorities: Authorities
     serving: Serving
     published: tuple[bytes, ...] | None
-    """The bundle of each entry of the webhook configuration; None when that is not there."""
+    """The bundle of each entry of the webhook configuration; None if that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +99,14 @@ Action = SaveAuthorities | Publish | SaveServing
 def decide(
     world: World, policy: Policy, now: datetime, *, blocked: frozenset[type] = frozenset()
 ) -> Action | None:
-    """Choose the next write. Kinds in *blocked* just failed: what does not depend on them goes on."""
+    """Choose the next write. Kinds in *blocked* just failed; what does not need them goes on."""
     return next(
         (action for action in _candidates(world, policy, now) if type(action) not in blocked), None
     )
 
 
 def phase(authorities: Authorities) -> str:
-    """Name where in its life the authority is."""
+    """Name the phase of the authority's life."""
     if authorities.next is not None:
         return "trusting"
     if authorities.signer is None:
@@ -108,7 +115,7 @@ def phase(authorities: Authorities) -> str:
 
 
 def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]:
-    """Give every write that is right in itself, the most urgent first."""
+    """Give every write that is right by itself, the most urgent first."""
     stored, leaf = world.authorities, world.serving.leaf
     signer, following = _alive(stored.signer, now), _alive(stored.next, now)
     served = leaf.certificate if leaf is not None and now < leaf.certificate.not_after else None
@@ -123,10 +130,10 @@ def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]
         return world.published is not None and all(certificate in bundle for bundle in bundles)
 
     def outlived() -> datetime:
-        """When the last leaf is gone, be it one that a replica signs this moment, not knowing what we know."""
+        """When the last leaf has expired, even one that another replica signs at this moment."""
         return max(now + policy.leaf_life, served.not_after if served else now) + policy.margin
 
-    # What others trusted must not be dropped by our first bundle.
+    # Our first bundle must not drop what others trusted.
     if foreign:
         kept = (
             Retired(
@@ -146,7 +153,7 @@ def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]
     )
     others = bool(foreign) or any(not _gone(item, served, now) for item in stored.retired)
     if signer is None and not protect and not others:
-        # Nobody is served under anything trusted: nothing can break, so nothing needs to wait.
+        # No trusted certificate is being served: nothing can break, so nothing needs to wait.
         fresh = following or Authority.create(now=now, life=policy.ca_life)
         yield SaveAuthorities(
             replace(stored, signer=fresh, next=None, next_trusted_since=None),
@@ -195,7 +202,7 @@ def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]
         )
         yield SaveAuthorities(promoted, "the next authority is trusted long enough")
     if signer and (reason := _leaf_due(world, signer, policy, now)):
-        # Renewing under the same authority asks nothing of anybody; the first leaf of another one does.
+        # A renewal under the same authority needs no new trust; the first leaf of another one does.
         if everywhere(signer.certificate) or (served and served.signed_by(signer.certificate)):
             yield SaveServing(
                 Serving(signer.issue(*policy.names, now=now, life=policy.leaf_life), bundle), reason
@@ -203,7 +210,8 @@ def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]
     elif leaf is not None and trusted and world.serving.bundle != bundle:
         yield SaveServing(replace(world.serving, bundle=bundle), "the bundle changed")
 
-    # Distrust last. Out of the bundle first: what is published and not in the Secret is taken for a stranger's.
+    # Distrust last. Out of the bundle first: what is published but not in the Secret counts as a
+    # stranger's.
     if gone := [item for item in due if not any(item.certificate in found for found in bundles)]:
         yield SaveAuthorities(
             replace(stored, retired=tuple(item for item in stored.retired if item not in gone)),
@@ -212,7 +220,10 @@ def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]
 
 
 def _alive(authority: Authority | None, now: datetime) -> Authority | None:
-    """Take an expired authority for none. One from the future stays: a clock is wrong, and new keys would not mend it."""
+    """Treat an expired authority as none.
+
+    One from the future stays: a clock is wrong, and new keys would not help.
+    """
     return authority if authority is not None and now < authority.certificate.not_after else None
 
 
@@ -246,7 +257,10 @@ def _gone(item: Retired, served: Certificate | None, now: datetime) -> bool:
 
 
 def _asked(certificate: Certificate, wish: datetime | None, now: datetime) -> bool:
-    """Tell whether a person wants it replaced. A wish from the future waits: what is made now would not meet it either."""
+    """Tell whether a person wants it replaced.
+
+    A wish from the future waits: a new certificate made now would not meet it either.
+    """
     return wish is not None and certificate.not_before + BACKDATE < wish <= now
 
 

@@ -1,9 +1,9 @@
-"""Certificate files in a directory; a mounted Secret is read alike.
+"""Certificate files in a directory; a mounted Secret is read in the same way.
 
-In: files by name. Out: the directory with them in it, each replaced by one rename.
+In: files by name. Out: the directory with these files, each replaced by one rename.
 
-A reader that opens two files one after the other can catch a pair that is half replaced: it must
-check that certificate and key match, as `certs.authority.Leaf.load` and the server do, and try again.
+A reader that opens two files one after the other can catch a half-replaced pair: it must check that
+certificate and key match, as `certs.authority.Leaf.load` and the server do, and try again.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def read(
 
 
 def _replace(path: Path, content: bytes, mode: int) -> None:
-    # Beside it, since a rename works within one file system only.
+    # Beside it, since a rename works only within one file system.
     descriptor, aside = tempfile.mkstemp(prefix=f"..{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,7 +1,8 @@
-"""What the cluster holds of the webhook's certificates, looked at from outside, and what is wrong with it.
+"""The webhook's certificates in the cluster, seen from outside, and what is wrong with them.
 
-The answers of the API come in; lines for a person come out, the good ones too. Nothing is written, and one object that can't be read
-does not hide the others. What is wrong with one directory is `certs.checks`; what to do about it is `certs.rotation`.
+In: the API's answers. Out: lines for a person, good news too. Nothing is written, and one object
+that can't be read does not hide the others. What is wrong in one directory belongs to
+`certs.checks`; what to do about it, to `certs.rotation`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,16 +17,17 @@ from certs.kubernetes import Client, Json, Webhooks
 from certs.manager import SKEW_LIMIT
 
 OVERDUE: Final = timedelta(hours=1)
-"""How long after its time a renewal is late enough to tell a person. It takes seconds."""
+"""How late a renewal must be before we tell a person. It takes seconds."""
 SILENT: Final = timedelta(minutes=5)
-"""How long a Lease may go without being renewed. A holder that fails waits up to two and a half minutes between two looks."""
+"""How long a Lease may go without a renewal. A failing holder waits up to two and a half minutes
+between two looks."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Which objects to look at. An empty `ca_secret` or `lease`: somebody else renews, such as cert-manager."""
+    """Which objects to look at. Empty `ca_secret` or `lease`: cert-manager or the like renews."""
 
     service: str
     secret: str
@@ -36,7 +38,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing looked at. `level` is ok, warning or error: an error means that calls of the webhook fail, or soon will."""
+    """One result. `level` is ok, warning, or error: calls of the webhook fail, or soon will."""
 
     level: str
     about: str
@@ -45,7 +47,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was read; an error stands where an object can't be."""
+    """What was read; an error in place of an object that can't be read."""
 
     names: Names
     now: datetime
@@ -110,7 +112,7 @@ def problems(survey: Survey) -> list[str]:
 
 
 def judge(survey: Survey, *, within: timedelta, covered: Iterable[str]) -> list[Line]:
-    """Say for each object what is right or wrong with it."""
+    """Say what is right or wrong with each object."""
     return [
         *_clock(survey),
         *_authority(survey, within),
@@ -135,7 +137,8 @@ def _clock(survey: Survey) -> Iterator[Line]:
         yield Line(
             "warning",
             "clock",
-            f"ours and the API server's are {seconds} s apart; what follows is judged by the API server's",
+            f"ours and the API server's are {seconds} s apart;"
+            " what follows is judged by the API server's",
         )
     else:
         yield Line("ok", "clock", "ours agrees with the API server's")
@@ -166,7 +169,8 @@ def _authority(survey: Survey, within: timedelta) -> Iterator[Line]:
     if found.next is not None:
         since = found.next_trusted_since
         state = (
-            f"published since {since:%Y-%m-%d %H:%M:%S} UTC; it signs when every API server knows it"
+            f"published since {since:%Y-%m-%d %H:%M:%S} UTC; it signs when every API server knows "
+            "it"
             if since
             else "not yet published"
         )
@@ -175,14 +179,16 @@ def _authority(survey: Survey, within: timedelta) -> Iterator[Line]:
             yield Line(
                 "warning",
                 about,
-                f"the rotation of the authority has been waiting since {since:%Y-%m-%d %H:%M} UTC: it should go on",
+                f"the rotation of the authority has been waiting since {since:%Y-%m-%d %H:%M} "
+                "UTC: it should go on",
             )
     if found.retired:
         last = max(item.until for item in found.retired)
         yield Line(
             "ok",
             about,
-            f"{len(found.retired)} former authorities stay trusted, the last until {last:%Y-%m-%d %H:%M} UTC",
+            f"{len(found.retired)} former authorities stay trusted, the last until "
+            f"{last:%Y-%m-%d %H:%M} UTC",
         )
     yield Line("ok" if phase != "missing" else "warning", about, f"phase: {phase}")
 
@@ -201,7 +207,8 @@ def _serving(survey: Survey, within: timedelta, covered: Iterable[str]) -> Itera
         yield Line(
             "warning",
             about,
-            f"should have been renewed at {leaf.renew_at:%Y-%m-%d %H:%M} UTC: see the log of `podgrace certs run`",
+            f"should have been renewed at {leaf.renew_at:%Y-%m-%d %H:%M} UTC: see the log of "
+            "`podgrace certs run`",
         )
     if not found:
         yield Line(
@@ -218,7 +225,7 @@ def _trust(survey: Survey) -> Iterator[Line]:
         yield _unreadable(about, webhooks, made_by="`helm upgrade`")
         return
     if not webhooks.bundles:
-        yield Line("error", about, "has no entry: no Pod is looked at")
+        yield Line("error", about, "has no entry: the webhook sees no Pod")
     chain = (
         load_bundle(survey.files.get(store.CERT_FILE, b""))
         if isinstance(survey.files, dict)
@@ -227,7 +234,7 @@ def _trust(survey: Survey) -> Iterator[Line]:
     for entry, bundle in webhooks.bundles.items():
         trusted = load_bundle(bundle)
         if not trusted:
-            # Then the API server asks its own machine's authorities.
+            # Then the API server uses the authorities of its own machine.
             level = "error" if survey.names.ca_secret else "warning"
             yield Line(
                 level, about, f"{entry}: caBundle holds no certificate ({len(bundle)} bytes)"
@@ -239,19 +246,22 @@ def _trust(survey: Survey) -> Iterator[Line]:
                 yield Line(
                     "error",
                     about,
-                    f"{entry}: caBundle trusts the serving certificate by an authority that has expired",
+                    f"{entry}: caBundle trusts the serving certificate by an authority that has "
+                    "expired",
                 )
             else:
                 yield Line(
                     "ok",
                     about,
-                    f"{entry}: caBundle ({len(trusted)} certificates) trusts the serving certificate",
+                    f"{entry}: caBundle ({len(trusted)} certificates) trusts the serving "
+                    "certificate",
                 )
         else:
             yield Line(
                 "error",
                 about,
-                f"{entry}: caBundle ({len(trusted)} certificates) does not trust the serving certificate",
+                f"{entry}: caBundle ({len(trusted)} certificates) does not trust the serving "
+                "certificate",
             )
 
 
@@ -270,7 +280,8 @@ def _holder(survey: Survey) -> Iterator[Line]:
         yield Line(
             "warning",
             about,
-            f"{holder} holds it, and was last heard of at {renewed:%Y-%m-%d %H:%M:%S} UTC: nobody renews",
+            f"{holder} holds it, and was last heard of at {renewed:%Y-%m-%d %H:%M:%S} UTC: nobody "
+            "renews",
         )
     else:
         yield Line("ok", about, f"{holder} renews the certificates")
@@ -289,7 +300,8 @@ def _life(
 
 
 def _left(certificate: Certificate, now: datetime) -> str:
-    return f"{(certificate.not_after - now) // timedelta(days=1)} days left, until {certificate.not_after:%Y-%m-%d} UTC"
+    days = (certificate.not_after - now) // timedelta(days=1)
+    return f"{days} days left, until {certificate.not_after:%Y-%m-%d} UTC"
 
 
 def _time(text: object) -> datetime | None:

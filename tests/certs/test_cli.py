@@ -124,7 +124,7 @@ def test_check_of_a_good_directory(tmp_path: Path) -> None:
     certs("init", "--dir", tmp_path, "--name", "localhost")
     assert (
         certs("check", "--dir", tmp_path, "--name", "localhost").stdout
-        == f"ok: {tmp_path}: fine, and for the next 7 days\n"
+        == f"ok: {tmp_path}: fine, also for the next 7 days\n"
     )
     done = certs("check", "--dir", tmp_path, "--within", "61d", status=1)
     assert done.stderr.startswith(

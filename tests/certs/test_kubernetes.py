@@ -202,12 +202,12 @@ def test_the_difference_of_the_clocks_is_noted_with_every_answer(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (answer(b"<html>proxy</html>"), "200, but the answer is no Kubernetes object"),
-        (answer(b"[]"), "no Kubernetes object"),
-        (answer(b"[" * 100_000), "no Kubernetes object"),
-        (answer(b'{"metadata": 7}'), "no Kubernetes object"),
-        (answer(b'{"metadata": {"name": "ca"}}'), "no Kubernetes object"),
-        (answer(b"\xff\xfe"), "no Kubernetes object"),
+        (answer(b"<html>proxy</html>"), "200, but the answer is not a Kubernetes object"),
+        (answer(b"[]"), "not a Kubernetes object"),
+        (answer(b"[" * 100_000), "not a Kubernetes object"),
+        (answer(b'{"metadata": 7}'), "not a Kubernetes object"),
+        (answer(b'{"metadata": {"name": "ca"}}'), "not a Kubernetes object"),
+        (answer(b"\xff\xfe"), "not a Kubernetes object"),
         (answer(b"", "502 Bad Gateway"), "502 Bad Gateway"),
         (answer(b"", "302 Found", "Location: http://elsewhere/"), "302 Found"),
         (answer(b'{"message": 7}', "403 Forbidden"), "403 7"),
@@ -410,7 +410,9 @@ def test_outside_a_cluster_it_must_be_told() -> None:
     ],
 )
 def test_an_address_that_would_leak_or_lead_nowhere_is_refused(url: str) -> None:
-    with pytest.raises(ApiError, match="no address of an API server; accepted: https://HOST:PORT"):
+    with pytest.raises(
+        ApiError, match="is not an API server's address; accepted: https://HOST:PORT"
+    ):
         Server.of(url, None, None, {})
 
 
