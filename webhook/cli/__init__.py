@@ -1,9 +1,9 @@
 """The command `podgrace`: argv in, text and an exit code out (see `exits`).
 
 Errors are one line on standard error that names the thing, the place and what is accepted. No
-traceback reaches a user. Each command is a module with an `add_parser`; only that of the command
-which is called gets imported, so that help and completion start at once and a server that runs for
-months holds no other command's libraries. `certs` brings its own.
+traceback reaches a user. Each command is a module with an `add_parser`. Only the module of the
+command that runs is imported: help and completion start at once, and a server that runs for months
+holds no other command's libraries. `certs` brings its own.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Unusable as error:
         return _fail(str(error))
     except BrokenPipeError:
-        # The reader has what it wanted; what is left in the buffer has nowhere to go.
+        # The reader has closed the pipe: nothing can take the rest of the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except OSError as error:

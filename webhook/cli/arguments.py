@@ -1,4 +1,4 @@
-"""Arguments that several commands take, and how their words are parsed.
+"""Arguments that several commands share, and how to parse them.
 
 In: argparse's parsers. Out: the same with options added; `with_text` gives a command the file that
 -f names, and the configuration. What chooses a cluster is in `cluster`, -o in `terminal`.
@@ -111,7 +111,7 @@ def with_text(run: "Callable[[argparse.Namespace, str, str, Config], int]") -> R
         settings = config(args)
         where = "standard input" if args.filename == "-" else args.filename
         data = sys.stdin.buffer.read() if args.filename == "-" else Path(args.filename).read_bytes()
-        # Trees of a million nodes and not one cycle: looking for some takes a third of the time.
+        # Trees of a million nodes without a cycle: collecting would take a third of the time.
         gc.disable()
         try:
             return run(args, data.decode(), where, settings)

@@ -2,7 +2,7 @@
 
 In: the cluster's Pods and namespaces, or with -f what `kubectl get namespaces,pods -A -o json` (or
 yaml) printed. Out: a table or JSON, and exit code 3 if there are any. The rule is
-`webhook.core.audit`. Pods that are ending, or have ended, are not looked at.
+`webhook.core.audit`. Pods that are ending or have ended do not count.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def _of_file(args: argparse.Namespace, text: str, where: str, config: Config) ->
 
 
 def _tell_classes(namespaces: Labels, config: Config) -> None:
-    """Name the namespaces whose class is not in the configuration: they are in none."""
+    """Name the namespaces whose class is not in the configuration."""
     known = ", ".join(sorted(config.classes)) or "none"
     for name, labels in sorted(namespaces.items()):
         told = labels.get(CLASS_LABEL, "")
@@ -222,7 +222,7 @@ def _sorted_out(items: Iterator[Any], where: str) -> tuple[list[dict[str, Any]],
 
 
 def _items(text: str, where: str) -> Iterator[dict[str, Any]]:
-    """Find every object: JSON first, since that of a large cluster is long."""
+    """Find every object. Try JSON first: a large cluster's is long."""
     try:
         trees = [json.loads(text)]
     except (ValueError, RecursionError):

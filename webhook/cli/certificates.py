@@ -52,8 +52,8 @@ def _asked(reach: cluster.Cluster) -> Ask:
 def _skew(reach: cluster.Cluster) -> timedelta:
     """Find how far the API server's clock is ahead of ours; 0 if it does not say.
 
-    kubectl keeps the Date header to itself, but what is created bears its time: here a review of
-    who we are, which is not stored and which everybody may ask for.
+    kubectl does not show the Date header, but a created object bears its time: here a
+    SelfSubjectReview, which everybody may create and nothing stores.
     """
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     try:

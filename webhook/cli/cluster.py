@@ -2,15 +2,15 @@
 
 In: the options that kubectl has too (`add_options`). Out: a `Cluster`, which reads an object, reads
 lists page by page, and asks for a dry run. It goes through kubectl; in a Pod without one, it calls
-the API itself as the Pod's ServiceAccount; with --api it calls that address. Nothing is kept, and
-nothing is changed but by `replace`. What an object means does not belong here.
+the API itself as the Pod's ServiceAccount; with --api it calls that address. It keeps nothing, and
+only `replace` changes anything. What an object means does not belong here.
 
     cluster.add_options(made, everywhere=True, selector=True)     # in add_parser
     reach = cluster.of(args)                                      # in run
     node = reach.get("/api/v1/nodes/one")
     for pod in reach.items(reach.listing("v1", "pods"), Pod, selector=args.selector): ...
 
-Every error is a `ClusterError`, which main prints: it names the thing, the place and the mend.
+Every error is a `ClusterError`, which main prints: it names the thing, the place and the remedy.
 """
 
 import argparse
@@ -36,7 +36,7 @@ READ_SECONDS: Final = 60
 WRITE_SECONDS: Final = 40
 """Seconds for a write: it may pass through other webhooks, each of which may take 30 s."""
 RESTARTS: Final = 3
-"""How often a list is begun again whose page token has expired (410: after 5 minutes, usually)."""
+"""How often to begin a list again when its page token expires (410: usually after 5 minutes)."""
 AGENT: Final = "podgrace"
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -60,7 +60,7 @@ class ClusterError(Unusable):
 
 
 class Forbidden(ClusterError):
-    """401 or 403: we are not known, or may not. The message says which right is needed."""
+    """401 or 403: not logged in, or not allowed. The message says which right is missing."""
 
 
 class Missing(ClusterError):
@@ -98,8 +98,8 @@ def add_options(
 ) -> None:
     """Add the options that choose a cluster, and what is looked at there.
 
-    `namespace`: -n; `everywhere`: -A; `selector`: -l.
-    Without `api` there is no way but kubectl, for commands that watch and attach.
+    `namespace`: -n; `everywhere`: -A; `selector`: -l. Without `api` kubectl is the only way, for
+    commands that watch and attach.
     """
     group = made.add_argument_group("cluster", "As kubectl has them; they obey KUBECONFIG.")
     add = group.add_argument
@@ -239,8 +239,8 @@ class Cluster:
     def items(self, path: str, kind: type[T] = dict, *, selector: str = "") -> Iterator[T]:  # type: ignore[assignment]
         """Read a list page by page; each item is parsed when it is asked for.
 
-        Of items of a list the API server leaves `kind` and `apiVersion` out. Raises as `get` does;
-        a list whose page token has expired is begun again, without what was given already.
+        Items of a list have no `kind` or `apiVersion`: the API server leaves them out. Raises as
+        `get` does. If the page token expires, begins again and skips items already given.
         """
         given: set[int] = set()
         for left in reversed(range(RESTARTS)):
@@ -269,7 +269,7 @@ class Cluster:
             query["continue"] = page.metadata.next
 
     def dry_run(self, path: str, body: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Ask for a creation that is not kept. Gives the object and the warnings.
+        """Create as a dry run. Gives the object and the warnings.
 
         It goes through admission like any other (server-side dry run). Raises as `get` does, with
         the API server's words in `told`.
@@ -319,7 +319,7 @@ def _decoded(content: bytes | msgspec.Raw, kind: type[T], path: str) -> T:
 
 
 def failed(what: str, reply: Reply) -> ClusterError:
-    """Make the error of a reply that is not 2xx: it names the thing, the place and the mend."""
+    """Make the error of a reply that is not 2xx: it names the thing, the place and the remedy."""
     told = reply.told or "no reason given"
     if reply.status == 401:
         return Forbidden(
@@ -373,4 +373,4 @@ _MENDS: Final = (
     (r"x509|certificate", "the kubeconfig's certificate-authority-data is not this cluster's"),
     (r"no such file or directory", "--kubeconfig or KUBECONFIG names no file"),
 )
-"""What kubectl says when it does not get as far as an API server, and what helps."""
+"""What kubectl says when it cannot reach an API server, and what helps."""

@@ -1,12 +1,12 @@
 """Manifests as text: documents, and each as a tree of nodes that know where they are.
 
-In: the text of a file. Out: `Chunk`s, which joined give that text again, each with the nodes of its
+In: the text of a file. Out: `Chunk`s, which join to the same text again, each with the nodes of its
 documents. A node knows where its text starts and ends, so `edits` can change one place and leave
 every other byte alone. What a scalar means belongs in `scalars`, which objects are workloads in
 `kinds`.
 
-libyaml, of which kubectl's parser is a port, parses YAML. `json` parses JSON, which has escapes
-that YAML lacks.
+libyaml parses YAML (kubectl's parser is a port of it). `json` parses JSON, which has escapes that
+YAML lacks.
 """
 
 import json
@@ -134,7 +134,7 @@ class Chunk:
 
 
 class _Refused(ValueError):
-    """A document that is YAML, and too much."""
+    """A document that is YAML, but too large."""
 
 
 def read(text: str, where: str) -> list[Chunk]:

@@ -6,16 +6,15 @@ like. The order is:
 
 1. The document and the data are walked side by side; where they differ, an `Edit` is noted: an
    entry or an item is put in or taken out as whole lines, a value is replaced between its colon and
-   its end. Alike parts of lists are told by `difflib`.
-2. An alias stays where what it names, after the change, is what should be there. Else its value is
-   written out.
-3. The text is cut together and read again. Should it mean anything else than the data, the whole
-   document is written anew (`Written.anew`): its comments are lost, its meaning never.
+   its end. `difflib` finds the parts of lists that are alike.
+2. An alias stays if its anchor, after the change, has the value that should be there. Else its
+   value is written out.
+3. The text is joined and read again. If it does not mean the data, the whole document is rewritten
+   (`Written.anew`): it loses its comments, never its meaning.
 
-What is put in comes after the last line of the entry before it, so that taking it out gives the
-same bytes. Where a change loses text of the user's (a null's spelling, an alias, a handler in a
-style of its own), the text goes into `Written.lost`; with it as `kept`, the way back writes it
-again.
+New text comes after the last line of the entry before it, so that taking it out gives the same
+bytes. Where a change loses the user's own text (a null's spelling, an alias, a handler in a style
+of its own), the text goes into `Written.lost`; given back as `kept`, it is written again.
 """
 
 import json
@@ -149,7 +148,7 @@ class _Editor:
         self.edits: list[Edit] = []
         self.lost: dict[Path, str | None] = {}
         self.changed: dict[int, Any] = {}
-        """What nodes with an anchor mean after the change, by id: aliases may follow."""
+        """The values of anchored nodes after the change, by id: aliases may follow."""
         self.layout = _layout(root, self)
 
     # -- the walk ----------------------------------------------------------------------------------
@@ -214,7 +213,7 @@ class _Editor:
             for key, item in data.items()
             if key not in last and not (key in inherited and inherited[key] == item)
         }
-        # What a merge key brings and nobody wants is hidden by a null.
+        # A null hides what a merge key brings in and nobody wants.
         hiding = [key for key in inherited if key not in data]
         added |= dict.fromkeys(hiding)
         self.lost |= {(*path, key): None for key in hiding}
@@ -515,7 +514,7 @@ class _Editor:
     def _means(self, text: str, data: Any) -> bool:
         """Whether a text with a kept one in it reads as `data`, and is plain.
 
-        No tag, no key twice, and JSON in JSON: another program must not read anything else there.
+        No tag, no key twice, and JSON in JSON: every other program must read the same there.
         """
         try:
             (chunk,) = read_text(text, "")

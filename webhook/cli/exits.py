@@ -2,12 +2,12 @@
 
 | exit | name     | means                                                                        |
 |------|----------|------------------------------------------------------------------------------|
-| 0    | OK       | done; what was looked at is right                                            |
+| 0    | OK       | done; nothing wrong was found                                                |
 | 1    | UNUSABLE | the input, the configuration, a certificate or the cluster cannot be used    |
 | 2    | USAGE    | wrong arguments                                                              |
 | 3    | DIFFERS  | looked, and found what the command looks for: a Pod that slipped through,    |
 |      |          | lost requests, an installation that is not sound                             |
-| 4    | BUG      | a bug of podgrace's own                                                      |
+| 4    | BUG      | a bug in podgrace                                                            |
 | 130  | STOPPED  | interrupted from the keyboard                                                |
 """
 

@@ -1,11 +1,11 @@
 """Which objects are workloads, and where their Pod templates are: a table.
 
 In: the data of a document, and the kinds that the configuration adds (`workloads`). Out: `Found`,
-one for each Pod or Pod template, in Lists too; and `Passed` for an object that has containers and
-is not read, so that nobody believes it was. What is done to a Pod belongs to `webhook.admission`.
+one for each Pod or Pod template, in Lists too; and `Passed` for an object that has containers but
+is not read, so that this is said. What happens to a Pod belongs in `webhook.admission`.
 
-A kustomize patch names a kind but is no whole workload: it has no template, no containers, or no
-image in any of them. It is not read, just as an object of another kind is not.
+A kustomize patch names a kind but is not a whole workload: it has no template, no containers, or no
+image in any of them. It is not read, like an object of another kind.
 """
 
 import re

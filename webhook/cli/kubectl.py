@@ -132,7 +132,7 @@ class Kubectl(NamedTuple):
 
 
 def _reply(code: int, out: bytes, err: str) -> Reply:
-    """Read kubectl's words: warnings are lines of their own, the error is what is left."""
+    """Read what kubectl printed: each warning has its own line, the rest is the error."""
     lines = [line for line in err.splitlines() if not _LOG.match(line)]
     warnings = tuple(
         line.removeprefix("Warning: ") for line in lines if line.startswith("Warning: ")

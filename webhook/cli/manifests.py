@@ -1,17 +1,16 @@
 """Manifests with workloads in them: from text to Pods, and from patches back to text.
 
 In: the text of a file. Out: its `Workload`s, and the text again with their patches in it. Parsing
-belongs to `documents`, the kinds of workload to `kinds`, writing to `edits`, and what is changed to
+belongs in `documents`, the kinds of workload in `kinds`, writing in `edits`, and the decision in
 `webhook.admission`.
 
-A patch can take away what the Pod itself cannot show afterwards: a null, an alias, a style of the
-user's. That is kept as the member `manifest` of the status annotation, from JSON Pointer to the
-text that stood there (null: nothing did). It is there only if something was lost, and only
-`uninject` reads it.
+A patch can remove what the Pod cannot show afterwards: a null, an alias, a user's style. The member
+`manifest` of the status annotation keeps it, from JSON Pointer to the text that stood there (null:
+nothing did). It exists only if something was lost, and only `uninject` reads it.
 
-Whoever writes a Pod can forge it. So a text is believed at places that patches touch (`_PLACE`), if
-it is short and has no characters that end a line or a document for others (`_FOREIGN`). It comes
-back only where it means what is to be written without it (`edits`).
+Whoever writes a Pod can forge it. So a text counts only at places that patches touch (`_PLACE`), if
+it is short and has no characters that end a line or a document for other programs (`_FOREIGN`). It
+comes back only where it means the same as what would be written without it (`edits`).
 """
 
 import json
@@ -37,7 +36,7 @@ from webhook.core.pod import Pod
 __all__ = ["ManifestError", "Manifests", "Workload", "decided", "read", "restored"]
 
 _MOST: Final = 32 * 1024
-"""Bytes of texts that are kept of one Pod: an eighth of what its annotations may hold."""
+"""Bytes of text kept for one Pod: an eighth of what its annotations may hold."""
 
 _PLACE: Final = re.compile(
     r"|/metadata(?:/annotations(?:/[^/]*)?)?"
@@ -111,7 +110,7 @@ class Manifests:
         self._changes.setdefault((workload.chunk, workload.root), []).append((workload, data))
 
     def written(self, *, back: bool) -> tuple[str, list[str]]:
-        """Give the text with all patches in it, and a sentence for each document written anew.
+        """Give the text with all patches in it, and a sentence for each rewritten document.
 
         `back`: the patches restore.
         """
@@ -120,7 +119,7 @@ class Manifests:
         for (number, n), changes in self._changes.items():
             chunk = self.chunks[number]
             if parts[number] != chunk.text:
-                # Behind an end mark (...) there is another document, which stands elsewhere now.
+                # After an end mark (...) comes another document, which stands elsewhere now.
                 chunk = Chunk(parts[number], chunk.where, chunk.line)
             done = _written(chunk, chunk.roots[n], changes, back=back)
             parts[number] = done.text
@@ -149,7 +148,7 @@ def restored(workload: Workload) -> list[Op]:
 
 
 def _copy(data: Any) -> Any:
-    """Copy plain data; what aliases share is shared no longer."""
+    """Copy plain data; aliases no longer share it."""
     return msgspec.json.decode(msgspec.json.encode(data))
 
 
@@ -308,7 +307,7 @@ def _without(data: Any, keys: Path) -> Any:
 
 
 def _put_null(data: Any, keys: Path) -> Any:
-    """Put a null where nothing, or nothing but an empty map or list, is.
+    """Put a null where there is nothing, or only an empty map or list.
 
     A parent that is missing is made only if it may be empty: a probe without a handler is invalid.
     """

@@ -64,7 +64,7 @@ def containers(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def _ports(desired: Desired) -> tuple[str, str, str]:
-    """Set out a container's ports: those that are watched, and those that it declares besides."""
+    """Show a container's ports: those that are watched, and others that it declares."""
     watched = desired.watched
     said = "-" if watched is None else ", ".join(map(str, watched)) or "whatever listens"
     rest = [

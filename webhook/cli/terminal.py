@@ -1,6 +1,6 @@
 """What every command prints with: tables, emphasis, and the forms that machines read.
 
-In: values and rows. Out: text. It imports nothing of the webhook's, so that a command that decides
+In: values and rows. Out: text. It imports nothing from the webhook, so that a command that decides
 nothing starts at once.
 """
 

@@ -1,10 +1,10 @@
 """`podgrace inject`, `uninject` and `explain`: the webhook's decision about manifests, offline.
 
 In: manifests as text. Out: the manifests as they would be admitted, what changes, or why. Every
-workload is acted on, with or without the label, since handing it in says so. One whose Pod template
-says `podgrace.io/inject: disabled` is left alone. An object that has containers and is not read is
-named on standard error. Reading and writing belong to `manifests`, which kinds are workloads to
-`kinds`, and the decision to `webhook.admission`.
+workload counts, with or without the label, because the user names it. One whose Pod template says
+`podgrace.io/inject: disabled` is left alone. Standard error names each object that has containers
+but is not read. Reading and writing belong in `manifests`, which kinds are workloads in `kinds`,
+and the decision in `webhook.admission`.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def inject(args: argparse.Namespace, text: str, where: str, config: Config) -> i
 
 
 def uninject(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
-    """Take everything of ours out again."""
+    """Remove everything that podgrace has added."""
     read = manifests.read(text, where, kinds.known(config))
     for workload in read.workloads:
         read.patch(workload, manifests.restored(workload))
@@ -121,7 +121,7 @@ def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> 
 
 
 def _read(text: str, where: str, config: Config) -> manifests.Manifests:
-    """Read a file, and name what is not read of it."""
+    """Read a file, and name the objects in it that are not read."""
     read = manifests.read(text, where, kinds.known(config))
     _tell(read.passed)
     return read

@@ -1,8 +1,8 @@
 """`podgrace prove`: find out whether a rollout of your own workload loses requests, and whose loss.
 
-A load, your command in the middle of it, a watch beside it; one ledger; a verdict. Nothing is
-changed in the cluster but by the command given. The watches themselves are in
-`webhook.cli.watching`. Read it in this order:
+A load, your command in the middle of it, a watch beside it; one ledger; a verdict. Only your
+command changes anything in the cluster. The watches themselves are in `webhook.cli.watching`. Read
+it in this order:
 
 | module       | one line                                                                      |
 |--------------|--------------------------------------------------------------------------------|

@@ -1,15 +1,15 @@
 """Whose loss it was: a lost request and the Pods' lives in, a class with evidence out. Pure.
 
-A client behind a Service can't see which Pod it was sent to. So a loss is laid beside every Pod's
+A client behind a Service can't see which Pod it reached. So a loss is compared with every Pod's
 life, and a class fits only if that Pod could have caused it at that time. Steps:
 
-1. If the client connected to a Pod's own address (headless Services), only that Pod is looked at.
-2. Each rule of `_RULES` is asked for each Pod. It says no, or how far in time the loss was from the
-   moment that explains it, and how strong the explanation is. It is weak where the cause was seen
-   after the effect (the watch is late), or where a readinessProbe speaks against it.
-3. The strongest, then the nearest explanation wins. Other classes that explain the loss as strongly
-   are named beside it: then the ledger can't tell them apart, and the report says so.
-4. If no Pod explains it, the evidence is what stood in the EndpointSlices at that time.
+1. If the client connected to a Pod's own address (headless Services), only that Pod counts.
+2. Each rule of `_RULES` looks at each Pod. It says no, or how far in time the loss was from the
+   moment that explains it, and how strong the explanation is. It is weak if the cause was seen
+   after the effect (the watch is late), or if a readinessProbe speaks against it.
+3. The strongest explanation wins, then the nearest. If other classes explain the loss as strongly,
+   the ledger can't tell them apart, and the report names them too.
+4. If no Pod explains it, the evidence is the EndpointSlices at that time.
 """
 
 import math
@@ -153,8 +153,8 @@ def _start(loss: Loss, life: Life) -> _Match | None:
 def _deregistration(loss: Loss, life: Life) -> _Match | None:
     """Say whether a new connection came to a Pod that was told to stop and could stop serving.
 
-    A connection that was never opened can't have been in flight: it may have begun a little before
-    the watch told us of the order to stop.
+    A connection that never opened can't have been in flight: it may have begun a little before the
+    watch told us that the Pod was to stop.
     """
     told, end = life.told, life.end
     if told is None or _begun(loss) < told - (SLACK if loss.opened is None else 0.0):
@@ -183,28 +183,28 @@ def _in_flight(loss: Loss, life: Life) -> _Match | None:
     cut = "no answer came" if loss.outcome == "timeout" else f"cut {_past(after)} it"
     took = f"asked {loss.took:.1f} s before" if loss.took >= 0.05 else "asked just before"
     moment = life.signalled
-    if moment is None:  # a hook of unknown length: its Pod's end tells more than its begin
+    if moment is None:  # a hook of unknown length: the Pod's end says more than its start
         moment = told if end is None else end
     text = f"{cut} was told to stop" if loss.outcome != "timeout" else cut
     return _Match(abs(loss.at - moment), after, f"{text}, {took}")
 
 
 def _after_end(loss: Loss, life: Life) -> _Match | None:
-    """Say whether a request was sent when nothing ran in the Pod any more."""
+    """Say whether a request was sent when nothing in the Pod was running."""
     end = life.end
     if life.told is None or end is None or not end <= loss.sent <= end + LAG:
         return None
     after = loss.sent - end
     where = "a new connection" if _begun(loss) >= end else "a kept connection"
-    # Balancers have had time to follow since it left the endpoints, not since its end.
+    # Load balancers could follow since it left the endpoints, not since its end.
     left = end if life.unlisted is None else min(end, life.unlisted)
     return _Match(loss.sent - left, after, f"on {where}, {_past(after)} it ended")
 
 
 def _crash(loss: Loss, life: Life) -> _Match | None:
-    """Say whether a container had been restarted without an order to stop.
+    """Say whether a container was restarted although the Pod was not told to stop.
 
-    The restart is seen when the container runs again; what it missed meanwhile was lost before.
+    The restart shows when the container runs again; the requests were lost before that.
     """
     near = [at for at in life.crashes if loss.sent - SLACK <= at <= loss.at + EARLY]
     if not near:
@@ -224,7 +224,7 @@ _RULES: Final[dict[str, Rule]] = {
 
 
 def _routed_until(life: Life, told: float) -> float:
-    """Say until when a balancer may have sent to a Pod that was told to stop."""
+    """Say until when a load balancer may have sent to a Pod that was told to stop."""
     if life.unlisted is not None:
         return life.unlisted + LAG
     if life.listed is not None:
@@ -233,10 +233,10 @@ def _routed_until(life: Life, told: float) -> float:
 
 
 def _begun(loss: Loss) -> float:
-    """When the connection began that the loss was on.
+    """When the lost request's connection began.
 
-    A status is an answer: the connection it came on works, and what failed was behind it (an
-    ingress answers 502). So there the time of the request counts.
+    A status is an answer: its connection works, and something behind it failed (an ingress answers
+    502). So then the time of the request counts.
     """
     return loss.sent if loss.outcome == "status" else loss.dialled
 
@@ -283,7 +283,7 @@ def blame(loss: Loss, pods: Sequence[Life], seen: Iterable[Seen], *, watched: bo
 
 
 def _no_pod(loss: Loss, pods: Sequence[Life], seen: Iterable[Seen]) -> str:
-    """Put together what is known where no Pod explains a loss."""
+    """Say what is known when no Pod explains a loss."""
     ready, leaving, slices = _endpoints(seen, loss.at)
     parts = [f"to {loss.address}" if loss.address else "no address"]
     if loss.address and all(life.address != loss.address for life in pods):

@@ -1,4 +1,4 @@
-"""An open-loop load that misses nothing: every request is sent at its time and has one outcome.
+"""An open-loop load: every request is sent on time and has exactly one outcome.
 
 In: targets and rates. Out: what a ledger holds of them: losses, seconds, a tally by kind of client.
 
@@ -8,13 +8,13 @@ In: targets and rates. Out: what a ledger holds of them: losses, seconds, a tall
 | keep-alive | some connections that are used in turn, as from an HTTP client with a pool        |
 | slow       | a new connection for each request, whose answer takes long: in flight at a stop   |
 
-A keep-alive client does what pools do. A connection that was closed while idle is replaced without
-a word. What a client may ask again by itself is asked once more, and counted as retried; it is lost
-only if that fails, too. What that is, each protocol says with `Ended.again`: in HTTP/1.1 an
+A keep-alive client does what pools do. It replaces a connection that was closed while idle. It
+sends once more what a client may repeat by itself, and counts that as retried; the request is lost
+only if that fails, too. Each protocol says with `Ended.again` what may be repeated: in HTTP/1.1 an
 idempotent request on a used connection that ends before a single byte of answer (the rule of Go's
 http.Transport and of browsers; RFC 9110, 9.2.2), in HTTP/2 and gRPC a stream that the server did
-not look at (RFC 9113, 8.7). An event stream may be resumed as often as it is cut, while it gets on.
-`retry=False` counts all of them as lost.
+not look at (RFC 9113, 8.7). An event stream may be resumed as often as it is cut, as long as it
+progresses. `retry=False` counts all of them as lost.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from webhook.cli.prove.target import Target
 
 
 class _Count:
-    """What becomes of one kind of client's requests, while it becomes."""
+    """The running totals of one kind of client."""
 
     def __init__(self) -> None:
         self.sent = self.retried = self.reconnected = 0
@@ -67,7 +67,7 @@ class Load:
         return 0.0 if self._began is None else moment - self._began
 
     def tallies(self) -> dict[str, Tally]:
-        """Say what has become of the requests so far, by kind of client."""
+        """Give the outcomes so far, by kind of client."""
         return {
             kind: Tally(
                 count.sent, dict(count.outcomes), count.retried, count.reconnected, self._took(kind)
@@ -92,13 +92,13 @@ class Load:
         self._clients.append(asyncio.create_task(self._tick(kind, where, rate, pool)))
 
     async def finish(self) -> None:
-        """Send no more, and wait for the answers that are owed."""
+        """Send no more, and wait for requests in flight."""
         self._stopping.set()
         await asyncio.gather(*self._clients)
         while self._requests:
             await asyncio.wait(self._requests)
         for _ in range(3):
-            await asyncio.sleep(0)  # what was closed last is closed a turn of the loop later
+            await asyncio.sleep(0)  # the last close needs one more turn of the loop
         if self._bug is not None:
             raise self._bug
 
@@ -108,7 +108,7 @@ class Load:
             self._bug = self._bug or request.exception()
 
     async def _tick(self, kind: str, where: Target, rate: float, pool: Pool) -> None:
-        """Start every request at its own time, however long the others take."""
+        """Start every request on time, however long the others take."""
         number = 0
         begin = time.monotonic()
         while not self._stopping.is_set():
@@ -166,7 +166,7 @@ class Load:
         )
 
     async def _insist(self, kind: str, where: Target, pool: Pool, place: int, way: Way) -> None:
-        """Ask, and again what may be asked again; the `way` is that of the last try."""
+        """Send a request, and repeat it if it may be repeated; `way` is that of the last try."""
         refused: Connection | None = None
         tries = 0
         while True:
@@ -192,7 +192,7 @@ class Load:
                 return
 
     async def _dial(self, kind: str, where: Target, way: Way) -> Connection:
-        """Open a connection to keep, whose way is its own; the request takes the same."""
+        """Open a connection to keep; it has its own way, and the request copies it."""
         its = Way()
         try:
             return await open_to(where, its, partial(self._heard, kind, its))
@@ -202,7 +202,7 @@ class Load:
     def _heard(self, kind: str, way: Way, name: str, detail: str) -> None:
         """Write down what happened to a connection without a request on it.
 
-        A loss is one of its own there: what the connection was kept for.
+        A loss there is a separate one: of the connection's purpose.
         """
         at = self.now()
         if name in LOSSES:
@@ -220,7 +220,7 @@ class Load:
 
 
 async def _ask(connection: Connection, where: Target, pool: Pool, place: int) -> None:
-    """Ask, and put the connection back if it was kept and can be used again."""
+    """Send a request, and put the connection back if it was kept and can be used again."""
     if not pool:
         try:
             await connection.ask(where, last=True)
@@ -232,7 +232,7 @@ async def _ask(connection: Connection, where: Target, pool: Pool, place: int) ->
     except Ended:
         pool.give(place, connection)
         raise
-    except BaseException:  # out of time: the answer may still come, where nobody asked for it
+    except BaseException:  # out of time: the answer may still come, and confuse the next request
         if not PROTOCOLS[where.protocol].shared:
             connection.close()
         pool.give(place, connection)

@@ -36,7 +36,7 @@ from webhook.cli.prove.target import SCHEMES, LoadError
 from webhook.cli.prove.text import text
 
 COMPARE: Final = "compare"
-"""Stands where a URL would: no URL looks like that."""
+"""Stands in for a URL: no URL looks like that."""
 _LONGEST: Final = 3600.0
 """Seconds that a Job loads at most if nobody comes back to end it."""
 _CARRIED: Final = (
@@ -66,8 +66,8 @@ def add_parser(commands: Any) -> None:
     about = "Load a workload during a rollout, and count every request that it loses."
     made = commands.add_parser("prove", description=about, parents=[options()], allow_abbrev=False)
     made.usage = "podgrace prove URL [options] [-- COMMAND ...]"
-    # argparse hands over everything from the URL on: options may follow it, what follows -- is not
-    # ours to read.
+    # argparse hands over everything from the URL on: options may follow it, but the words after --
+    # are not ours.
     made.add_argument(
         "words",
         nargs=argparse.REMAINDER,
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _parse(args: argparse.Namespace) -> tuple[argparse.Namespace, list[str]]:
-    """Read what stands around the URL. Exits with 2 where words don't fit together."""
+    """Read the options around the URL. Exits with 2 where they don't fit together."""
     words: list[str] = args.words
     cut = words.index("--") if "--" in words else len(words)
     parser = options()
@@ -145,7 +145,7 @@ def _finish(args: argparse.Namespace, found: report.Report) -> int:
 
 
 def _compare(args: argparse.Namespace, files: list[str]) -> int:
-    """Put reports beside each other; a single one is only written in another form."""
+    """Compare reports; a single one is only written in another form."""
     _write(args, [report.read(file) for file in files])
     return OK
 
@@ -158,7 +158,7 @@ def _print_job(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, more: list[str], longest: float = 0.0) -> Plan:
-    """Say what the Job is. longest: seconds of load, if not what the words say."""
+    """Describe the Job. longest: seconds of load, if the options don't say."""
     for url in filter(None, (args.url, args.slow_url)):
         scheme = SCHEMES.get(url.partition(":")[0])
         if scheme and scheme.extra and not args.image:
@@ -204,7 +204,7 @@ def _send(args: argparse.Namespace, command: list[str]) -> report.Report:
 
 
 def _again(args: argparse.Namespace) -> list[str]:
-    """Write the words anew that the Job needs: those that say something but the default."""
+    """Write the options that the Job needs: those that differ from the default."""
     if args.ca:
         raise LoadError("--ca FILE: the Job has no such file; try --insecure")
     args.body, args.slow_body = _inline(args.body), _inline(args.slow_body)
@@ -239,7 +239,7 @@ def _inline(body: str | None) -> str | None:
 
 
 def _write(args: argparse.Namespace, found: list[report.Report]) -> None:
-    """Write reports to where they are wanted: files first, then standard output."""
+    """Write the reports: files first, then standard output."""
     if args.json:
         Path(args.json).write_text(report.write(found[0]), encoding="utf-8")
     if args.html:

@@ -2,7 +2,7 @@
 
     podgrace prove compare bare.json sleep.json podgrace.json --html beside.html
 
-What is compared should have met the same load: where it did not, that is said.
+Runs to compare should have had the same load. If not, the table says so.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from webhook.cli.prove.report import Report
 from webhook.cli.prove.text import short
 
 _SAME: float = 1.15
-"""Loads are the same if the quickest sends no more than this many times what the slowest sends."""
+"""Loads count as the same if the fastest sends at most this many times what the slowest sends."""
 
 
 class Beside(NamedTuple):
-    """A table: its head, a row a run, and what to know before believing it."""
+    """A table: its head, a row for each run, and caveats."""
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]

@@ -1,7 +1,7 @@
 """What a connection of any protocol is, and the one way each request on it ends.
 
-In: a `Target`. Out: nothing if the answer was right and whole, or `Ended`, which says how it ended
-instead. When requests are sent is decided in `clients`; how a protocol works, in its own module.
+In: a `Target`. Out: nothing if the answer was right and complete, or `Ended`, which says how it
+ended instead. When to send belongs in `clients`; how a protocol works, in its own module.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ Listener = Callable[[str, str], None]
 class Ended(Exception):
     """A request ended without a right answer; says how.
 
-    again: what a client may ask by itself in its place; None where it may not. resumes: the answer
-    goes on from where it was cut, so it may be asked again more than once.
+    again: the request that a client may repeat by itself; None if it may not. resumes: the answer
+    goes on from where it was cut, so this may happen more than once.
     """
 
     def __init__(
@@ -44,10 +44,9 @@ class Ended(Exception):
 
 
 class Way:
-    """How far a request got: when its connection was begun, when established, and to which address.
+    """How far a request got: when its connection began, when it was open, and to which address.
 
-    dialled, opened: seconds as `time.monotonic` counts. streaming: the answer has begun, and is one
-    that has no end of its own.
+    dialled, opened: seconds of `time.monotonic`. streaming: an answer without an end has begun.
     """
 
     __slots__ = ("address", "dialled", "opened", "streaming")
@@ -59,7 +58,7 @@ class Way:
         self.streaming = False
 
     def follow(self, other: "Way") -> None:
-        """Take the same way as another."""
+        """Copy the way of another."""
         self.dialled, self.opened, self.address = other.dialled, other.opened, other.address
         self.streaming = False
 
@@ -94,25 +93,25 @@ class Connection(asyncio.Protocol):
         return False
 
     async def begin(self, where: Target) -> None:
-        """Do what comes before the first request. Raises `Ended`."""
+        """Do the handshake. Raises `Ended`."""
 
     async def ask(self, where: Target, *, last: bool) -> None:
         """Send a request and wait for its answer. last: none follows it here. Raises `Ended`."""
         raise NotImplementedError
 
     async def look(self, where: Target) -> None:
-        """Ask as a first look, before the load. Raises `Ended`."""
+        """Send one request as a first look, before the load. Raises `Ended`."""
         await self.ask(where, last=True)
 
     def leave(self) -> None:
-        """Let go of the connection once nothing is on it."""
+        """Close the connection once nothing is on it."""
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self.lost = self.lost or Ended("eof-before")
         if self._transport is not None:
-            # Nothing is left to send, and a TLS farewell would outlive the load.
+            # Nothing is left to send, and a TLS close would outlast the load.
             self._transport.abort()
 
     def _write(self, data: bytes) -> None:

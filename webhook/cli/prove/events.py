@@ -20,7 +20,7 @@ from webhook.cli.prove.target import ENDLESS, Target
 
 _TYPE: Final = b"text/event-stream"
 _LONGEST: Final = 1 << 20
-"""Bytes of a line at most; what is longer is no event stream."""
+"""Most bytes of a line; a longer one is not an event stream."""
 _NO_CONTENT: Final = 204
 
 

@@ -1,8 +1,8 @@
 """Is a URL the end of a `kubectl port-forward`? Then there is nothing to prove through it.
 
 In: a host and a port; the command lines of this machine's processes. Out: yes or no. A port-forward
-is a tunnel to one Pod, chosen when it began: it passes by the Service, and it ends with that Pod.
-What is lost through it is the tunnel's loss.
+is a tunnel to one Pod, chosen when it began: it bypasses the Service, and ends with that Pod.
+Losses through it are the tunnel's.
 """
 
 import contextlib

@@ -35,8 +35,8 @@ class Http1(Connection):
     async def ask(self, where: Target, *, last: bool) -> None:
         """Send a request and wait for its answer.
 
-        One that ends on a used connection without a byte of answer may be sent once more by a
-        client, if its method is idempotent (RFC 9110, 9.2.2).
+        If it ends on a used connection without a byte of answer, a client may send it once more, if
+        its method is idempotent (RFC 9110, 9.2.2).
         """
         try:
             status = await self._answer(where, last=last)

@@ -9,8 +9,8 @@
 | the answer ends without grpc-status (gRPC)     | lost                                       |
 
 After a GOAWAY nothing new is sent on the connection; it is closed when its last stream has ended.
-The library is `h2`. It takes a GOAWAY for the end of everything, though, so what comes in is cut
-into frames, and that one is read here (6.8).
+The library is `h2`. But it treats a GOAWAY as the end of everything, so this module cuts the input
+into frames and reads that one itself (6.8).
 """
 
 import asyncio
@@ -41,7 +41,7 @@ _STATUSES: Final = (
 
 
 class Stream:
-    """One request on its way. name: how people are told of it."""
+    """One request in flight. name: its name for people."""
 
     def __init__(self, number: int, where: Target) -> None:
         self.number = number
@@ -65,7 +65,7 @@ class Stream:
 
 
 class Messages:
-    """Counts the messages of a gRPC answer: a byte of flags, four of length, then so many bytes."""
+    """Counts a gRPC answer's messages: a byte of flags, four of length, then that many bytes."""
 
     def __init__(self) -> None:
         self.whole = 0
@@ -161,7 +161,7 @@ class Http2(Connection):
         judge(stream.where, _number(stream.fields.get(":status", "")), stream.name)
 
     def leave(self) -> None:
-        """Let go of it once its last stream has ended."""
+        """Close it once its last stream has ended."""
         self._leaving = True
         self._end_if_left()
 
@@ -244,7 +244,7 @@ class Http2(Connection):
         return stream
 
     def _goaway(self, payload: bytes) -> None:
-        """Send nothing new, and give back what the server has not looked at."""
+        """Send nothing new, and give back streams that the server has not looked at."""
         last = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
         code = _code(int.from_bytes(payload[4:8], "big"))
         above = [stream for number, stream in self._streams.items() if number > last]

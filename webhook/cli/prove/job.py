@@ -6,9 +6,9 @@
     kubectl -n shop logs -f job/podgrace-prove > run.json
     podgrace prove compare run.json --html run.html
 
-The Job can watch Pods and EndpointSlices of its namespace, and nothing else: so it can't roll
-anything out. It loads until the Pods that were there at its beginning are gone: a rollout has to
-begin after it has said "loading", or it would wait for the new Pods to go.
+The Job can only watch Pods and EndpointSlices of its namespace: it can't roll anything out. It
+loads until the Pods that were there when it began are gone, so begin the rollout after it has said
+"loading", or it would wait for the new Pods to go.
 """
 
 from typing import Any, Final, NamedTuple
@@ -19,14 +19,14 @@ NAME: Final = "podgrace-prove"
 _GRACE: Final = 120
 """Seconds beyond the load until Kubernetes ends a Job that hangs: start and last answers."""
 _REPORT: Final = 30
-"""Seconds for the report itself, once all answers that are owed have come."""
+"""Seconds for the report itself, once nothing is in flight."""
 _KEPT: Final = 3600
 
 Tree = dict[str, Any]
 
 
 class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # PyYAML has no types
-    """PyYAML's safe dumper without anchors: what is used twice is written twice."""
+    """PyYAML's safe dumper without anchors: a value used twice is written twice."""
 
     def ignore_aliases(self, _: Any) -> bool:
         """Say that nothing gets an anchor."""

@@ -1,8 +1,8 @@
 """The ledger: everything that was seen during a run, written down once and never changed.
 
 In: nothing. Out: frozen values. All times are seconds on one clock, the load's own (0: it began),
-so that what clients met can be laid beside what Pods did. What the values mean is decided
-elsewhere: `lives` (what became of each Pod) and `blame` (whose loss it was).
+so that clients' losses can be compared with Pods' lives. What the values mean belongs in `lives`
+(what happened to each Pod) and `blame` (whose loss it was).
 """
 
 from array import array
@@ -75,9 +75,9 @@ class Notice(NamedTuple):
 
 
 class Second(NamedTuple):
-    """One second of load: requests by client in the second they were sent, ends in that of the end.
+    """One second of load: its requests by client, when they were sent; ends, when they ended.
 
-    took: by client, how long right answers took that were asked for in this second.
+    took: by client, how long right answers to requests of this second took.
     """
 
     sent: Counter[str]
@@ -86,7 +86,7 @@ class Second(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What became of one kind of client's requests. took: seconds of right answers, in order."""
+    """The outcomes of one kind of client. took: seconds of right answers, in order."""
 
     sent: int
     outcomes: Mapping[str, int]
@@ -106,7 +106,7 @@ def quantile(ordered: "array[float]", share: float) -> float:
 
 
 class PodSeen(NamedTuple):
-    """A Pod as the API told of it at one moment.
+    """A Pod as the API showed it at one moment.
 
     hook: what its containers' preStop is: "" (none), "sleep", "other". hook_sleep: the seconds of a
     native sleep. ended: every container has ended. restarts: how often containers were

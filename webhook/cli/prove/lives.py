@@ -14,8 +14,8 @@
 | ended     | all of its containers had ended                                              |
 | gone      | the API had deleted it                                                       |
 
-The times are those at which the watch told us, so each is late by the way from the node through the
-API to us: usually well under a second, `ended` up to about one (the kubelet reports so often).
+The times are those when the watch told us, so each is late by the way from the node through the
+API: usually well under a second, `ended` up to about one (the kubelet's interval).
 """
 
 import contextlib
@@ -75,7 +75,7 @@ class Life:
 
     @property
     def end(self) -> float | None:
-        """When it was seen that nothing runs there any more."""
+        """When the watch saw that nothing runs there any more."""
         return self.gone if self.ended is None else self.ended
 
     def moments(self) -> list[tuple[str, float]]:
@@ -148,7 +148,7 @@ def _listing(
     listed = unlisted = None
     for entry in slices:
         if gone is not None and entry.at > gone:
-            break  # a Pod of a StatefulSet comes again under its name
+            break  # a StatefulSet's Pod comes back under the same name
         state[entry.name] = any(e.pod == name and e.ready for e in entry.endpoints)
         if any(state.values()):
             listed = entry.at if listed is None else listed

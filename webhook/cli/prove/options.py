@@ -4,7 +4,7 @@ import argparse
 
 
 def options() -> argparse.ArgumentParser:
-    """Build the options that may stand on both sides of the URL."""
+    """Build the options that may come before or after the URL."""
     made = argparse.ArgumentParser(prog="podgrace prove", add_help=False, allow_abbrev=False)
     add = made.add_argument
     add(

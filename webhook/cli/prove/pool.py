@@ -1,8 +1,8 @@
 """Connections that a client keeps and uses in turn, as a pool or a channel does.
 
-A connection of HTTP/1.1 has one request at a time: who takes it holds it, and a busy one is not
-waited for: an open loop opens another. One of HTTP/2 is shared by many streams: the next request
-goes out on it as well, unless the server has said GOAWAY or allows no more streams.
+An HTTP/1.1 connection carries one request at a time: nobody waits for a busy one, an open loop
+opens another. Many streams share an HTTP/2 connection: the next request goes out on it too, unless
+the server has said GOAWAY or allows no more streams.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class Taken(NamedTuple):
 
 
 class Pool:
-    """So many places for kept connections."""
+    """A fixed number of places for kept connections."""
 
     def __init__(self, size: int, *, shared: bool) -> None:
         self._places: list[Connection | None] = [None] * size
@@ -33,7 +33,7 @@ class Pool:
         return len(self._places)
 
     async def take(self, place: int, dial: Dial, but: Connection | None = None) -> Taken:
-        """Take a connection that can be used: a kept one if there is one, but not that one."""
+        """Take a usable connection: a kept one if there is one, except `but`."""
         if self._shared:
             return await self._share(place, dial, but)
         kept, self._places[place] = self._places[place], None
@@ -60,12 +60,12 @@ class Pool:
         if self._shared:
             connection.leave()
         elif self._places[place] is None and connection.kept:
-            self._places[place] = connection  # who takes it sees if it has ended meanwhile
+            self._places[place] = connection  # the next user sees if it has ended meanwhile
         else:
             connection.close()
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close all."""
         for connection in self._places:
             if connection is not None:
                 connection.close()

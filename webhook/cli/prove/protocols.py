@@ -8,7 +8,7 @@
 | ws://, wss://      | WebSocket                                        | one message at a time  |
 | sse://, sses://    | server-sent events, over HTTP/1.1                | no: a stream each      |
 
-What needs a library that the webhook's image does not have is imported when it is asked for.
+Libraries that the webhook's image lacks are imported when they are needed.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ def nobody(_name: str, _detail: str) -> None:
 
 
 async def open_to(where: Target, way: Way, heard: Listener = nobody) -> Connection:
-    """Connect to the first of the host's addresses that can be reached, and write down the way.
+    """Connect to the host's first reachable address, and record the way.
 
     Raises `Ended` with what the last one said.
     """
@@ -104,7 +104,7 @@ async def _resolve(loop: asyncio.AbstractEventLoop, where: Target) -> list[str]:
 
 
 async def once(where: Target, limit: float) -> None:
-    """Ask once, as a look before the load. Raises `LoadError` that says what came instead."""
+    """Send one request before the load. Raises `LoadError`, which says what came instead."""
     try:
         async with asyncio.timeout(limit):
             connection = await open_to(where, Way())

@@ -1,7 +1,7 @@
 """The report: a ledger in, one tree out, the source of `-o json` and every other form.
 
-Pure. A report that was written can be read again (`read`), so that a picture or a comparison can be
-made later, elsewhere, from reports of several runs.
+Pure. A written report can be read again (`read`), so that pictures and comparisons of several runs
+can be made later and elsewhere.
 """
 
 import math
@@ -34,7 +34,7 @@ from webhook.cli.prove.target import LoadError
 T = TypeVar("T")
 
 SHOWN: Final = 1000
-"""Losses, and retried requests, that are listed one by one, evenly chosen; all are counted."""
+"""Most losses and retried requests in the list, evenly chosen; all are counted."""
 SLOW: Final = "slow"
 """The client whose answers take long on purpose: its latency says nothing about the others."""
 
@@ -44,7 +44,7 @@ class _Row(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Client(_Row, frozen=True):
-    """What became of one kind of client's requests."""
+    """The outcomes of one kind of client."""
 
     sent: int
     ok: int
@@ -154,7 +154,7 @@ class Report(_Row, frozen=True):
 
     @property
     def failed(self) -> bool:
-        """Whether more was lost than may be."""
+        """Whether too much was lost."""
         return self.lost > self.max_lost
 
     @property
@@ -166,7 +166,7 @@ class Report(_Row, frozen=True):
 
 
 FORMAT: Final = "prove/1"
-"""The form of a report; another number once it can't be read any more by who reads this one."""
+"""The version of the format; it changes when readers of this one can no longer read it."""
 
 
 class About(_Row, frozen=True):
@@ -229,7 +229,7 @@ def make(about: About, ledger: Ledger) -> Report:
 def durations(pods: tuple[Life, ...], began: float | None) -> tuple[float | None, float | None]:
     """Say how long the rollout took and the last old Pod stayed; None if that wasn't seen.
 
-    Both count from the begin of the command, without one from the first Pod that came or was told
+    Both count from the start of the command; without one, from the first Pod that came or was told
     to stop. A rollout is over when the last new Pod is ready.
     """
     start = began
@@ -250,7 +250,7 @@ def durations(pods: tuple[Life, ...], began: float | None) -> tuple[float | None
 
 
 def _some(many: list[T]) -> list[T]:
-    """Take `SHOWN` at most, from all of the run."""
+    """Take at most `SHOWN`, spread over the run."""
     step = max(1, math.ceil(len(many) / SHOWN))
     return many[::step]
 
@@ -365,7 +365,7 @@ def _command(entry: CommandSeen) -> str:
 def disturbed(
     report: Report, command: Sequence[str], begin: float, end: float, code: int
 ) -> Report:
-    """Add the command to the report of a load that knew nothing of it; times are on its clock."""
+    """Add the command to a report without one; times are on the load's clock."""
     pods = tuple(
         Life(
             pod.name,
@@ -402,10 +402,9 @@ def write_all(reports: Sequence[Report]) -> str:
 
 
 def read(path: str) -> Report:
-    """Read a report again. Raises `LoadError` if it is none.
+    """Read a report again. Raises `LoadError` if it is not one.
 
-    It may come from the log of a Pod, which holds standard error, too: what stands before it is
-    left out.
+    It may come from the log of a Pod, which holds standard error, too: skip what comes before it.
     """
     return parse(Path(path).read_bytes(), path)
 

@@ -31,7 +31,7 @@ from webhook.cli.prove.watch import Watch
 from webhook.cli.watching import streams
 
 SETTLE: Final = 900.0
-"""Seconds that Pods which go are waited for: the operator's default bound of a grace period."""
+"""Seconds to wait for Pods that go: the operator's default bound of a grace period."""
 DURATION: Final = 30.0
 
 
@@ -146,7 +146,7 @@ class _Middle:
         self._args, self._load, self._watch, self._seen, self._stop = args, load, watch, seen, stop
 
     async def pass_by(self, command: list[str]) -> None:
-        """Do it, and come back when the load may end."""
+        """Run it, and return when the load may end."""
         args = self._args
         if command:
             await self._sleep(args.before)
@@ -199,7 +199,7 @@ class _Middle:
             await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _either(self, what: Awaitable[None]) -> None:
-        """Wait for that, or for the order to stop."""
+        """Wait for that, or for the signal to stop."""
         waits = {asyncio.ensure_future(what), asyncio.ensure_future(self._stopped())}
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -1,20 +1,19 @@
 """A Job in the cluster loads while a command here disturbs: one report, nothing left behind.
 
-    podgrace prove http://shop/ --pods app=shop -n shop --run-job -- kubectl -n shop rollout restart
-    ...
+    podgrace prove http://shop/ --pods app=shop -n shop --run-job -- kubectl rollout restart ...
 
-1. The Job and its rights are created, under a name of their own.
-2. Its log is followed until it says "loading": the clock of the load begins there.
+1. Create the Job and its rights, under a unique name.
+2. Follow its log until it says "loading": the clock of the load begins there.
 3. The command runs here, between `--before` and `--after` seconds of load; the load lasts until
    every Pod of the selector has come or gone, with --until-gone until those of the beginning are
    gone.
-4. The Job is deleted. Its load ends at SIGTERM, and the rest of its log is the report, to which the
-   command is added.
-5. All that was created is deleted, whatever happened: also at Ctrl-C, after which the report tells
-   of what was met until then. A second Ctrl-C does not wait for it.
+4. Delete the Job. Its load ends at SIGTERM, and the rest of its log is the report; add the command
+   to it.
+5. Delete everything that was created, whatever happened: also at Ctrl-C, after which the report
+   covers the time until then. A second Ctrl-C does not wait for it.
 
-Asks of the cluster, by kubectl: create and delete for Jobs, and with --pods for ServiceAccounts,
-Roles and RoleBindings (and what the Role grants); `get` for Pods and their logs.
+Needs these rights, through kubectl: create and delete for Jobs, and with --pods for
+ServiceAccounts, Roles and RoleBindings (and what the Role grants); `get` for Pods and their logs.
 """
 
 import asyncio
@@ -31,10 +30,10 @@ from webhook.cli.prove import report
 from webhook.cli.prove.target import LoadError
 
 _START: Final = 180.0
-"""Seconds until the Job has to load: a node may have to be found, and an image pulled."""
+"""Seconds until the Job must be loading: it may need a new node, and pull an image."""
 _POLL: Final = 1.0
 _HOPELESS: Final = ("failing to pull", "can't be pulled", "ErrImageNeverPull", "InvalidImageName")
-"""Said by a container that won't start, however long one waits."""
+"""Reasons of a container that will never start."""
 _DONE: Final = ("Succeeded", "Failed")
 _PODS: Final = (
     "{range .items[*]}{.metadata.uid},{.metadata.deletionTimestamp},{.status.phase},"
@@ -163,7 +162,7 @@ class _Run:
         return ran
 
     async def _stays_calm(self, old: set[str]) -> bool:
-        """Load for some more seconds; says whether no Pod came or went meanwhile."""
+        """Load for some more seconds; says whether no Pod came or went in that time."""
         end = time.monotonic() + self._errand.after
         while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
             await self._sleep(min(_POLL, left))
@@ -213,7 +212,7 @@ class _Run:
             raise LoadError(f"Job {self._errand.name}: {last.removeprefix('podgrace: ')}")
 
     async def _read(self) -> str:
-        """Follow the log once; gives what kubectl said where there is none yet."""
+        """Follow the log once; returns kubectl's words if there is none yet."""
         pipe = asyncio.subprocess.PIPE
         words = ("logs", f"job/{self._errand.name}", "--follow", "--pod-running-timeout=30s")
         process = await asyncio.create_subprocess_exec(
@@ -247,7 +246,7 @@ class _Run:
         return b" ".join(line.strip() for line in said).decode(errors="replace")
 
     async def _why(self, said: str) -> str:
-        """Put together why a Job has not begun."""
+        """Say why a Job has not begun."""
         words = ["get", "events", f"--field-selector=involvedObject.name={self._errand.name}"]
         with contextlib.suppress(LoadError):
             told = await self._kubectl(*words, "-o", "jsonpath={.items[*].message}")

@@ -1,6 +1,6 @@
 """What one event of a watch says: JSON of the API in, an entry of the ledger out. Pure.
 
-Only these fields are read; everything else of a Pod (environment, arguments, annotations) is
+It reads only these fields. Everything else of a Pod (environment, arguments, annotations) is
 dropped at once and never reaches a report.
 """
 
@@ -56,7 +56,7 @@ class _State(msgspec.Struct):
 
     @property
     def has_run(self) -> bool:
-        """Whether it is no longer waiting. What is in `running` may be empty: it is there."""
+        """Whether it is no longer waiting. `running` may be an empty object."""
         return self.running is not None or self.terminated is not None
 
 
@@ -79,7 +79,7 @@ class _Pod(msgspec.Struct):
 
 
 def pod(kind: str, tree: Any, at: float) -> PodSeen:
-    """Read an event of a Pod. Raises msgspec.ValidationError if it is none."""
+    """Read an event of a Pod. Raises msgspec.ValidationError if it isn't one."""
     found = msgspec.convert(tree, _Pod)
     status, statuses = found.status, found.status.container_statuses or []
     true = {c.type for c in status.conditions or () if c.status == "True"}

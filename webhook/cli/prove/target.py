@@ -15,9 +15,9 @@ from webhook import __version__
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Methods that a client may repeat by itself (RFC 9110, 9.2.2)."""
 HEALTH: Final = "/grpc.health.v1.Health/Check"
-"""What a gRPC server is asked where the URL names no method: its message may be empty."""
+"""The gRPC method to call if the URL names none: its message may be empty."""
 ENDLESS: Final = "-"
-"""Stands where the last event of a stream would: it has none."""
+"""Stands in for a stream's last event: it has none."""
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """A method or a header's name (RFC 9110, 5.6.2)."""
 
@@ -51,10 +51,10 @@ class LoadError(ValueError):
 class Target(NamedTuple):
     """One kind of request.
 
-    headers: as the user and we want them, without those that frame a message. limit: seconds that a
-    whole answer may take. last_event: what the last event of a stream holds, `ENDLESS` if there is
-    none; None: the end of the body is the end. resumed: the last event that a client had, and the
-    number that the next one should have, if they have numbers.
+    headers: the user's and ours, without those that frame a message. limit: seconds that a whole
+    answer may take. last_event: what the last event of a stream holds, `ENDLESS` if there is none;
+    None: the end of the body is the end. resumed: the last event that a client had, and the number
+    that the next one should have, if they have numbers.
     """
 
     url: str

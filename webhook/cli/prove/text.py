@@ -22,7 +22,7 @@ _HEAD: Final = (
 )
 _EXAMPLES: Final = 3
 _LINES: Final = 200
-"""Lines of the timeline: what a person scrolls through; JSON and picture have all of it."""
+"""Most lines of the timeline at a terminal; JSON and picture have all of it."""
 
 
 def text(report: Report, *, colour: bool) -> str:
@@ -63,7 +63,7 @@ def _parts(report: Report, *, colour: bool) -> Iterator[str]:
 
 
 def cells(client: Client) -> tuple[str, ...]:
-    """Write what became of one kind of client's requests, without its name."""
+    """Write the outcomes of one kind of client, without its name."""
     return (
         str(client.sent),
         str(client.ok),
@@ -83,7 +83,7 @@ def short(seconds: float) -> str:
 
 
 def verdict(report: Report) -> str:
-    """Say in one sentence what came of it."""
+    """Say the result in one sentence."""
     lost = f"{report.lost} of {report.sent}" if report.lost else f"none of {report.sent}"
     allowed = f" ({report.max_lost} may be)" if report.max_lost else ""
     retried = f", {report.retried} retried" if report.retried else ""

@@ -1,7 +1,7 @@
 """The watch beside the load: Pods and EndpointSlices on the load's clock.
 
-In: streams of the API's events. Out: entries for the ledger, as they come; and two questions that
-the end of a load waits for: is a Pod terminating, is a Pod of before still there.
+In: streams of the API's events. Out: entries for the ledger, as they come; and two answers that the
+end of a load waits for: is a Pod terminating, is a Pod from the beginning still there.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from webhook.cli.watching import slices, streams
 _FIRST: Final = 10.0
 """Seconds that the first event may take; a selector without a Pod has none."""
 _QUIET: Final = 0.3
-"""Seconds without an event after which what was there before counts as told."""
+"""Seconds without an event after which the initial state counts as complete."""
 
 Read = Callable[[str, Any, float], Seen]
 
@@ -42,7 +42,7 @@ class Watch:
         self._heard = asyncio.Event()
         self._over = False
         self.stirred = 0
-        """How many events have told of a rollout that goes on."""
+        """How many events belong to a rollout in progress."""
 
     async def start(self) -> None:
         """Begin, and learn what is there. Raises `WatchError` if the Pods can't be watched."""
@@ -83,7 +83,7 @@ class Watch:
             await self._changed.wait_for(lambda: not self.busy)
 
     async def renewed(self) -> None:
-        """Wait until none of the Pods is left that were there when the load began."""
+        """Wait until the Pods that were there when the load began are gone."""
         async with self._changed:
             await self._changed.wait_for(lambda: not self._old & self._pods.keys())
 

@@ -88,7 +88,7 @@ class WebSocket(Connection):
             self._flush()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._closed = True
         super().close()
 
@@ -100,7 +100,7 @@ class WebSocket(Connection):
         if protocol is None or self._closed:
             return
         protocol.receive_data(data)
-        self._flush()  # the answer to a close frame, before the connection is let go of
+        self._flush()  # the answer to a close frame, before the connection closes
         for event in protocol.events_received():
             if isinstance(event, Frame):
                 self._frame(event)
@@ -139,7 +139,7 @@ class WebSocket(Connection):
                 self._told(int.from_bytes(frame.data[:2], "big") or 1005)
 
     def _told(self, code: int) -> None:
-        """Take leave, as the server wants."""
+        """Close, as the server asks."""
         text = f"closed with {code} ({_CODES.get(code, 'an error')})"
         if self._owed:
             self._fail(Ended("closed", f"message {self._number}: {text} before its answer"))
@@ -149,7 +149,7 @@ class WebSocket(Connection):
         else:
             self._fail(Ended("closed", f"between messages: {text}"))
 
-    # -- what becomes of the message that is on its way
+    # -- what happens to the message in flight
 
     @property
     def _owed(self) -> bool:
@@ -160,7 +160,7 @@ class WebSocket(Connection):
             self._answer.set_result(None)
 
     def _fail(self, how: Ended) -> None:
-        """End: it is the loss of the message that is owed, or else one of its own."""
+        """End: it loses the message in flight, or else counts as a separate loss."""
         if self.lost:
             return
         self.lost = how

@@ -1,9 +1,9 @@
 """A cluster, asked: every list that `plan` reads, once.
 
 In: a way to the cluster (`webhook.cli.cluster`). Out: the values of `read`, and a sentence for each
-list that could not be had: we may not read it, or the cluster is too old for it. Deployments,
-StatefulSets and DaemonSets are needed, everything else is judged only if it is there. Nothing is
-changed, and no Secret or ConfigMap is read.
+list that could not be read: we have no right to it, or the cluster is too old for it. Deployments,
+StatefulSets and DaemonSets are needed, everything else is optional. It changes nothing, and reads
+no Secret or ConfigMap.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What no Pod patch can mend: replicas, budgets, autoscalers, ports of nodes, time.
+"""What no Pod patch can fix: replicas, budgets, autoscalers, host ports, time.
 
 In: `Evidence`, with podgrace's decision in it, since a longer grace period costs time elsewhere.
 Out: hits. Numbers and their sources:

@@ -1,7 +1,7 @@
 """What changed between two reports: `plan -o json` of before, and now. Pure.
 
-In: two `Report`s. Out: `Changes`: workloads that came and went, and of each other one what is
-different. Worse is a verdict that is worse, or a finding that was not there.
+In: two `Report`s. Out: `Changes`: workloads that came and went, and what differs in each other one.
+Worse means a worse verdict, or a new finding.
 """
 
 from collections.abc import Sequence

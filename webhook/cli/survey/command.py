@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         return USAGE
     config = load(args.config)
     old = _report(args.diff) if args.diff else None
-    # Many values and no cycle: looking for some takes a third of the time.
+    # Many values and no cycle: collecting would take a third of the time.
     gc.disable()
     try:
         seen, source, missing = _read(args, config)
@@ -107,7 +107,7 @@ def _compare(old: Report, new: Report, output: str) -> int:
 
 
 def _read(args: argparse.Namespace, config: Config) -> tuple[Cluster, str, list[str]]:
-    """Give what was read, where from, and a sentence for each list that could not be had."""
+    """Give what was read, its source, and a sentence for each list that could not be read."""
     if args.filename:
         where = ", ".join("standard input" if name == "-" else name for name in args.filename)
         return gather(_items(args.filename), config, where), where, []

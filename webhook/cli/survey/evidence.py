@@ -1,7 +1,7 @@
 """What is known of one workload: the core's look at its Pod, its decision, its surroundings.
 
 In: a `Workload`, the `Cluster` that it is in (indexed once, `Around`), and the configuration. Out:
-`Evidence`, from which each rule reads. Nothing is judged here.
+`Evidence`, which each rule reads. Verdicts do not belong here.
 """
 
 import math
@@ -88,7 +88,7 @@ class Around:
         return self._scalers.get((workload.namespace, workload.kind, workload.name))
 
     def knows(self, kind: str) -> bool:
-        """Whether objects of a kind were read, so that none means none."""
+        """Whether objects of a kind were read, so that "none" is certain."""
         return kind in self.cluster.known
 
 
@@ -144,7 +144,7 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def replicas(self) -> int | None:
-        """Pods that there are at least: an autoscaler's minimum, else as the workload says."""
+        """The least number of Pods: an autoscaler's minimum, else the workload's own."""
         if self.scaler is not None and self.workload.replicas:
             return self.scaler.least
         return self.workload.replicas
@@ -163,7 +163,7 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def helped(self) -> bool:
-        """Whether podgrace has a container of it wait before it stops."""
+        """Whether podgrace makes one of its containers wait before it stops."""
         return any(one.waits is not None for one in self.plan.containers)
 
     @property
@@ -191,7 +191,7 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def at_once(self) -> int | None:
-        """Pods that a rolling update may take away before there are others; None if unknown."""
+        """Pods that a rolling update may remove before new ones are there; None if unknown."""
         replicas = self.replicas
         return None if replicas is None else unavailable(self.workload, replicas)
 
@@ -277,7 +277,7 @@ def share(amount: Amount, of_all: int, *, up: bool) -> int:
 
 
 def unavailable(workload: Workload, replicas: int) -> int | None:
-    """Say how many Pods a rolling update takes away at once, before there are others.
+    """Say how many Pods a rolling update removes at once, before new ones are there.
 
     Sources: apps/v1, the defaults of each kind; None where its kind or strategy is not known. Of a
     Deployment the share is rounded down, and where surge is 0 too, one Pod goes; of a StatefulSet

@@ -1,7 +1,7 @@
 """What `plan` knows of a cluster: frozen values, each with only the fields that a rule reads.
 
-In: nothing. Out: `Cluster`, and what it is made of. How objects become these values belongs to
-`read`, what follows from them to `rules`. Field meanings are those of the Kubernetes API.
+In: nothing. Out: `Cluster`, and what it is made of. How objects become these values belongs in
+`read`, what follows from them in `rules`. Field meanings are those of the Kubernetes API.
 """
 
 from collections.abc import Mapping, Sequence
@@ -156,8 +156,8 @@ class Cluster(msgspec.Struct, frozen=True, gc=False):
     """All of it.
 
     `namespaces`: name -> labels. `running`: by namespace, owner kind and name. `known`: kinds whose
-    objects were read; of another kind it is not known that there is none. `ending`: Jobs, CronJobs
-    and their like. `passed`: a sentence for each object with containers that is not read.
+    objects were read; of any other kind there may be some. `ending`: Jobs, CronJobs and the like.
+    `passed`: a sentence for each object with containers that is not read.
     """
 
     workloads: Sequence[Workload]

@@ -1,8 +1,9 @@
-"""What stands in the way of podgrace: what would refuse its Pods, or have it do less.
+"""What stands in the way of podgrace: what would refuse its Pods, or make it do less.
 
 In: `Evidence`, a `Space`, or the cluster. Out: hits. Amounts are compared as the API does
-(LimitRanger and ResourceQuota admission; core/v1 LimitRangeItem); what Pod Security wants stands in
-pod-security-standards. Policies of others are named, not read: only a dry run tells what they say.
+(LimitRanger and ResourceQuota admission; core/v1 LimitRangeItem); the rules of Pod Security are
+those of pod-security-standards. Other policies are named, not read: only a dry run shows what they
+do.
 """
 
 import re

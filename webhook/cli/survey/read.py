@@ -1,9 +1,9 @@
 """From what the API server or kubectl printed to values: bytes in, `Cluster` out.
 
 In: the JSON of objects, one by one (`gather`), or the text of a dump (`objects`): one or more
-documents as `kubectl get ... -o json` prints them, or YAML. Out: frozen values. Of each object only
-what a rule reads is kept, so that a large cluster fits into little memory. Asking a cluster belongs
-to `webhook.cli.cluster`; which kinds are workloads to `webhook.cli.kinds`.
+documents as `kubectl get ... -o json` prints them, or YAML. Out: frozen values. It keeps only the
+fields that a rule reads, so that a large cluster fits into little memory. Asking a cluster belongs
+in `webhook.cli.cluster`; which kinds are workloads in `webhook.cli.kinds`.
 """
 
 import re
@@ -45,7 +45,7 @@ KINDS: Final = (
     "LimitRange",
     "Pod",
 )
-"""Kinds beside workloads; of one that a dump does not hold, it is not known that there is none."""
+"""Kinds beside workloads; if a dump holds none of a kind, there may still be some."""
 
 _ENDED: Final = ("Succeeded", "Failed")
 _ENDING: Final = frozenset({"Job", "BroadcastJob"})
@@ -60,7 +60,7 @@ _Raw = msgspec.Raw | bytes
 
 
 class Item(NamedTuple):
-    """An object as JSON. Of items of a list the API server leaves the first two out."""
+    """An object as JSON. In items of a list the API server leaves the first two out."""
 
     api_version: str
     kind: str
@@ -289,9 +289,9 @@ def gather(items: Iterable[Item], config: Config, where: str, known: Iterable[st
 
 
 def _documents(data: bytes) -> list[bytes]:
-    """Tell JSON documents apart that kubectl printed one after the other.
+    """Separate JSON documents that kubectl printed one after the other.
 
-    Raises `msgspec.DecodeError` for what is not JSON.
+    Raises `msgspec.DecodeError` if it is not JSON.
     """
     # One after the other: each way makes a copy, and a dump may have hundreds of megabytes.
     for split in (lambda: [data], lambda: _BETWEEN.split(data.strip()), data.splitlines):
@@ -533,7 +533,7 @@ def _policy(raw: _Raw) -> Policy | None:
 
 
 def _judging(kind: str, metadata: _Metadata, rules: Iterable[_Rule]) -> Policy | None:
-    """Keep it if one of its rules is about the creation of Pods, and it is not our own chart's."""
+    """Keep it if one of its rules covers the creation of Pods, and it is not from our own chart."""
     judged = any(
         not {"*", "CREATE"}.isdisjoint(rule.operations or ())
         and not {"*", "*/*", "pods"}.isdisjoint(rule.resources or ())

@@ -7,5 +7,5 @@
 | `axis`    | places on one time axis. Pure                                   |
 | `page`    | templates of pages that open offline; needs `podgrace[prove]`   |
 
-What was seen, and what it means, belongs to each command.
+What was seen, and what it means, belongs in each command.
 """

@@ -1,6 +1,6 @@
 """Templates of pages that open anywhere, offline: the name of a package and a template in, it out.
 
-Style and script are here, once, for all pages (`page.css`, `page.js`); what a page holds belongs to
+Style and script for all pages are here (`page.css`, `page.js`); the content of a page belongs in
 its command. Needs Jinja, which the webhook's own image does not have.
 """
 

@@ -1,6 +1,6 @@
 """What one watch event says about an EndpointSlice: JSON in, a frozen value out. Pure.
 
-Only Pods are looked at: an endpoint that is none is left out.
+Only endpoints that are Pods count.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ class Endpoint(NamedTuple):
 
 
 class SliceSeen(NamedTuple):
-    """An EndpointSlice as the API told of it at one moment; without endpoints once it is gone."""
+    """An EndpointSlice as the API showed it at one moment; without endpoints once it is gone."""
 
     at: float
     name: str
@@ -53,7 +53,7 @@ class _Slice(msgspec.Struct):
 
 
 def read(kind: str, tree: Any, at: float) -> SliceSeen:
-    """Read an event of an EndpointSlice. Raises msgspec.ValidationError if it is none.
+    """Read an event of an EndpointSlice. Raises msgspec.ValidationError if it isn't one.
 
     A condition that is not set means yes for ready and serving, no for terminating (the API's
     rule).

@@ -1,8 +1,8 @@
 """Watches of the Kubernetes API, as streams of events.
 
-In: a resource, a label selector, a namespace. Out: (type, object) as the API tells of them. Two
-ways, the same stream: `kubectl`, which has the user's own rights and configuration; and the API
-itself by the ServiceAccount of the Pod that this runs in, where there is no kubectl. Only reads.
+In: a resource, a label selector, a namespace. Out: (type, object) as the API reports them. Two
+ways, the same stream: `kubectl`, with the user's own rights and configuration; or, without kubectl,
+the API itself as the ServiceAccount of the Pod that this runs in. Only reads.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LINE: Final = 8 << 20
 """Bytes of one event: etcd holds 1.5 MiB an object, managedFields and JSON may double that."""
 _AGAIN: Final = 1.0
-"""Seconds until a watch that the API server ended is begun again."""
+"""Seconds until a watch that the API server has ended begins again."""
 
 Event = tuple[str, Any]
 
@@ -138,8 +138,8 @@ async def _listen(stream: asyncio.StreamReader, said: "deque[bytes]") -> None:
 class Api:
     """A watch of the API server itself, begun again whenever the server ends it.
 
-    It asks in HTTP/1.0, so that events come as plain lines. A watch that begins without a version
-    tells first of what is there: nothing is missed in between but what came and went meanwhile.
+    It uses HTTP/1.0, so that events come as plain lines. A watch that begins without a version
+    first reports what is there: it misses only what came and went in between.
     """
 
     def __init__(
