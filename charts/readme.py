@@ -1,8 +1,9 @@
 # ruff: noqa: INP001 - a program, not a package
 """Make the tables of podgrace/README.md from the comments in podgrace/values.yaml.
 
-In: values.yaml. Out: README.md with what stands between the two markers replaced. A row is a key with a comment right above it; keys
-below a commented key that have no comment of their own are part of its default. `--check` writes nothing and exits 1 on a difference.
+In: values.yaml. Out: README.md with the text between the two markers replaced. A row is a key with a
+comment right above it; keys below a commented key that have no comment of their own are part of its
+default. `--check` writes nothing and exits 1 on a difference.
 
     python charts/readme.py [--check]
 """
@@ -22,7 +23,7 @@ BEGIN, END = "<!-- values: begin; made by charts/readme.py -->", "<!-- values: e
 
 @dataclass
 class Row:
-    """One value: where it is, what it does, what it is by default."""
+    """One value: where it is, what it does, and its default."""
 
     section: str
     path: tuple[str, ...]
@@ -51,7 +52,7 @@ def rows(source: str) -> list[Row]:
 
 
 def value(tree: Any, path: tuple[str, ...]) -> Any:
-    """Look a path up."""
+    """Look up a path."""
     for key in path:
         tree = tree[key]
     return tree
@@ -86,11 +87,12 @@ def main(arguments: list[str]) -> int:
     readme = CHART / "README.md"
     before = readme.read_text(encoding="utf-8")
     head, rest = before.split(BEGIN)
-    after = f"{head}{BEGIN}\n\n{table((CHART / 'values.yaml').read_text(encoding='utf-8'))}\n\n{END}{rest.split(END)[1]}"
+    made = table((CHART / "values.yaml").read_text(encoding="utf-8"))
+    after = f"{head}{BEGIN}\n\n{made}\n\n{END}{rest.split(END)[1]}"
     if arguments == ["--check"]:
         if before != after:
             print(  # noqa: T201
-                f"{readme} does not fit values.yaml: run `python charts/readme.py`", file=sys.stderr
+                f"{readme} does not match values.yaml: run `python charts/readme.py`", file=sys.stderr
             )
         return int(before != after)
     readme.write_text(after, encoding="utf-8")

@@ -357,7 +357,7 @@ def test_authors_are_told_of_labels_that_have_no_effect(policies: Callable[..., 
         in create(deployment({}, {"podgrace.io/inject": "true"}))[1]
     )
     assert (
-        "put them into spec.template.metadata.annotations"
+        "move them to spec.template.metadata.annotations"
         in create(deployment({}, {}, {"podgrace.io/delay": "3"}))[1]
     )
     assert create(deployment({}, {"podgrace.io/inject": "enabled"}))[1] == ""

@@ -363,8 +363,8 @@ def test_the_schema_refuses(path: str, value: str, said: str) -> None:
         ({"tls.type": '"provided"'}, "tls.provided.secretName must name the Secret"),
         ({"tls.provided.secretName": '"s"'}, "set tls.type=provided"),
         ({"tls.certManager.issuerRef": '{"name":"i"}'}, "set tls.type=cert-manager"),
-        ({"webhook.url": '"https://h.example"'}, "names the Service only"),
-        ({"tls.clientAuth.names": '["a"]'}, "no name can be believed"),
+        ({"webhook.url": '"https://h.example"'}, "names only the Service"),
+        ({"tls.clientAuth.names": '["a"]'}, "no name can be trusted"),
         ({"ports.plain": "8443"}, "must differ"),
         (
             {"autoscaling.enabled": "true", "autoscaling.minReplicas": "9"},

@@ -21,7 +21,8 @@
 {{- default .Release.Namespace .Values.namespaceOverride }}
 {{- end }}
 
-{{/* Of objects without a namespace: with the namespace in it, so that two releases of one name do not collide. */}}
+{{/* The name of objects without a namespace: it contains the namespace, so that two releases with the
+same name do not collide. */}}
 {{- define "podgrace.clusterName" -}}
 {{- $fullname := include "podgrace.fullname" . }}
 {{- $namespace := include "podgrace.namespace" . }}
@@ -70,7 +71,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* metadata of an object. Called with: root, and perhaps name, namespace ("" for none), component, labels, annotations. */}}
+{{/* An object's metadata. Called with: root, and optionally name, namespace ("" for none), component,
+labels, annotations. */}}
 {{- define "podgrace.metadata" -}}
 {{- $root := .root }}
 {{- $own := dict "app.kubernetes.io/component" (default "webhook" .component) }}
@@ -87,7 +89,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* An image's whole name. Called with: root, image. */}}
+{{/* An image's full name. Called with: root, image. */}}
 {{- define "podgrace.image" -}}
 {{- $registry := default .root.Values.global.imageRegistry .root.Values.image.registry }}
 {{- $name := .image.repository }}
@@ -108,7 +110,7 @@ annotations:
 {{- include "podgrace.image" (dict "root" . "image" .Values.image) }}
 {{- end }}
 
-{{/* The configuration file: `config`, and what the chart knows better. */}}
+{{/* The configuration file: `config`, and what only the chart knows. */}}
 {{- define "podgrace.config" -}}
 {{- $config := deepCopy .Values.config }}
 {{- $image := include "podgrace.image" (dict "root" . "image" .Values.helperImage) }}
@@ -125,7 +127,7 @@ annotations:
 {{- toYaml (concat .Values.config.excludedNamespaces $own | uniq) }}
 {{- end }}
 
-{{/* What a namespace must fulfil in any case, as matchExpressions. */}}
+{{/* What every matched namespace must fulfil, as matchExpressions. */}}
 {{- define "podgrace.namespaceExpressions" -}}
 - key: kubernetes.io/metadata.name
   operator: NotIn
@@ -141,7 +143,7 @@ annotations:
   operator: DoesNotExist
 {{- end }}
 {{- if eq .Values.platform "aks" }}
-# AKS adds these to every webhook by itself (Azure/AKS issue 1771); rendered, they are no drift and no conflict.
+# AKS adds these to every webhook (Azure/AKS issue 1771); rendered, they cause no drift or conflict.
 - key: control-plane
   operator: DoesNotExist
 - key: control-plane
@@ -185,7 +187,7 @@ resourceRules:
     scope: Namespaced
 {{- end }}
 
-{{/* CEL, for the webhook and for policies: Pods that are never ours. */}}
+{{/* CEL, for the webhook and for policies: leaves out Pods that podgrace never patches. */}}
 {{- define "podgrace.matchConditions" -}}
 - name: restarts
   expression: "!has(object.spec.restartPolicy) || object.spec.restartPolicy == 'Always'"
@@ -196,8 +198,8 @@ resourceRules:
 {{- end }}
 {{- end }}
 
-{{/* CEL: this Pod is opted in. The same as the two entries of the webhook configuration say by selectors; a variable, since
-matchConditions do not get to see the namespace. */}}
+{{/* CEL: this Pod is opted in. It says the same as the selectors of the webhook configuration's two
+entries; a variable, since matchConditions cannot see the namespace. */}}
 {{- define "podgrace.optedIn" -}}
 - name: own
   expression: "has(object.metadata.labels) && 'podgrace.io/inject' in object.metadata.labels ? object.metadata.labels['podgrace.io/inject'] : ''"
@@ -213,12 +215,13 @@ matchConditions do not get to see the namespace. */}}
 {{- include "podgrace.without" (dict "context" .Values.podSecurityContext "keys" (ternary (list "runAsUser" "runAsGroup" "fsGroup") list (eq .Values.platform "openshift"))) }}
 {{- end }}
 
-{{/* The helper's: OpenShift's SCCs choose users, and some refuse a seccomp profile, even the runtime's own. */}}
+{{/* The helper's securityContext: OpenShift's SCCs choose users, and some refuse a seccomp profile,
+even the runtime's own. */}}
 {{- define "podgrace.helperContext" -}}
 {{- include "podgrace.without" (dict "context" .Values.config.helper.securityContext "keys" (ternary (list "runAsUser" "runAsGroup" "seccompProfile") list (eq .Values.platform "openshift"))) }}
 {{- end }}
 
-{{/* A securityContext without some keys, and without what is null. Called with: context, keys. */}}
+{{/* A securityContext without some keys, and without null values. Called with: context, keys. */}}
 {{- define "podgrace.without" -}}
 {{- $context := deepCopy .context }}
 {{- range $key, $value := .context }}
@@ -229,7 +232,7 @@ matchConditions do not get to see the namespace. */}}
 {{- toYaml $context }}
 {{- end }}
 
-{{/* The most replicas that there are at least. */}}
+{{/* The number of replicas that there are at least. */}}
 {{- define "podgrace.replicas" -}}
 {{- ternary .Values.autoscaling.minReplicas .Values.replicas .Values.autoscaling.enabled }}
 {{- end }}
@@ -242,7 +245,8 @@ matchConditions do not get to see the namespace. */}}
 {{- if and (eq .Values.mode "webhook") (eq .Values.tls.type "cert-manager") }}true{{ end }}
 {{- end }}
 
-{{/* Without a cluster Helm knows versions of the API, but not its kinds; then the version of Kubernetes decides. */}}
+{{/* Without a cluster Helm knows the API's versions, but not its kinds; then the version of
+Kubernetes decides. */}}
 {{- define "podgrace.kindsKnown" -}}
 {{- if .Capabilities.APIVersions.Has "apps/v1/Deployment" }}true{{ end }}
 {{- end }}
@@ -262,7 +266,8 @@ matchConditions do not get to see the namespace. */}}
 {{- default (printf "%s-test" (include "podgrace.clusterName" .) | trunc 63 | trimSuffix "-") .Values.test.namespace }}
 {{- end }}
 
-{{/* Annotations of what `helm test` makes. Called with the weight. All of it goes again; a Pod that failed stays for its log. */}}
+{{/* Annotations of the objects that `helm test` makes. Called with the weight. All are deleted
+afterwards, except a failed Pod, which stays for its log. */}}
 {{- define "podgrace.testHook" -}}
 helm.sh/hook: test
 helm.sh/hook-weight: {{ . | quote }}
