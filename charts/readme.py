@@ -92,7 +92,8 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
         if before != after:
             print(  # noqa: T201
-                f"{readme} does not match values.yaml: run `python charts/readme.py`", file=sys.stderr
+                f"{readme} does not match values.yaml: run `python charts/readme.py`",
+                file=sys.stderr,
             )
         return int(before != after)
     readme.write_text(after, encoding="utf-8")
