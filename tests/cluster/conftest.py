@@ -1,21 +1,26 @@
-"""What the tests in a cluster share. They take any cluster; how to reach into it and how to give it images is a setting.
+"""What the tests in a cluster share. They take any cluster; settings say how to reach it.
 
-| setting (environment) | what it is, and what holds without it                                                                     |
-|-----------------------|-----------------------------------------------------------------------------------------------------------|
-| KUBECONFIG            | the cluster, with all rights; kubectl and helm on the PATH. Without: all tests are skipped                |
-| PODGRACE_CLIENT       | words before `prove ...` that run podgrace where Services can be reached. Without: `kubectl exec`, a Pod  |
-| PODGRACE_IMAGE_BUILD  | words before NAME CONTEXT [OPTIONS] that build: `docker build -t`. Without: the images are there          |
-| PODGRACE_IMAGE_LOAD   | words before NAME that give a built image to the nodes: `kind load docker-image`. Without: nothing more   |
-| PODGRACE_BASE_IMAGE   | Debian 12 with Python 3.11 as base. Without: python:3.11-slim-bookworm                                    |
-| PODGRACE_IMAGE        | the webhook's image. Without: podgrace.test/podgrace:dev                                                  |
-| PODGRACE_HELPER_IMAGE | the helper's. Without: podgrace.test/podgrace-helper:dev                                                  |
-| PODGRACE_INGRESS      | CLASS NAMESPACE/SERVICE: an ingress controller and where it listens, port 80. Without: none is measured   |
-| PODGRACE_PROXY        | words before `nftables` or `iptables` that switch kube-proxy on all nodes. Without: it is left alone      |
-| PODGRACE_FULL         | 1: the long measurement behind docs/proof.md as well. Without: the short one                              |
-| PODGRACE_RESULTS      | a directory for the measured tables. Without: they are only printed                                       |
+They also say how to give it images.
 
-Every namespace begins with `e2e-` and is deleted afterwards. The tests run one after another: two loads on one machine would
-measure each other. Those that switch kube-proxy come last and leave it in iptables mode.
+| setting (environment) | what it is, and what holds without it                                    |
+|-----------------------|--------------------------------------------------------------------------|
+| KUBECONFIG            | the cluster, with all rights; kubectl and helm on the PATH. Without: all |
+|                       | tests are skipped                                                        |
+| PODGRACE_CLIENT       | words before `prove ...` that run podgrace where Services are reachable. |
+|                       | Without: `kubectl exec`, a Pod                                           |
+| PODGRACE_IMAGE_BUILD  | words before NAME CONTEXT [OPTIONS] that build: `docker build -t`.       |
+|                       | Without: the images are there                                            |
+| PODGRACE_IMAGE_LOAD   | words before NAME that give a built image to the nodes:                  |
+|                       | `kind load docker-image`. Without: nothing more                          |
+| PODGRACE_BASE_IMAGE   | Debian 12 with Python 3.11. Without: python:3.11-slim-bookworm           |
+| PODGRACE_IMAGE        | the webhook's image. Without: podgrace.test/podgrace:dev                 |
+| PODGRACE_HELPER_IMAGE | the helper's. Without: podgrace.test/podgrace-helper:dev                 |
+| PODGRACE_INGRESS      | CLASS NAMESPACE/SERVICE: an ingress controller and where it listens,     |
+|                       | port 80. Without: none is measured                                       |
+| PODGRACE_PROXY        | words before `nftables` or `iptables` that switch kube-proxy on all      |
+|                       | nodes. Without: it is left alone                                         |
+| PODGRACE_FULL         | 1: the long measurement behind docs/proof.md too. Without: the short one |
+| PODGRACE_RESULTS      | a directory for the measured tables. Without: they are only printed      |
 """
 
 import contextlib
@@ -78,7 +83,10 @@ def servers_image(api: Api) -> str:
 
 @pytest.fixture(scope="session")
 def build_image(api: Api) -> Callable[..., str]:
-    """Give a function that builds an image as `servers_image` is: name, context, what to do before."""
+    """Give a function that builds an image: name, context, what to do before.
+
+    As `servers_image` does.
+    """
     return functools.partial(_image, api)
 
 
@@ -147,7 +155,8 @@ def prove(api: Api) -> Iterator[Prove]:
         yield lambda *words: [*shlex.split(prefix), "prove", *words]
         return
     with made_namespace(api) as name:
-        # The image has no shell and no sleep: a command that reads standard input, which stays open, waits as well.
+        # The image has no shell and no sleep: a command that reads standard input, which stays
+        # open, waits as well.
         client = kube.container(
             "client", IMAGE, command=["podgrace", "inject", "-f", "-"], stdin=True
         )
@@ -185,7 +194,7 @@ def place(api: Api, namespace: str, servers_image: str, prove: Prove) -> Place:
 def places(
     podgrace: Release, namespaces: Callable[..., str], servers_image: str, prove: Prove
 ) -> Callable[[], Place]:
-    """Give a function that makes a place with a namespace of its own: where variants run at once."""
+    """Give a function that makes a place with its own namespace, so that variants run at once."""
     return lambda: Place(podgrace.api, namespaces(podgrace.labels), servers_image, prove)
 
 

@@ -1,6 +1,7 @@
 """The chart, installed as an operator does it, with helm.
 
-In: values. Out: a `Release`, whose `labels` a namespace needs so that this release, and no other on the cluster, looks at it.
+In: values. Out: a `Release`, whose `labels` a namespace needs so that this release, and no other on
+the cluster, looks at it.
 """
 
 import base64
@@ -96,7 +97,10 @@ def helm(verb: str, release: Release, values: Tree, *options: str, chart: Path =
 def installed(
     api: Api, values: Tree, prepare: Callable[[Release], None] = lambda _: None
 ) -> Iterator[Release]:
-    """Install into a namespace of its own; take it away again, whatever happened. `prepare` may make what values name."""
+    """Install into a new namespace, and remove it whatever happens.
+
+    `prepare` may make objects that values name.
+    """
     tag = uuid.uuid4().hex[:6]
     release = Release(api, "podgrace", f"e2e-system-{tag}", f"e2e-{tag}")
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -119,7 +123,7 @@ def installed(
 
 
 def wait_serving(release: Release, namespace: str) -> None:
-    """Wait until the API server's calls arrive: it trusts the certificate, and has seen the configuration."""
+    """Wait until the API server's calls arrive: it trusts the certificate, and knows us."""
 
     def mutated() -> bool:
         answer = try_pod(release.api, namespace, labels={"podgrace.io/inject": "enabled"})
@@ -178,7 +182,7 @@ def is_untouched(pod: Tree) -> bool:
 
 
 class Stream:
-    """Pods created one after another by dry run, as a stream that must not be missed. Runs in a thread."""
+    """Pods created one after another by dry run, a stream without gaps. Runs in a thread."""
 
     def __init__(self, api: Api, namespace: str, rate: float) -> None:
         self.answers: list[Answer] = []

@@ -1,6 +1,7 @@
-"""The API server, spoken to as any client does: JSON over `kubectl proxy`, so that every kind of kubeconfig works.
+"""The API server, as any client calls it: JSON over `kubectl proxy`, for every kubeconfig.
 
-In: a kubeconfig by the environment. Out: `Api`, with waits that end at a condition or fail at a deadline with what was seen.
+In: a kubeconfig by the environment. Out: `Api`, with waits that end at a condition or fail at a
+deadline with what was seen.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 Tree = dict[str, Any]
 
 CORE = "/api/v1/namespaces/{}"
+_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 PATHS = {
     "Pod": CORE + "/pods",
     "Service": CORE + "/services",
@@ -42,9 +44,9 @@ PATHS = {
     "Node": "/api/v1/nodes",
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
     "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-    "MutatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
-    "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
-    "ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+    "MutatingWebhookConfiguration": f"{_ADMISSION}/mutatingwebhookconfigurations",
+    "ValidatingAdmissionPolicy": f"{_ADMISSION}/validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": f"{_ADMISSION}/validatingadmissionpolicybindings",
 }
 """Kind -> where the API keeps it."""
 
@@ -177,7 +179,10 @@ def proxy() -> Iterator[Api]:
 
 
 def wait(what: str, check: Callable[[], Any], seconds: float = 60, every: float = 0.25) -> Any:
-    """Wait until a check gives something true, and return that; a string that begins with "not yet" is the reason of a no."""
+    """Wait until a check gives something true, and return that.
+
+    A string that begins with "not yet" is false, and gives the reason.
+    """
     deadline = time.monotonic() + seconds
     while True:
         seen = check()
@@ -215,7 +220,8 @@ def state(pod: Tree) -> str:
         for s in statuses
         if (e := s.get("state", {}).get("terminated"))
     ]
-    return f"{pod['metadata']['name']} {pod.get('status', {}).get('phase')} {'going' if going(pod) else ''} {'; '.join(waits + ends)}".strip()  # noqa: E501
+    phase, goes = pod.get("status", {}).get("phase"), "going" if going(pod) else ""
+    return f"{pod['metadata']['name']} {phase} {goes} {'; '.join(waits + ends)}".strip()
 
 
 def wait_ready(
@@ -248,7 +254,8 @@ def run(*command: str, check: bool = True, **options: Any) -> "subprocess.Comple
     """Run a program; its failure shows what it said."""
     done = subprocess.run([*command], capture_output=True, text=True, check=False, **options)
     assert not check or done.returncode == 0, (
-        f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}\n"
+        f"{done.stderr[-3000:]}"
     )
     return done
 

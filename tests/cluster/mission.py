@@ -1,7 +1,8 @@
-"""The mission: workloads under load through their Services, disturbed one way after another, every request counted.
+"""The mission: workloads under load through Services, disturbed in turn, every request counted.
 
-In: servers, a variant, disturbances. Out: a `Row` for each server, disturbance and kind of client. All servers share one window
-of load, since what takes time is waiting; each has its own `podgrace prove`, which runs where Services can be reached.
+In: servers, a variant, disturbances. Out: a `Row` for each server, disturbance and kind of client.
+All servers share one window of load, since what takes time is waiting; each has its own `podgrace
+prove`, which runs where Services can be reached.
 """
 
 import json
@@ -17,7 +18,7 @@ from tests.cluster.workloads import REPLICAS, VARIANTS, manifest
 
 
 class Pressure(NamedTuple):
-    """The load on one server: quick requests a second of each kind of client, and answers of ten seconds.
+    """The load on one server: quick requests of each kind of client, and ten-second answers.
 
     lead: seconds of load before the first disturbance, as the measure of the rest.
     """
@@ -51,11 +52,13 @@ def _service(_api: Api, _namespace: str, _server: str, address: str) -> Front:
 
 
 _PODS_GONE = 180.0
-"""Seconds until the last Pod that was told to stop is gone; above the grace period that podgrace asks for."""
+"""Seconds until the last Pod told to stop is gone; above podgrace's grace period."""
 
 
 class Row(NamedTuple):
-    """What one kind of client saw of one disturbance of one server. `outcomes`: of the lost. Times in seconds.
+    """What one kind of client saw of one disturbance of one server. Times in seconds.
+
+    outcomes: of the lost.
 
     stay: of the old Pod that took longest, from its deletion to its end.
     """
@@ -74,7 +77,7 @@ class Row(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """One disturbance of one server: when it began, when the controller was done, when the last Pod was gone.
+    """One disturbance of one server: its begin, the controller's end, the last Pod's end.
 
     stay: the longest time from a Pod's deletion to its end.
     """
@@ -122,7 +125,7 @@ def _evict(api: Api, namespace: str, server: str) -> None:
 
 
 def _both(api: Api, namespace: str, server: str) -> None:
-    """Take a replica away, and evict one of those that stay: one is left to serve until the new one is ready."""
+    """Remove a replica, and evict one of the others: one serves until the new one is ready."""
     _scale(REPLICAS - 1)(api, namespace, server)
     kube.wait(
         "a Pod that goes", lambda: any(kube.going(pod) for pod in api.pods(namespace, server))
@@ -182,7 +185,7 @@ def _addresses(api: Api, namespace: str, server: str) -> int:
 def disturb(
     api: Api, namespace: str, servers: Sequence[str], name: str, clock: Callable[[], float]
 ) -> dict[str, Phase]:
-    """Disturb all servers in one way, and wait until each has its replicas again and no Pod that is going."""
+    """Disturb all servers in one way, and wait until each has its replicas and no Pod goes."""
     begin, before, done, gone = {}, {}, dict.fromkeys(servers, 0.0), dict.fromkeys(servers, 0.0)
     lives: dict[str, dict[str, tuple[float, float]]] = {server: {} for server in servers}
     for server in servers:
@@ -200,7 +203,8 @@ def disturb(
                 told, _ = lives[server].get(uid, (now, now))
                 lives[server][uid] = (told, now)
             serving = sum(kube.ready(pod) and not kube.going(pod) for pod in mine)
-            # The controller's own count is of a moment ago: right after an eviction nothing is missing yet.
+            # The controller's own count is of a moment ago: right after an eviction nothing is
+            # missing yet.
             whole = serving == deployments[server]["spec"]["replicas"]
             if not done[server] and whole and kube.rolled_out(deployments[server]):
                 done[server] = clock() - begin[server]
@@ -211,10 +215,8 @@ def disturb(
                 and {pod["metadata"]["uid"] for pod in mine} != before[server]
             ):
                 gone[server] = clock() - begin[server]
-        return (
-            all(gone.values())
-            or f"not yet: {[kube.state(pod) for pod in pods if kube.going(pod) or not kube.ready(pod)]}"
-        )
+        unsettled = [kube.state(pod) for pod in pods if kube.going(pod) or not kube.ready(pod)]
+        return all(gone.values()) or f"not yet: {unsettled}"
 
     kube.wait(f"the end of the {name}", settled, _PODS_GONE, every=0.25)
     stay = {
@@ -228,7 +230,7 @@ def disturb(
 
 
 class Place(NamedTuple):
-    """Where it all happens: the API, a namespace, the image of the servers, and how to run `podgrace prove` inside the cluster."""
+    """Where it happens: the API, a namespace, the image, the way to run `podgrace prove`."""
 
     api: Api
     namespace: str
@@ -286,7 +288,7 @@ Ran = tuple[list[Row], dict[str, Tree]]
 
 
 def at_once(runs: Mapping[str, Callable[[], Ran]]) -> tuple[list[Row], dict[str, dict[str, Tree]]]:
-    """Do runs at the same time, each in a namespace of its own: what else the machine does meets all of them alike.
+    """Do runs at the same time, each in its own namespace: other load meets all of them alike.
 
     Returns the rows of all, and the reports by the run's name and the server's.
     """
@@ -320,7 +322,7 @@ def explained(reports: Mapping[str, Mapping[str, Tree]], rows: Sequence[Row]) ->
 
 
 def _load(prove: Prove, front: Front, pressure: Pressure) -> "subprocess.Popen[str] | str":
-    """Start a load. An address may be in the EndpointSlice before every node routes to it: then there is no load yet."""
+    """Start a load, once every node routes to the address: the EndpointSlice has it earlier."""
     base = f"http://{front.address}"
     options = ["--rate", f"{pressure.rate}", "--connections", f"{pressure.connections}"]
     options += ["--method", pressure.method, "--until-eof", "-o", "json"]
@@ -356,7 +358,10 @@ def _report(server: str, process: "subprocess.Popen[str]") -> Tree:
 def _rows(
     server: str, variant: str, phases: Sequence[Phase], report: Tree, started: float
 ) -> list[Row]:
-    """Give each disturbance what was sent and lost from its begin to the next one's; the first has the lead-in as well."""
+    """Give each disturbance the requests sent and lost until the next one.
+
+    The first has the lead-in too.
+    """
     rows = []
     for number, phase in enumerate(phases):
         low = 0.0 if number == 0 else phase.begin - started

@@ -1,7 +1,7 @@
 """A webhook that patches the same and does nothing else: the least that a call can cost.
 
-In: a port, tls.crt, tls.key, and a file with a patch. Out: that patch for every review. Runs in a Pod,
-from a ConfigMap, with nothing but the standard library.
+In: a port, tls.crt, tls.key, and a file with a patch. Out: that patch for every review. Runs in a
+Pod, from a ConfigMap, with nothing but the standard library.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""The tables of docs/proof.md, from what the long measurement wrote: `python -m tests.cluster.tables DIRECTORY`.
+"""The tables of docs/proof.md, from the long measurement: `python -m tests.cluster.tables DIR`.
 
-In: `bare.json`, `sleep.json`, `podgrace.json`, `busy-*.json` in PODGRACE_RESULTS, and those that `SCENES` names. Out: docs/proof.md,
-between its two pairs of marks.
+In: `bare.json`, `sleep.json`, `podgrace.json`, `busy-*.json` in PODGRACE_RESULTS, and those that
+`SCENES` names. Out: docs/proof.md, between its two pairs of marks.
 """
 
 import json
@@ -80,7 +80,10 @@ def text(directory: Path) -> Iterator[str]:
     ]
     yield table(("disturbance", "client", "bare", "plain sleep of 5 s", "podgrace"), cells)
 
-    yield "\nSeconds until the controller was done (`kubectl rollout status` returns) / until the last old Pod was gone:\n"
+    yield (
+        "\nSeconds until the controller was done (`kubectl rollout status` returns) / "
+        "until the last old Pod was gone:\n"
+    )
 
     def times(d: str, s: str, v: str) -> str:
         row = of(disturbance=d, server=s, variant=v)[0]
@@ -89,7 +92,10 @@ def text(directory: Path) -> Iterator[str]:
     cells = [(d, s, *(times(d, s, v) for v in VARIANTS)) for d in disturbances for s in SERVERS]
     yield table(("disturbance", "server", "bare", "plain sleep of 5 s", "podgrace"), cells)
 
-    yield "\nKept connections that never pause (50 requests a second over 4 of them), rolling update:\n"
+    yield (
+        "\nKept connections that never pause (50 requests a second over 4 of them), "
+        "rolling update:\n"
+    )
     busy = {variant: read(directory, f"busy-{variant}") for variant in ("sleep", "podgrace")}
     servers = list(dict.fromkeys(row.server for row in busy["sleep"]))
     cells = [

@@ -1,7 +1,10 @@
-"""Certificates against a real API server: rights limited by name, server-side apply, three replicas, and rotation under a stream of Pods.
+"""Certificates with a real API server: named rights, server-side apply, three replicas.
 
-The first half runs `podgrace certs run` as processes beside the cluster, with the token of a service account that has exactly the rights of
-docs/certificates.md; the webhook configuration that they keep selects nothing. The second half is the chart.
+Also rotation under a stream of Pods.
+
+The first half runs `podgrace certs run` as processes beside the cluster, with the token of a
+service account that has exactly the rights of docs/certificates.md; the webhook configuration that
+they keep selects nothing. The second half is the chart.
 """
 
 import base64
@@ -38,7 +41,7 @@ ENTRIES = ("pod.podgrace.io", "namespace.podgrace.io")
 
 
 class Place(NamedTuple):
-    """A namespace with the objects that the chart would make, and how a service account with the chart's rights reaches the API."""
+    """A namespace with the chart's objects, and a service account with the chart's rights."""
 
     api: Api
     namespace: str
@@ -197,7 +200,8 @@ def place(api: Api, tmp_path: Path) -> Iterator[Place]:
     cluster = config["clusters"][0]["cluster"]
     if "certificate-authority-data" not in cluster:
         pytest.skip(
-            "the kubeconfig names no authority of the API server: its certificate could not be verified"
+            "the kubeconfig names no authority of the API server: its certificate could not be "
+            "verified"
         )
     (tmp_path / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
     name = f"certs-{uuid.uuid4().hex[:8]}"
@@ -339,7 +343,8 @@ def test_of_the_configuration_only_the_bundles_are_ours(place: Place) -> None:
         for entry in after["webhooks"]:
             del entry["clientConfig"]["caBundle"]
         assert after["webhooks"] == before["webhooks"]
-        # An upgrade applies the chart's fields again, without force, and changes one: no conflict, and the bundles stay.
+        # An upgrade applies the chart's fields again, without force, and changes one: no conflict,
+        # and the bundles stay.
         bundles = place.bundles
         changed = next(
             tree
@@ -537,7 +542,7 @@ VALUES = install.images(IMAGE, HELPER_IMAGE)
 
 @pytest.fixture(scope="module", params=["Ignore", "Fail"])
 def release(api: Api, request: pytest.FixtureRequest) -> Iterator[tuple[Release, str]]:
-    """Install with a short wait, so that a rotation fits into a test; two replicas, as by default."""
+    """Install with a short wait, so that a rotation fits into a test; with two replicas."""
     values = {
         **VALUES,
         "webhook": {"failurePolicy": request.param},
@@ -654,7 +659,7 @@ def _hash(release: Release) -> str:
 def test_a_rotation_of_the_authority_under_a_stream_fails_and_misses_no_pod(
     release: tuple[Release, str],
 ) -> None:
-    """Under Fail a call that fails is a Pod that is refused; under Ignore it is one that comes out unpatched. There must be neither."""
+    """Under Fail a failed call refuses a Pod, under Ignore it leaves it alone: expect neither."""
     made, namespace = release
     before = _certs(made, "show", "-o", "json").stdout
     (signer,) = [row["sha256"] for row in json.loads(before) if row["role"] == "signer"]
@@ -694,7 +699,8 @@ def test_a_rotation_of_the_authority_under_a_stream_fails_and_misses_no_pod(
         seen = len(stream.answers)
         kube.wait("the stream after it", lambda: len(stream.answers) > seen + 200, 120)
 
-        # The old authority is trusted for two months more. Its time is brought forward; then it must go without harm, too.
+        # The old authority is trusted for two months more. Its time is brought forward; then it
+        # must go without harm, too.
         assert "phase: retiring" in _certs(made, "check").stdout
         secret = client.secret("podgrace-ca")
         stored = read_authorities(secret.data)

@@ -1,4 +1,4 @@
-"""The helper as an image volume, and nodes that are emptied: in both deliveries, under load, with no request lost.
+"""The helper as an image volume, and drained nodes: both deliveries, under load, nothing lost.
 
 The long form (PODGRACE_FULL) empties a node without podgrace, too.
 The fixture `by_image` is a release that says `helper.delivery: image`. The drain needs two nodes.
@@ -80,7 +80,7 @@ def drain(api: Api, namespace: str, server: str, *flags: str) -> "tuple[int, str
 def test_a_node_is_drained_under_load(
     here: Place, delivery: str, tally: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An image volume is no local storage; the sidecar's emptyDir is, and kubectl asks for a flag."""
+    """An image volume is not local storage; the sidecar's emptyDir is: kubectl asks for a flag."""
     two_nodes(here.api)
     flags = ["--delete-emptydir-data"] if delivery == "sidecar" else []
 

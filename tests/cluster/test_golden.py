@@ -1,7 +1,8 @@
-"""Every golden Pod of tests/pods is accepted by the real API server after mutation, and the webhook in the cluster decides the same.
+"""The real API server accepts each golden Pod of tests/pods, and the webhook decides the same.
 
-Each Pod makes the journey that it would make: defaulted by the API server, patched, and validated by the API server again. Where a
-file has a configuration of its own, the patch is made here by the same code; else the installed webhook makes it.
+Each Pod makes the journey that it would make: defaulted by the API server, patched, and validated
+by the API server again. Where a file has a configuration of its own, the patch is made here by the
+same code; else the installed webhook makes it.
 """
 
 import io
@@ -36,7 +37,7 @@ _SERVER_MADE = (
 
 @pytest.fixture(scope="module")
 def journey(api: Api) -> Iterator[Callable[[Tree], kube.Answer]]:
-    """Give a function that creates a Pod by dry run where no webhook looks, with everything that it names there."""
+    """Give a function that creates a Pod by dry run, unseen by webhooks, with all that it names."""
     with made_namespace(api, {"podgrace.io/inject": "disabled"}) as namespace:
         yield lambda pod: create(api, namespace, pod)
 
@@ -103,7 +104,8 @@ def _nothing_dropped(patched: Tree, stored: Tree, name: str) -> None:
         ):
             for field in ("command", "lifecycle", "readinessProbe", "restartPolicy"):
                 assert _within(before.get(field), after.get(field)), (
-                    f"{name}: {before['name']}.{field}: {before.get(field)} became {after.get(field)}"
+                    f"{name}: {before['name']}.{field}: {before.get(field)} became "
+                    f"{after.get(field)}"
                 )
     assert patched["spec"].get("terminationGracePeriodSeconds") == stored["spec"].get(
         "terminationGracePeriodSeconds"

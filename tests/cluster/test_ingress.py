@@ -1,7 +1,8 @@
-"""Through an ingress controller, and with a single replica: bare, with a sleep, with podgrace, at once under the same load.
+"""Through an ingress controller and with a single replica: bare, sleep, podgrace, at once.
 
-The controller keeps connections to Pods and hears of a change when it hears of it (Traefik: it applies one at
-most every 2 s). Which one it is says PODGRACE_INGRESS. The long form (PODGRACE_FULL) has more servers.
+The controller keeps connections to Pods and hears of a change when it hears of it (Traefik: it
+applies one at most every 2 s). Which one it is says PODGRACE_INGRESS. The long form (PODGRACE_FULL)
+has more servers.
 """
 
 import os
@@ -17,14 +18,14 @@ SERVERS = ["exits", "nginx", "gunicorn", "node"] if FULL else ["nginx"]
 """nginx is gone soonest: it does not wait for a pause of the kept connections."""
 
 LATE = {"podgrace.io/delay-min": "10"}
-"""The controller's delay and room for a busy machine: there Traefik was seen to apply a change after 5 to 7 s."""
+"""The controller's delay and room for a busy machine: Traefik took 5 to 7 s there."""
 
 
 @pytest.mark.timeout(600)
 def test_behind_an_ingress_no_request_is_lost(
     places: Callable[[], Place], ingress: Reach, tally: Any
 ) -> None:
-    """Two replicas. The controller learns late that a Pod goes, and sends on connections that it has kept."""
+    """Two replicas. The controller learns late that a Pod goes, and reuses kept connections."""
     options: dict[str, Any] = {"replicas": 2, "reach": ingress, "annotations": LATE}
     rows, reports = beside(places, SERVERS, "rolling update", **options)
     tally("ingress", rows)
@@ -37,7 +38,7 @@ def test_behind_an_ingress_no_request_is_lost(
 def test_a_single_replica_is_replaced_while_it_still_serves(
     places: Callable[[], Place], tally: Any
 ) -> None:
-    """Evicted, it is the only one. kube-proxy sends to an endpoint that terminates and still serves where there is no other."""
+    """Evicted, it is the only one: kube-proxy sends to it while it terminates and still serves."""
     rows, reports = beside(places, SERVERS, "eviction", replicas=1)
     tally("single", rows)
     missed = lost(rows, "podgrace")
@@ -49,7 +50,10 @@ def test_a_single_replica_is_replaced_while_it_still_serves(
 def test_a_single_replica_behind_an_ingress_has_a_gap(
     places: Callable[[], Place], ingress: Reach, tally: Any
 ) -> None:
-    """Traefik answers 503 until the new Pod is ready: it does not send to an endpoint that terminates. What was in flight arrives."""
+    """Traefik answers 503 until the new Pod is ready; requests in flight get their answers.
+
+    It does not send to an endpoint that terminates.
+    """
     rows, reports = beside(places, SERVERS, "eviction", replicas=1, reach=ingress)
     tally("single-ingress", rows)
     missed = lost(rows, "podgrace")

@@ -32,7 +32,7 @@ def test_labels(
     pod_label: dict[str, str],
     injected: bool,
 ) -> None:
-    """Either side may opt in, either side may opt out, and out wins; what is not injected carries nothing of ours."""
+    """Either side may opt in or out, and out wins; other Pods carry nothing of ours."""
     namespace = namespaces({**podgrace.labels, **namespace_label})
     answer = try_pod(podgrace.api, namespace, labels=pod_label)
     assert answer.status == 201, answer.message
@@ -181,7 +181,7 @@ def test_a_restricted_namespace_accepts_what_is_injected(
 def test_a_quota_and_a_limit_range_accept_what_is_injected(
     podgrace: Release, namespaces: Callable[..., str]
 ) -> None:
-    """A quota on requests and limits refuses any container without them; a limit range refuses those out of its bounds."""
+    """A quota refuses containers without requests and limits; a limit range has bounds for them."""
     api, namespace = podgrace.api, namespaces({**podgrace.labels, **ON})
     hard = dict.fromkeys(("requests.cpu", "limits.cpu"), "2") | dict.fromkeys(
         ("requests.memory", "limits.memory"), "1Gi"

@@ -1,8 +1,8 @@
-"""What a user feels: a Pod created by dry run, without a webhook, with podgrace, and with one that does nothing.
+"""What a user feels: a Pod by dry run, without a webhook, with podgrace, with an empty one.
 
 Part of the long measurement (PODGRACE_FULL). The stub answers with podgrace's own patch, so the API
-server does the same work for both, both behind a Service with two replicas. The three take turns, so that
-whatever else the machine does meets all of them alike. Nothing is asserted about a time.
+server does the same work for both, both behind a Service with two replicas. The three take turns,
+so that whatever else the machine does meets all of them alike. Nothing is asserted about a time.
 """
 
 import base64

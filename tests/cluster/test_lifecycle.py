@@ -1,6 +1,7 @@
-"""The chart over its life: rollouts and an upgrade under a stream of Pods, an outage, and an uninstall that leaves nothing.
+"""The chart's life: rollouts and an upgrade under a stream of Pods, an outage, an uninstall.
 
-One release of this module's own goes through all of it, in the order of the tests: others must not see it down.
+One release of this module's own goes through all of it, in the order of the tests: others must not
+see it down.
 """
 
 import json
@@ -49,7 +50,7 @@ def life(api: Api) -> Iterator[Life]:
 
 
 def under_a_stream(life: Life, action: Callable[[], Any]) -> tuple[int, int, int]:
-    """Create ten Pods a second while something is done; returns how many there were, how many failed, how many were missed."""
+    """Create ten Pods a second meanwhile; returns how many came, failed and were missed."""
     stream = Stream(life.release.api, life.namespace, rate=10)
     thread = threading.Thread(target=stream)
     thread.start()
@@ -80,7 +81,7 @@ def uids(life: Life) -> set[str]:
 
 
 def test_a_rollout_of_the_webhook_misses_no_pod(life: Life) -> None:
-    """The webhook's own rolling update, under Ignore: what it misses would start unprotected, silently."""
+    """The webhook's own rolling update, under Ignore: a missed Pod would start unprotected."""
 
     def restart() -> None:
         before = uids(life)
@@ -100,7 +101,7 @@ def test_a_rollout_of_the_webhook_misses_no_pod(life: Life) -> None:
 
 
 def test_an_upgrade_of_the_chart_misses_no_pod(life: Life, tmp_path: Path) -> None:
-    """There is no earlier release yet: the same chart stands in for it, with the next version and changed values."""
+    """There is no earlier release yet: this chart stands in, with other version and values."""
     chart = tmp_path / "podgrace"
     shutil.copytree(CHART, chart)
     meta = (chart / "Chart.yaml").read_text()
@@ -128,7 +129,7 @@ def test_an_upgrade_of_the_chart_misses_no_pod(life: Life, tmp_path: Path) -> No
 
 
 def test_while_the_webhook_is_down_pods_start_and_are_found(life: Life) -> None:
-    """Ignore means: no Pod waits for us. The warning comes from the API server itself, which cannot be down with us."""
+    """Ignore means: no Pod waits for us. The warning comes from the API server itself."""
     release, api = life.release, life.release.api
     name = release.deployment()["metadata"]["name"]
     assert not try_pod(api, life.namespace).warnings
@@ -210,7 +211,7 @@ def test_an_uninstall_leaves_nothing(life: Life) -> None:
 
 
 def _left(release: Release) -> list[str]:
-    """Find every object of the release, of every kind that the API server has; what has no namespace carries it in its name."""
+    """Find every object of the release, of every kind; those without a namespace by name."""
     common = {
         "configmap/kube-root-ca.crt",
         "serviceaccount/default",
@@ -235,7 +236,7 @@ def _all(namespaced: str, *where: str) -> list[str]:
 
 
 def test_provided_certificates_need_no_rights_at_all(api: Api, tmp_path: Path) -> None:
-    """A Secret of the operator's own: no role, no token, and a certificate that is renewed in it is served without a restart."""
+    """An operator's own Secret: no role, no token; a renewed certificate is served at once."""
     tag = "provided"
     values: Tree = {
         **VALUES,

@@ -1,7 +1,8 @@
-"""The mission: a rolling update, an eviction and a scale-down of every server under load, and not one request lost.
+"""The mission: each server updated, evicted, scaled down under load, and no request lost.
 
-The short run disturbs all servers in two steps; the long one (PODGRACE_FULL) measures each disturbance by itself, without podgrace and with
-a plain sleep as well: it is where the tables of docs/proof.md come from.
+The short run disturbs all servers in two steps; the long one (PODGRACE_FULL) measures each
+disturbance by itself, without podgrace and with a plain sleep as well: it is where the tables of
+docs/proof.md come from.
 """
 
 import json
@@ -34,7 +35,7 @@ def lost(rows: list[Row]) -> set[str]:
 
 @pytest.mark.timeout(900)
 def test_with_podgrace_no_request_is_lost(here: Place, tally: Tally) -> None:
-    """For clients that open a connection for each request, for those that keep them, and for answers of ten seconds in flight."""
+    """For clients that open a connection per request, for kept ones, and for ten-second answers."""
     rows, reports = mission.run(
         here,
         list(SERVERS),
@@ -59,10 +60,11 @@ def test_without_podgrace_every_server_loses_requests(place: Place, tally: Tally
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not FULL, reason="part of the long measurement: PODGRACE_FULL=1")
 def test_a_plain_sleep_loses_what_is_in_flight(place: Place, tally: Tally) -> None:
-    """Five seconds of `preStop.sleep` cure new connections; answers that take longer are cut where the stop signal cuts them."""
+    """Five seconds of `preStop.sleep` cure new connections; the signal still cuts long answers."""
     rows, _ = mission.run(place, list(SERVERS), "sleep", EACH)
     tally("sleep", rows)
-    # Which of them had an answer in its last five seconds when it was stopped is chance; that none had is not.
+    # Which of them had an answer in its last five seconds when it was stopped is chance; that none
+    # had is not.
     cut = {row.server for row in rows if row.client == "slow" and row.lost}
     assert len(cut & {"exits", "nginx", "uwsgi", "php-fpm", "django", "node", "demo"}) >= 3, cut
 
@@ -73,9 +75,10 @@ def test_a_plain_sleep_loses_what_is_in_flight(place: Place, tally: Tally) -> No
 def test_clients_that_never_pause_on_their_connections(
     here: Place, tally: Tally, variant: str
 ) -> None:
-    """The hard case: a kept connection that is in use all the time never shows the helper a calm moment, and nobody tells the client.
+    """The hard case: a kept connection in constant use is never calm, and no client is told.
 
-    What is cut when the wait is over goes back to the client without a byte of answer; it sends such a request again, if it may.
+    What is cut when the wait is over goes back to the client without a byte of answer; it sends
+    such a request again, if it may.
     """
     busy = Pressure(rate=50, connections=4, slow_rate=0, new=False)
     rows, _ = mission.run(here, ["nginx", "gunicorn", "node"], variant, ["rolling update"], busy)

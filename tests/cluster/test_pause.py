@@ -1,8 +1,9 @@
-"""Clients that never pause: request after request on kept connections, each answered after ten seconds, GET and POST.
+"""Clients that never pause: GET and POST on kept connections, each answered after 10 s.
 
-There is always an answer owed, so no moment is calm. A server that finishes by itself (nginx) is told as soon as no
-new connection comes, and says `Connection: close` in its last answers; for others the wait meets its cap. The long
-form (PODGRACE_FULL) has one that finishes and two that do not.
+There is always an answer owed, so no moment is calm. A server that finishes by itself (nginx) is
+told as soon as no new connection comes, and says `Connection: close` in its last answers; for
+others the wait meets its cap. The long form (PODGRACE_FULL) has one that finishes and two that do
+not.
 """
 
 import os
@@ -20,7 +21,7 @@ SERVERS = ["nginx", "gunicorn", "node"] if FULL else ["nginx"]
 
 CONNECTIONS, ANSWER = 11, 10.0
 BREATH = 0.06
-"""Seconds between an answer and the next request on its connection; 0 is not possible on a busy machine."""
+"""Seconds between an answer and the next request; 0 is impossible on a busy machine."""
 
 
 def ceaseless(method: str) -> Pressure:
@@ -39,7 +40,7 @@ def ceaseless(method: str) -> Pressure:
 def test_clients_that_never_pause_lose_nothing_and_hold_no_pod_up(
     places: Callable[[], Place], tally: Any
 ) -> None:
-    """nginx: the last old Pod is gone soon after its longest answer, not when the drain's time is over (51 s)."""
+    """nginx: the last old Pod goes soon after its longest answer, not after the drain's 51 s."""
 
     def one(variant: str, method: str) -> Callable[[], mission.Ran]:
         place, load = places(), ceaseless(method)

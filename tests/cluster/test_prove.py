@@ -1,4 +1,4 @@
-"""`podgrace prove --run-job`: the load in the cluster, the command here, one report, nothing left behind."""
+"""`podgrace prove --run-job`: load in the cluster, command here, one report, nothing left."""
 
 import json
 import sys

@@ -1,6 +1,7 @@
 """kube-proxy in nftables mode: bare, with a sleep, with podgrace, at once under the same load.
 
-It switches the mode on all nodes and back (PODGRACE_PROXY): these tests come last, and need a cluster of their own.
+It switches the mode on all nodes and back (PODGRACE_PROXY): these tests come last, and need a
+cluster of their own.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Beside another mutating webhook, which adds a container, as meshes do: before ours and after ours, each container is handled once."""
+"""Beside a webhook that adds a container, before ours or after: each is handled once."""
 
 import base64
 import json
@@ -24,10 +24,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         response = {"uid": review["request"]["uid"], "allowed": True}
         containers = review["request"]["object"]["spec"]["containers"]
         if not any(container["name"] == "late" for container in containers):
-            late = {"name": "late", "image": "podgrace.test/none:1", "command": ["/late"], "ports": [{"containerPort": 9099}]}
-            patch = json.dumps([{"op": "add", "path": "/spec/containers/-", "value": late}]).encode()
+            late = {"name": "late", "image": "podgrace.test/none:1", "command": ["/late"]}
+            late["ports"] = [{"containerPort": 9099}]
+            add = {"op": "add", "path": "/spec/containers/-", "value": late}
+            patch = json.dumps([add]).encode()
             response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
-        body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}).encode()
+        kind = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
+        body = json.dumps({**kind, "response": response}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -43,7 +46,10 @@ server.serve_forever()
 
 @pytest.fixture(scope="module")
 def other(api: Api, servers_image: str) -> Iterator[Callable[[str, dict[str, str]], Tree]]:
-    """Run the other webhook in the cluster; gives a function that makes its configuration, by name and for whose namespaces."""
+    """Run the other webhook in the cluster; returns a function that makes its configuration.
+
+    By name, and for whose namespaces.
+    """
     with made_namespace(api) as namespace:
         authority = Authority.create(now=datetime.now(UTC))
         leaf = authority.issue(*service_names("other", namespace), now=datetime.now(UTC))
@@ -112,7 +118,7 @@ def test_another_webhook(
     other: Callable[[str, dict[str, str]], Tree],
     order: str,
 ) -> None:
-    """Webhooks run in the order of their configurations' names; ours is called once more when a later one has changed the Pod."""
+    """Webhooks run in order of their names; ours runs again when a later one changed the Pod."""
     mark = {"e2e-other": order}
     namespace = namespaces({**podgrace.labels, **mark, "podgrace.io/inject": "enabled"})
     name = f"{'0' if order == 'before' else 'zz'}-{namespace}"
@@ -136,7 +142,8 @@ def test_another_webhook(
     status = json.loads(pod["metadata"]["annotations"][STATUS])
     assert set(status["containers"]) == {"app", "late"}
     for container in pod["spec"]["containers"]:
-        # Each waits for the ports of all: a back end must not stop before the front that still owes answers.
+        # Each waits for the ports of all: a back end must not stop before the front that still owes
+        # answers.
         hook = container["lifecycle"]["preStop"]["exec"]["command"]
         assert "--ports=8080,9099" in hook
         assert [mount["name"] for mount in container["volumeMounts"]].count("podgrace") == 1

@@ -1,7 +1,10 @@
-"""What a start costs: until Ready, and until a Deployment of three has rolled, beside the same Pods without podgrace.
+"""What a start costs: until Ready, and until a Deployment of three has rolled.
 
-The long form (PODGRACE_FULL) takes more turns. All variants have the readiness probe that podgrace adds, and take
-turns, so that whatever else the machine does meets all of them alike. Nothing is asserted about a time: the machine decides.
+Beside the same Pods without podgrace.
+
+The long form (PODGRACE_FULL) takes more turns. All variants have the readiness probe that podgrace
+adds, and take turns, so that whatever else the machine does meets all of them alike. Nothing is
+asserted about a time: the machine decides.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""One Pod that stops with a request in flight: what the kubelet says, and what the recorder wrote."""
+"""One Pod that stops with a request in flight: what kubelet and recorder say."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ ON = {"podgrace.io/inject": "enabled"}
 def test_a_normal_stop_makes_no_noise_and_leaves_a_record(
     podgrace: Release, namespaces: Callable[..., str], servers_image: str
 ) -> None:
-    """The answer in flight arrives, no event complains of a hook, and the sidecar's log says in a line what was waited for."""
+    """The answer in flight arrives, no event tells of a failed hook, the sidecar logs the wait."""
     api, namespace = podgrace.api, namespaces({**podgrace.labels, **ON})
     app = container(
         "app",

@@ -1,4 +1,7 @@
-"""`podgrace timeline` in a real cluster: a Pod comes and goes, asked from every node, and nothing is left."""
+"""`podgrace timeline` in a real cluster: a Pod comes and goes, seen from every node.
+
+Nothing is left behind.
+"""
 
 import json
 import subprocess

@@ -1,12 +1,13 @@
 """The servers under test, as Deployments: bare, with a plain sleep, with podgrace.
 
-In: the name of a server and of a variant. Out: manifests. What is done to them belongs to `mission`.
+In: the name of a server and of a variant. Out: manifests. What is done to them belongs in
+`mission`.
 
-| variant  | what the manifest has                                                                                        |
-|----------|--------------------------------------------------------------------------------------------------------------|
-| bare     | image and port, nothing else                                                                                 |
-| sleep    | `preStop.sleep: 5` on every container and the readiness probe that podgrace adds, so that only stopping differs |
-| podgrace | bare, and the label                                                                                          |
+| variant  | what the manifest has                                                                |
+|----------|--------------------------------------------------------------------------------------|
+| bare     | image and port, nothing else                                                         |
+| sleep    | `preStop.sleep: 5` everywhere, and podgrace's readiness probe: only the stop differs |
+| podgrace | bare, and the label                                                                  |
 """
 
 from typing import NamedTuple
@@ -19,7 +20,7 @@ VARIANTS = ("bare", "sleep", "podgrace")
 
 
 class Process(NamedTuple):
-    """One container: its name, port, and how the server in it is started: by the image's entrypoint, or by the Pod's command."""
+    """One container: name, port, and how its server starts: by the image or the Pod's command."""
 
     name: str
     port: int
@@ -46,7 +47,10 @@ _GUNICORN = (
     "--threads=8",
     "demo.wsgi",
 )
-_UWSGI = "uwsgi --plugins=http,python3 --http=0.0.0.0:8080 --master --processes=2 --threads=8 --virtualenv=/opt/python --module=demo.wsgi"
+_UWSGI = (
+    "uwsgi --plugins=http,python3 --http=0.0.0.0:8080 --master --processes=2 --threads=8 "
+    "--virtualenv=/opt/python --module=demo.wsgi"
+)
 
 SERVERS = {
     "exits": _one("a server that exits at SIGTERM", args=("exits",)),

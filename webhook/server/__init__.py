@@ -1,7 +1,7 @@
 """The webhook as a server: all of its parts, put together.
 
-In: options, the configuration, files with a certificate. Out: a process that serves until it is told
-to stop, and exits with 0. From the wire up:
+In: options, the configuration, files with a certificate. Out: a process that serves until it is
+told to stop, and exits with 0. From the wire up:
 
 | room          | idea                                                                             |
 |---------------|----------------------------------------------------------------------------------|
@@ -161,7 +161,8 @@ class Server:
         )
         metrics.counters(
             "podgrace_certificate_reloads",
-            "Changed certificate files, by what came of them; a refused pair is tried again every 5 s.",
+            "Changed certificate files, by what came of them; "
+            "a refused pair is tried again every 5 s.",
             "result",
             lambda: {"loaded": certificate.succeeded, "refused": certificate.failed},
         )

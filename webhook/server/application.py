@@ -150,7 +150,7 @@ def routes(mutate: Mutate) -> Routes:
 def application(
     mutate: Mutate, counted: Callable[[int], None], failed: Callable[[Exception], None]
 ) -> FastAPI:
-    """Build the whole application: the same route, for requests that spell it in another way, and errors."""
+    """Build the whole application: the same route in other spellings, and errors."""
     app = FastAPI(title="podgrace", openapi_url=None, redirect_slashes=False)
     shape_errors(app, counted, failed)
 

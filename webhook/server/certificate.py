@@ -80,7 +80,10 @@ class CertificateSource:
         return self.pair.context if self.pair is not None else None
 
     def poll(self, report: Callable[..., None]) -> bool:
-        """Look at the files; returns True if a new pair is in use from now on. Never raises, never lets go of a working pair."""
+        """Look at the files; returns True if a new pair is in use now. Never raises.
+
+        A working pair stays until a better one is there.
+        """
         try:
             digest = self._digest()
             if self.pair is not None and digest == self.pair.digest:
@@ -142,7 +145,10 @@ class CertificateSource:
         ]
         if set(names) & set(accepted):
             return ""
-        return f"client certificate for {', '.join(names)[:200] or 'nobody'}: accepted: {', '.join(accepted)}"
+        return (
+            f"client certificate for {', '.join(names)[:200] or 'nobody'}: accepted: "
+            f"{', '.join(accepted)}"
+        )
 
     def _files(self) -> tuple[bytes, bytes, bytes, bytes]:
         ca = b""
@@ -156,7 +162,10 @@ class CertificateSource:
         return hashlib.sha256(b"\0".join(self._files())).digest()
 
     def _load(self, digest: bytes) -> Pair:
-        """Build and check a pair. OpenSSL reads the files by name: they are read once more afterwards, and must be the same."""
+        """Build and check a pair.
+
+        OpenSSL reads the files by name: they are read once more afterwards, and must be the same.
+        """
         try:
             _, _, ca, clients = self._files()
             pair = load(
@@ -179,7 +188,7 @@ class CertificateSource:
 
 
 def server_context(minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
-    """Make a context as every connection gets it: HTTP/1.1, no resumption (it would outlive a rotation)."""
+    """Make the context for a connection: HTTP/1.1, no resumption (it would outlive a rotation)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = minimum
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET

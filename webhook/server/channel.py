@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PIECE: Final = 16 << 10
 """Bytes read at a time. The largest TLS record is a little more."""
 PLAIN_COST: Final = 4 << 10
-"""Bytes charged for a connection that has said nothing; it takes 1.5 KiB, and some of the kernel's."""
+"""Bytes charged for a silent connection; it takes 1.5 KiB, and some of the kernel's."""
 TLS_COST: Final = 44 << 10
 """Bytes charged on top for TLS: 22 KiB after a handshake, 27 at rest, 44 with half a record."""
 
@@ -165,7 +165,7 @@ class Channel(asyncio.BufferedProtocol, asyncio.Transport):
     # -- a holder of budget ----------------------------------------------------------------------
 
     def cut(self) -> None:
-        """Go, for others or at a deadline; what is held is free at once, not when the loop turns."""
+        """Close, for others or at a deadline; what it holds is free before the loop turns."""
         self.abort()
         if self.upper is not None:
             self.upper.forget()

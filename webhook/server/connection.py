@@ -4,18 +4,18 @@ In: pieces of bytes, the limits, the routes that are answered at once, and an AS
 all others. Out: one answer for each request, in order. Which path means what belongs to
 `application` and `health`; bytes and TLS to `channel`; who may stay to `limits`.
 
-| what                                          | bound                 | answer                    |
-|-----------------------------------------------|-----------------------|---------------------------|
-| TLS handshake; connected, nothing asked       | `seconds`             | closed                    |
-| request line and headers, bytes               | `head`                | 431                       |
-| body, bytes; counted as they come             | `body`                | 413                       |
-| framing of a chunked body, trailers           | `head` + 1/8 of body  | 431                       |
-| request line, headers, body, time together    | `seconds`             | 408                       |
-| a client that does not take its answer        | `seconds`             | closed                    |
-| between two requests                          | `idle`                | closed                    |
-| a second request before the first answer      | none                  | the first answer, closed  |
-| `Upgrade` with a body                         | none                  | 400                       |
-| not HTTP                                      |                       | 400                       |
+| what                                       | bound                | answer                 |
+|--------------------------------------------|----------------------|------------------------|
+| TLS handshake; connected, no request       | `seconds`            | closed                 |
+| request line and headers, bytes            | `head`               | 431                    |
+| body, bytes, counted as they come          | `body`               | 413                    |
+| framing of a chunked body, trailers        | `head` + 1/8 of body | 431                    |
+| request line, headers, body, time together | `seconds`            | 408                    |
+| a client that does not take its answer     | `seconds`            | closed                 |
+| between two requests                       | `idle`               | closed                 |
+| a second request before the first answer   | none                 | the first, then closed |
+| `Upgrade` with a body                      | none                 | 400                    |
+| not HTTP                                   |                      | 400                    |
 
 The states of a connection, and what leads from one to the next:
 
@@ -27,8 +27,8 @@ The states of a connection, and what leads from one to the next:
 | ANSWERING | (closes later)   |               |               | IDLE, or LINGERING | waits    |
 | LINGERING |                  |               |               |                    | closed   |
 
-LINGERING: all is said; what still comes is dropped for a moment, since closing on unread bytes would
-reset the answer away.
+LINGERING: all is said; what still comes is dropped for a moment, since closing on unread bytes
+would reset the answer away.
 
 What is leaned on of uvicorn, each held by a test in tests/server/test_uvicorn.py: the parser's
 callbacks and `url`, `headers`, `scope`, `cycle`, `expect_100_continue`; that every request's task
@@ -245,7 +245,7 @@ class Connection(HttpToolsProtocol):
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """Answer, once the parser is done with this piece: what else is in it decides about keeping."""
+        """Answer once the parser is done with this piece: its rest decides about keep-alive."""
         self.phase = ANSWERING
         self.asked = True
 
@@ -307,7 +307,7 @@ class Connection(HttpToolsProtocol):
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
-        """Start the clock of the pause (uvicorn calls this too). No timer: the sweep compares deadlines."""
+        """Start the clock of the pause (uvicorn calls this too): no timer, the sweep compares."""
         self._count(False)
         listener, channel = self._listener, self._channel
         if self._charged:

@@ -4,12 +4,12 @@ In: what the server knows of itself. Out: plain HTTP. Nothing here waits for the
 serves API servers, for a place on its port, or for its memory: a flood there is no reason to
 restart the server, or to take it out of the Service while it still answers.
 
-| path                  | 200 means                                                                  |
-|-----------------------|----------------------------------------------------------------------------|
-| `/livez`, `/healthz`  | the event loop that serves has turned within `STUCK` seconds               |
-| `/readyz`             | that, within `SLOW` seconds; the port takes connections; there is a        |
-|                       | certificate for the Service's name that passed a handshake; not draining   |
-| `/metrics`            | the text format of Prometheus                                              |
+| path                 | 200 means                                                    |
+|----------------------|--------------------------------------------------------------|
+| `/livez`, `/healthz` | the event loop has turned within `STUCK` seconds             |
+| `/readyz`            | that, within `SLOW` seconds; the port takes connections; the |
+|                      | Service's name has a tested certificate; not draining        |
+| `/metrics`           | the text format of Prometheus                                |
 
 Metrics take 5 ms of CPU: they are written on yet another thread, at most ten times a second, and
 all who ask meanwhile get the same text.

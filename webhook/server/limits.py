@@ -1,7 +1,8 @@
 """How much all connections of a port may take together, and which goes first when that is too much.
 
-In: connections, as they come, ask, rest and go, and the bytes that each one holds. Out: room for the
-newcomer, by closing others, or "no". What a connection says on the wire belongs to `connection`.
+In: connections, as they come, ask, rest and go, and the bytes that each one holds. Out: room for
+the newcomer, by closing others, or "no". What a connection says on the wire belongs to
+`connection`.
 
 Memory is bounded, not the number of honest clients. Each connection is charged for what it costs to
 keep, and for every byte of a request that is not complete. It is in one of these places:
@@ -14,11 +15,11 @@ keep, and for every byte of a request that is not complete. It is in one of thes
 | answering | we owe it an answer                                                 | no     |
 | trusted   | whatever it is doing: its address or certificate is an API server's | no     |
 
-When the sum passes the budget, the place that holds the most gives way, its oldest first. So whatever
-an attacker does most of is what suffers: a flood of silent connections takes nothing from those that
-rest, stalled bodies take nothing from those in a handshake. And where an API server is in the same
-place, it is among the youngest: it asks as soon as it has connected, sends a review within
-milliseconds, and asks again. All of it takes constant time.
+When the sum passes the budget, the place that holds the most gives way, its oldest first. So
+whatever an attacker does most of is what suffers: a flood of silent connections takes nothing from
+those that rest, stalled bodies take nothing from those in a handshake. And where an API server is
+in the same place, it is among the youngest: it asks as soon as it has connected, sends a review
+within milliseconds, and asks again. All of it takes constant time.
 """
 
 from collections.abc import Iterator

@@ -194,7 +194,7 @@ class Listener:
         return Connection(self, channel)
 
     def inspect(self, channel: Channel) -> str:
-        """Say why this client is not served, or "". One whose certificate is accepted is trusted."""
+        """Say why this client is not served, or "". An accepted client certificate is trusted."""
         if self._stranger is None:
             return ""
         problem = self._stranger(channel.get_extra_info("peercert"))

@@ -1,22 +1,24 @@
 """The Pods of one ReplicaSet are alike: decide once.
 
-In: requests, and who judges them. Out: the same verdicts; those on Pods that differ in nothing that is read are
-remembered. A rollout or the restart of a node sends the same Pod many times, and that is when speed counts. What is
-decided belongs to `admission`.
+In: requests, and who judges them. Out: the same verdicts; those on Pods that differ in nothing that
+is read are remembered. A rollout or the restart of a node sends the same Pod many times, and that
+is when speed counts. What is decided belongs to `admission`.
 
-The key is a SHA-256 over the bytes of `spec`, and over all that is decoded of the metadata but the names: nothing of a
-Pod stays in memory for it. One thing differs between replicas: the API server mounts the token of the service account
-under a name with five random characters. It is masked where it names that volume or a mount of it, and nowhere else:
+The key is a SHA-256 over the bytes of `spec`, and over all that is decoded of the metadata but the
+names: nothing of a Pod stays in memory for it. One thing differs between replicas: the API server
+mounts the token of the service account under a name with five random characters. It is masked where
+it names that volume or a mount of it, and nowhere else:
 
     {"name":"kube-api-access-x6tmp","projected":{...}}
     {"name":"kube-api-access-x6tmp","readOnly":true,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}
 
-No string looks like that, since an unescaped quote would end it: in an argument, a variable or an annotation the name is
-text like any other. The mask holds bytes that no UTF-8 text does. A verdict in whose patch the name occurs is not
-remembered, so it can never pass from one Pod to another.
+No string looks like that, since an unescaped quote would end it: in an argument, a variable or an
+annotation the name is text like any other. The mask holds bytes that no UTF-8 text does. A verdict
+in whose patch the name occurs is not remembered, so it can never pass from one Pod to another.
 
-A verdict is remembered at the second sight of its Pod. Pods that come once, as those of Jobs do, push
-none out, and cost less: keeping an answer, and letting an old one go, takes a fifth of the time of a decision.
+A verdict is remembered at the second sight of its Pod. Pods that come once, as those of Jobs do,
+push none out, and cost less: keeping an answer, and letting an old one go, takes a fifth of the
+time of a decision.
 """
 
 import hashlib
@@ -33,7 +35,10 @@ from webhook.core.names import TOKEN_PATH
 from webhook.core.pod import ABSENT, EMPTY, Metadata, Raw
 
 MOST: Final = 256
-"""Verdicts: some 2 MiB with ordinary Pods. With `LARGEST`, and patches of the order of their Pods, 8 MiB at the very worst."""
+"""Verdicts: about 2 MiB with ordinary Pods, at worst 8 MiB.
+
+The worst: specs of `LARGEST`, with patches of the order of their Pods.
+"""
 LARGEST: Final = 16 << 10
 """Bytes of a spec; larger ones are rare."""
 

@@ -1,11 +1,13 @@
 """How the server stops: as it makes others stop.
 
-In: TERM and INT. Out: `draining`, which readiness and every response follow, and the moment to close. On TERM the server goes unready,
-keeps accepting and answering for its delay, says `Connection: close` on each response so that pooled connections move on, and only then
-closes its ports, finishes what is in flight, and ends with 0.
+In: TERM and INT. Out: `draining`, which readiness and every response follow, and the moment to
+close. On TERM the server goes unready, keeps accepting and answering for its delay, says
+`Connection: close` on each response so that pooled connections move on, and only then closes its
+ports, finishes what is in flight, and ends with 0.
 
-The API server does not repeat a POST whose connection was cut (kubernetes/kubernetes issue 127335), and learns that a Pod is gone only
-after its endpoints have changed: closing at the signal loses calls.
+The API server does not repeat a POST whose connection was cut (kubernetes/kubernetes issue 127335),
+and learns that a Pod is gone only after its endpoints have changed: closing at the signal loses
+calls.
 """
 
 import asyncio
@@ -39,7 +41,7 @@ class Shutdown:
             await asyncio.wait_for(self._hurry.wait(), self.delay)
 
     def _term(self) -> None:
-        """Begin, once. A second TERM changes nothing: whoever sends it wants it over, and the drain is bounded already."""
+        """Begin, once. A second TERM changes nothing: the drain is bounded already."""
         self._report(
             "signal",
             signal="TERM",

@@ -1,10 +1,11 @@
 """What the server tells about itself: one JSON line a call, and metrics.
 
-In: answers, durations, events. Out: lines on a file descriptor, and the text of `/metrics`. Nothing of a Pod's content is in either:
-lines hold what `Answer.log` holds, and every label has a fixed vocabulary. Which names exist and what they mean is in
-docs/metrics.md; alerts are written from it.
+In: answers, durations, events. Out: lines on a file descriptor, and the text of `/metrics`. Nothing
+of a Pod's content is in either: lines hold what `Answer.log` holds, and every label has a fixed
+vocabulary. Which names exist and what they mean is in docs/metrics.md; alerts are written from it.
 
-Counters are plain integers behind one collector: the event loop is their only writer, and a call passes a dozen of them.
+Counters are plain integers behind one collector: the event loop is their only writer, and a call
+passes a dozen of them.
 """
 
 import os
@@ -44,7 +45,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Log:
-    """Lines in batches, written by a thread: a slow reader of the log never delays a call, and never fills the memory."""
+    """Lines in batches, written by a thread: a slow reader delays no call and fills no memory."""
 
     def __init__(self, descriptor: int = 1, limit: int = 1 << 20) -> None:
         self.dropped = 0

@@ -1,22 +1,23 @@
 """Would a Pod of this namespace be injected? The API server is asked to create one, not to keep it.
 
-In: a namespace of a cluster. Out: what happened, and the exit code. Nothing is changed: the creation
-is a server-side dry run, which goes through admission like any other. `helm test` asks this. Whether
-the installation is sound is `facts` and `verdict`; Pods that already run are `podgrace audit`'s.
+In: a namespace of a cluster. Out: what happened, and the exit code. Nothing is changed: the
+creation is a server-side dry run, which goes through admission like any other. `helm test` asks
+this. Whether the installation is sound is `facts` and `verdict`; Pods that already run are
+`podgrace audit`'s.
 
-| found        | exit | means                                                                                    |
-|--------------|------|------------------------------------------------------------------------------------------|
-| injected     | 0    | the Pod came back with our mark                                                          |
-| unreachable  | 1    | no answer from the API server, or none that is its own                                   |
-| not-allowed  | 1    | we may not create Pods there, or are not known                                           |
-| no-namespace | 1    | it does not exist                                                                        |
-| refused      | 1    | something else refused the Pod: Pod Security, a quota, another webhook or policy         |
-| opted-out    | 3    | the namespace says `podgrace.io/inject: disabled`                                        |
-| excluded     | 3    | no entry of the webhook configuration selects the namespace                              |
-| missing      | 3    | there is no webhook configuration of ours                                                |
-| no-answer    | 3    | the webhook was to be called and did not answer; the API server went on or gave up       |
-| runtime      | 3    | the Pod mounts the helper as an image volume, and a node cannot do that                  |
-| unmarked     | 3    | one of the last four; the right to read namespaces and webhook configurations would tell |
+| found        | exit | means                                                                   |
+|--------------|------|-------------------------------------------------------------------------|
+| injected     | 0    | the Pod came back with our mark                                         |
+| unreachable  | 1    | no answer from the API server itself                                    |
+| not-allowed  | 1    | we are not logged in, or may not create Pods there                      |
+| no-namespace | 1    | it does not exist                                                       |
+| refused      | 1    | something else refused the Pod: Pod Security, a quota, another webhook  |
+| opted-out    | 3    | the namespace says `podgrace.io/inject: disabled`                       |
+| excluded     | 3    | no entry of the webhook configuration selects the namespace             |
+| missing      | 3    | there is no webhook configuration of ours                               |
+| no-answer    | 3    | the webhook did not answer; the API server went on or gave up           |
+| runtime      | 3    | the Pod mounts the helper as an image volume, and a node cannot do that |
+| unmarked     | 3    | one of the last four; we may not read what would say which              |
 """
 
 import json
@@ -91,7 +92,7 @@ def found(reach: Cluster, namespace: str, body: dict[str, Any]) -> Found:
 
 
 def pod(label: str = ENABLED) -> dict[str, Any]:
-    """Write a Pod that even a `restricted` namespace with a quota takes, and that has something to inject."""
+    """Write a Pod that a `restricted` namespace with a quota takes, with something to inject."""
     container = {
         "name": "check",
         "image": "podgrace.invalid/check:none",
@@ -151,7 +152,7 @@ def _summary(mark: str) -> str:
 
 
 def _unmarked(reach: Cluster, namespace: str) -> Found:
-    """Find out why. Needs rights that `create pods` does not bring; without them all reasons are named."""
+    """Find out why. If we lack the rights (more than `create pods`), name all reasons."""
     if namespace in OPERATOR_NAMESPACES:
         return Found("excluded", DIFFERS, f"{namespace} is never injected")
     labels = _labels(_read(reach, f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}"))
@@ -164,7 +165,8 @@ def _unmarked(reach: Cluster, namespace: str) -> Found:
         return Found(
             "unmarked",
             DIFFERS,
-            f"the Pod came back without {STATUS_ANNOTATION}: the webhook did not answer, or {namespace} is excluded or opted out; "
+            f"the Pod came back without {STATUS_ANNOTATION}: the webhook did not answer, or "
+            f"{namespace} is excluded or opted out; "
             "who may read namespaces and mutatingwebhookconfigurations is told which",
         )
     entries = [
@@ -177,7 +179,8 @@ def _unmarked(reach: Cluster, namespace: str) -> Found:
         return Found(
             "missing",
             DIFFERS,
-            f"no MutatingWebhookConfiguration has an entry that ends in {_OURS}: is podgrace installed?",
+            f"no MutatingWebhookConfiguration has an entry that ends in {_OURS}: is podgrace "
+            "installed?",
         )
     chosen = [
         e["name"]

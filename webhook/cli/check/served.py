@@ -1,4 +1,4 @@
-"""The certificate that a Pod of the webhook serves, seen by a TLS handshake as an API server does it.
+"""The certificate that a Pod of the webhook serves, from a TLS handshake like an API server's.
 
 In: where to connect, the caBundle, the name that an API server asks for. Out: a `Served`. How the
 connection gets there (`cluster.Cluster.tunnel`) and what is wrong with it do not belong here.

@@ -29,13 +29,14 @@ from webhook.cli.check.facts import (
 from webhook.core.names import ENABLED, INJECT_LABEL
 
 SOON: Final = timedelta(days=7)
-"""A certificate that ends so soon should have been renewed: at the latest with a third of its life."""
+"""A certificate that ends this soon should have been renewed: a third of its life is left."""
 NAMED: Final = 5
 """Namespaces that a line names; the others are counted."""
 
 CODES: Final = {
     "installed": "there is a release of podgrace",
-    "configuration": "the release's MutatingWebhookConfiguration is there, with both of its entries",
+    "configuration": "the release's MutatingWebhookConfiguration is there, with both of its "
+    "entries",
     "endpoints": "Pods of the webhook are ready, more than one",
     "ca-bundle": "caBundle holds the certificates that an API server trusts",
     "certificate": "what the Pods serve is trusted by caBundle, named for the Service, and not old",

@@ -1,4 +1,4 @@
-"""`podgrace timeline`: what happens when, while a Pod comes and goes, seen from all sides on one clock.
+"""`podgrace timeline`: what happens when, while a Pod comes and goes, on one clock.
 
 Read it in this order:
 

@@ -1,8 +1,8 @@
 """A question to a DNS server, and its answer: bytes in, bytes out. Pure.
 
-Only what is asked here: the IPv4 or IPv6 addresses of a name, over UDP, and how long a client may keep
-them (RFC 1035). A resolver's search path and caches are what a measurement has to go around, and the
-images that ask hold no DNS library: so these few lines.
+Only what is asked here: the IPv4 or IPv6 addresses of a name, over UDP, and how long a client may
+keep them (RFC 1035). A resolver's search path and caches are what a measurement has to go around,
+and the images that ask hold no DNS library: so these few lines.
 """
 
 import ipaddress

@@ -1,7 +1,7 @@
 """Everything that is seen, on one clock: the API's watches, the observers, and what they are asked.
 
-In: streams of the API and places to ask from. Out: growing lists of what was seen, and the lives that
-they amount to. Nothing is changed in the cluster here.
+In: streams of the API and places to ask from. Out: growing lists of what was seen, and the lives
+that they amount to. Nothing is changed in the cluster here.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _LOOK: Final = 0.5
 
 
 class Target(NamedTuple):
-    """How a Pod is asked directly: over HTTP, or (port 0: its own first) just whether it accepts."""
+    """How to ask a Pod directly: over HTTP, or (port 0: its own first) just by connecting."""
 
     ask: str
     port: int
@@ -142,7 +142,7 @@ class Hub:
         return (Question(key, self._target.ask, state.address, port, self._every),)
 
     async def until(self, true: Callable[[], bool], limit: float, otherwise: str = "") -> bool:
-        """Wait until it is so; says whether it was in time. Raises `WatchError` if a word is given."""
+        """Wait until it is so; says whether it was in time. Raises `WatchError` on a word."""
         end = self.now() + limit
         while not true():
             if self.now() > end:

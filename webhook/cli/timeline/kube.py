@@ -1,4 +1,4 @@
-"""Changes in a cluster, by way of kubectl: manifests in, objects out. What they are is in `manifests`."""
+"""Changes in a cluster through kubectl: manifests in, objects out. See `manifests`."""
 
 import asyncio
 import json

@@ -3,28 +3,28 @@
 Coming is counted from its creation, going from the moment when it was told to stop
 (deletionTimestamp). Every event that can be compared over several Pods has a `moment`:
 
-| moment     | is                                                                                  |
-|------------|--------------------------------------------------------------------------------------|
-| created    | the API told of the Pod                                                              |
-| scheduled  | its condition PodScheduled became true                                               |
-| sandbox    | PodReadyToStartContainers: it has its network, and so its address                    |
-| init       | Initialized: its init containers are done                                            |
-| started    | its last container ran                                                               |
-| accepts    | the first connection to its address that was answered                                |
-| checked    | the first answer that says that the readiness probe had asked before                 |
-| containers | ContainersReady                                                                      |
-| ready      | Ready                                                                                |
-| listed     | an EndpointSlice had it as ready                                                     |
-| reached    | by a way (Service, Ingress, DNS): the first answer from it, or the first with it     |
-| told       | the API told that it has a deletionTimestamp                                         |
-| unlisted   | no EndpointSlice had it as ready any more                                            |
-| left       | by a way: the last answer from it, or the last with it                               |
-| signalled  | the first answer that says that its server had got SIGTERM                           |
-| refuses    | after its last good answer, the first try to connect that failed                     |
-| ended      | its last container had ended                                                         |
-| unready    | its condition Ready was no longer true                                               |
-| dropped    | no EndpointSlice named it any more                                                   |
-| gone       | the API had deleted it                                                               |
+| moment     | is                                                                     |
+|------------|------------------------------------------------------------------------|
+| created    | the API told of the Pod                                                |
+| scheduled  | its condition PodScheduled became true                                 |
+| sandbox    | PodReadyToStartContainers: it has its network and address              |
+| init       | Initialized: its init containers are done                              |
+| started    | its last container ran                                                 |
+| accepts    | the first connection to its address that was answered                  |
+| checked    | the first answer that says that the readiness probe came before        |
+| containers | ContainersReady                                                        |
+| ready      | Ready                                                                  |
+| listed     | an EndpointSlice had it as ready                                       |
+| reached    | by a way (Service, Ingress, DNS): the first answer from it, or with it |
+| told       | it had a deletionTimestamp                                             |
+| unlisted   | no EndpointSlice had it as ready any more                              |
+| left       | by a way: the last answer from it, or the last with it                 |
+| signalled  | the first answer that says that its server has SIGTERM                 |
+| refuses    | the first failed connection after its last good answer                 |
+| ended      | its last container had ended                                           |
+| unready    | its condition Ready was no longer true                                 |
+| dropped    | no EndpointSlice named it any more                                     |
+| gone       | the API had deleted it                                                 |
 
 The API's times are those at which its watch told us: so a client may see a little before it, below
 zero, what it tells of. A client's are those at which it began to ask.
@@ -77,8 +77,9 @@ class Event:
 class Way:
     """What clients met on one way from one place, from the moment the Pod was told to the end.
 
-    after: how many answers still came from it, or named it; -1: no answer says whose it is. failed: answers that were none, by what
-    they were. ttl: the longest time for which a client may keep an answer, -1: not known.
+    after: how many answers still came from it, or named it; -1: no answer says whose it is. failed:
+    answers that were none, by what they were. ttl: the longest time for which a client may keep an
+    answer, -1: not known.
     """
 
     key: str
@@ -91,7 +92,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """A Pod that came, went, or did both while it was watched. began, told: on the watch's clock."""
+    """A Pod that came or went while it was watched. began, told: on the watch's clock."""
 
     name: str
     node: str
@@ -164,7 +165,7 @@ def _life(states: list[PodState], slices: Sequence[SliceSeen], heard: Sequence[H
 
 _LATE: Final = frozenset({"told", "unlisted", "left", "signalled", "refuses", "ended", "gone"})
 _ECHO: Final = 60.0
-"""Seconds for which ways are listened to after a Pod is gone: a DNS cache holds its address for so long."""
+"""Seconds to watch after a Pod is gone: a DNS cache holds its address for this long."""
 
 
 def _since(events: Iterable[Event], origin: float) -> tuple[Event, ...]:

@@ -1,8 +1,8 @@
 """What `timeline` makes in a cluster, and takes away again: names in, manifests out. Pure.
 
 Everything has the label INSTANCE, by which it is removed. No Pod gets an account's token or a
-privilege, none passes podgrace's webhook, and each ends by itself after an hour, whatever becomes of
-the command that made it.
+privilege, none passes podgrace's webhook, and each ends by itself after an hour, whatever becomes
+of the command that made it.
 """
 
 from typing import Any, Final, NamedTuple

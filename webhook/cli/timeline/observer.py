@@ -1,8 +1,8 @@
 """A client that asks the same questions again and again and tells what it got: no rights needed.
 
-In: questions, which may be exchanged at any time. Out: samples, handed over as they come, in the time
-of this machine's monotonic clock. Each answer is had on a connection of its own, as new clients have
-it. Runs in the command itself, or in a Pod on a node (`remote`).
+In: questions, which may be exchanged at any time. Out: samples, handed over as they come, in the
+time of this machine's monotonic clock. Each answer is had on a connection of its own, as new
+clients have it. Runs in the command itself, or in a Pod on a node (`remote`).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The words of `podgrace timeline`: argv in, parsed values out; errors name the word and what is accepted."""
+"""The arguments of `podgrace timeline`: argv in, values out; errors say what is accepted."""
 
 import argparse
 from urllib.parse import urlsplit
@@ -15,7 +15,8 @@ def add(made: argparse.ArgumentParser) -> None:
         "--pods",
         default="",
         metavar="SELECTOR",
-        help="only watch these Pods, which others roll, or the command after --; without it, Pods of"
+        help="only watch these Pods, which others roll, or the command after --; "
+        "without it, Pods of"
         " podgrace's own image are made and removed",
     )
     word("--repeat", type=_count, default=1, metavar="N", help="times (1)")

@@ -1,7 +1,7 @@
-"""The geometry of the picture: a report in, lanes on one time axis out. Pure; nothing is drawn here.
+"""The geometry of the picture: a report in, lanes on one time axis out. Draws nothing. Pure.
 
-A Pod that came or went has a figure for each; a lane is one thing that was watched in it. At most six
-figures are drawn: the last Pods of a long run.
+A Pod that came or went has a figure for each; a lane is one thing that was watched in it. At most
+six figures are drawn: the last Pods of a long run.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The report: what a run saw in, one tree out, which `-o json` writes and every other form is made of. Pure."""
+"""The report: what a run saw in, one tree out, the source of `-o json` and other forms. Pure."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class _Struct(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Line(_Struct, frozen=True):
-    """An event. seconds: since the Pod was created, or told to stop. after: since the line before."""
+    """An event. seconds: since the Pod was created, or told to stop. after: since the last line."""
 
     seconds: float
     after: float
@@ -27,7 +27,7 @@ class Line(_Struct, frozen=True):
 
 
 class Met(_Struct, frozen=True):
-    """What clients met on one way while a Pod went. after: answers from it once it had been told."""
+    """What clients met on one way while a Pod went. after: its answers after it was told."""
 
     way: str
     place: str
@@ -50,7 +50,7 @@ class Pod(_Struct, frozen=True):
 
 
 class Report(_Struct, frozen=True):
-    """One whole run. places: from where was asked, and by how many seconds its times may be wrong."""
+    """One whole run. places: where from, and by how many seconds times may be wrong."""
 
     podgrace: str
     title: str

@@ -1,11 +1,11 @@
 """One run: what is made, asked, told to go and waited for; what was seen out.
 
-| without --pods                                         | with --pods                              |
-|--------------------------------------------------------|------------------------------------------|
-| two Services and a Pod that stays are made; then, as   | nothing is made, but observers if other  |
-| often as wished, a Pod comes, is reached by every way, | places than here are named; the command  |
-| is deleted, and no way leads to it any more; all of it | after -- runs, as often as wished, or a  |
-| is removed, however the run ends                       | Pod is waited for that comes and goes    |
+| without --pods                                         | with --pods                             |
+|--------------------------------------------------------|-----------------------------------------|
+| two Services and a Pod that stays are made; then, as   | only observers are made, if other       |
+| often as wished, a Pod comes, is reached by every way, | places than here are named; the command |
+| is deleted, and no way leads to it any more; all of it | after -- runs, as often as wished, or   |
+| is removed, however the run ends                       | the run waits for Pods that come and go |
 """
 
 import argparse
@@ -322,7 +322,8 @@ class _Run:
                 return
             if any("Image" in why for why in waiting) or self._hub.now() > end:
                 raise WatchError(
-                    f"{waiting[0] if waiting else 'no observer'}; an image with podgrace {__version__}"
+                    f"{waiting[0] if waiting else 'no observer'}; "
+                    f"an image with podgrace {__version__}"
                     " is named with --image"
                 )
             await asyncio.sleep(_QUIET / 2)

@@ -1,9 +1,9 @@
 """What is seen of a Pod from all sides: frozen values on one clock, written down as they come.
 
-`PodState` and `SliceSeen` are what the API tells; a `Sample` is one question that a client asked and
-the answer that it got, at a place (a node, or here). Times are seconds since the watch began; where
-another machine measured, its clock has been laid beside ours by then. What it all means is decided
-in `lives`.
+`PodState` and `SliceSeen` are what the API tells; a `Sample` is one question that a client asked
+and the answer that it got, at a place (a node, or here). Times are seconds since the watch began;
+where another machine measured, its clock has been laid beside ours by then. What it all means is
+decided in `lives`.
 """
 
 from typing import Any, Final, NamedTuple
@@ -80,9 +80,9 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
 class Sample(msgspec.Struct, frozen=True, array_like=True):
     """One question and its answer.
 
-    at: when it began. answer: a status of HTTP, `accepted`, NOERROR, NXDOMAIN, or what went wrong. who:
-    the Pods that answered, or the addresses of a name. said: what our own server says of itself. ttl:
-    seconds for which a client may keep the answer, -1 where that is not known.
+    at: when it began. answer: a status of HTTP, `accepted`, NOERROR, NXDOMAIN, or what went wrong.
+    who: the Pods that answered, or the addresses of a name. said: what our own server says of
+    itself. ttl: seconds for which a client may keep the answer, -1 where that is not known.
     """
 
     key: str

@@ -1,15 +1,17 @@
 """What the measured times ask of a workload: settings with a value and the reason. Pure.
 
-| setting           | rule                                                                                    |
-|-------------------|------------------------------------------------------------------------------------------|
-| delay-min         | the latest new connection after the Pod was told, plus a second, never below the default |
-| delay-max         | delay-min and the pause that ends it (`quiet`), never below the default; where clients   |
-|                   | look up a headless name: the last answer with the address, plus its time to live         |
-| replicas          | two, where clients came until the server stopped: then no delay is long enough           |
-| minReadySeconds   | from Ready to the first answer by the slowest way, plus a second                         |
+| setting         | rule                                                                          |
+|-----------------|-------------------------------------------------------------------------------|
+| delay-min       | the latest new connection after the Pod was told, plus a second; never below  |
+|                 | the default                                                                   |
+| delay-max       | delay-min and the pause that ends it (`quiet`), never below the default; if   |
+|                 | clients look up a headless name: the last answer with the address, plus its   |
+|                 | time to live                                                                  |
+| replicas        | two, if clients came until the server stopped: then no delay is long enough   |
+| minReadySeconds | from Ready to the first answer by the slowest way, plus a second              |
 
-A second stands for what was not measured: other nodes, a busier API server. The defaults are those of
-podgrace's annotations (docs/annotations.md).
+A second stands for what was not measured: other nodes, a busier API server. The defaults are those
+of podgrace's annotations (docs/annotations.md).
 """
 
 import math
@@ -82,7 +84,8 @@ def _alone(left: _Latest) -> Advice:
     return Advice(
         "replicas",
         "2 or more",
-        f"new connections by {left.where} came until the server stopped, {_late(left.seconds)} the Pod"
+        f"new connections by {left.where} came until the server stopped, {_late(left.seconds)} the "
+        "Pod"
         " was told: no delay is long enough for a Service's only Pod, or --linger was too short to"
         " tell",
     )

@@ -1,4 +1,4 @@
-"""A report for people at a terminal: the ordered list, the table over repeats, what to set. Text out."""
+"""A report for a terminal: the ordered list, the table over repeats, what to set. Text out."""
 
 from collections.abc import Iterator, Sequence
 from textwrap import fill
