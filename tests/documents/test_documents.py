@@ -31,6 +31,8 @@ NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 _FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<!\\)\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(([^()\s]+(?:\([^()]*\))?)\)", re.DOTALL)
 
+_HTML = re.compile(r"<(?:a|img)\b[^>]*?\b(?:href|src)=\"([^\"]+)\"", re.DOTALL)
+
 
 @cache
 def prose(path: Path) -> str:
@@ -53,7 +55,8 @@ def anchors(path: Path) -> frozenset[str]:
 def broken(path: Path) -> list[str]:
     """Give the links of a document that lead nowhere."""
     found = []
-    for link in _LINK.findall(re.sub(r"`[^`\n]*`", "", prose(path))):
+    text = re.sub(r"`[^`\n]*`", "", prose(path))
+    for link in (*_LINK.findall(text), *_HTML.findall(text)):
         if re.match(r"[a-z]+:", link):
             continue
         file, _, anchor = link.partition("#")
@@ -74,11 +77,14 @@ def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# One\n## Two `x`: y\n## One\n[a](#one) [b](#one-1) [c](page.md#two-x-y)\n"
-        "[no](gone.md) [no](#three) ![no](gone.png) [web](https://example.com/#x)\n"
+        "[no](gone.md) [no](#three) ![no](gone.png)\n"
+        '<img width=1 src="gone.jpg"> [web](https://example.com/#x)\n'
         "```\n[no](typed.md)\n```\n",
         encoding="utf-8",
     )
-    assert [said.partition(":")[0] for said in broken(page)] == ["gone.md", "#three", "gone.png"]
+    assert [said.partition(":")[0] for said in broken(page)] == [
+        *("gone.md", "#three", "gone.png", "gone.jpg"),
+    ]
 
 
 def test_every_page_is_in_the_index() -> None:
