@@ -1,9 +1,8 @@
 """A load client: keep-alive TLS connections, each sends the next call on the last answer.
 
-In: a port, a CA, a body, a number of connections, seconds; whether each Pod is a different one. Out:
-calls a second and latencies, as JSON on standard output. A separate process, to be pinned to a
-different core than the server's; it checks the status and the length of every answer, and reads no
-more of it.
+In: a port, a CA, a body, a number of connections, seconds; whether Pods differ. Out: calls a second
+and latencies, as JSON on standard output. A separate process, to be pinned to a different core than
+the server's; it checks the status and the length of every answer, and reads no more of it.
 """
 
 import argparse

@@ -3,19 +3,19 @@
 In: options, the configuration, files with a certificate. Out: a process that serves until it is
 told to stop, and exits with 0. From the wire up:
 
-| room          | idea                                                                             |
-|---------------|----------------------------------------------------------------------------------|
-| `limits`      | how much all connections may take together, and which one goes first            |
-| `channel`     | bytes between TCP and HTTP, plain or in TLS                                      |
-| `connection`  | HTTP/1.1 on one connection: states, deadlines, one answer for each request      |
-| `listener`    | a port: lets connections in, keeps the time, closes without losing any          |
-| `certificate` | the serving certificate, renewed while serving                                   |
-| `replicas`    | Pods that are alike are decided about once                                       |
-| `telemetry`   | log lines and metrics                                                            |
-| `application` | `POST /mutate`, its statuses, where decisions run                                |
-| `health`      | `/livez`, `/readyz`, `/metrics` on a thread of their own                         |
-| `shutdown`    | signals, and the way from serving to gone                                        |
-| `options`     | what flags and environment say                                                   |
+| room          | idea                                                                       |
+|---------------|----------------------------------------------------------------------------|
+| `limits`      | how much all connections may take together, and which to close first       |
+| `channel`     | bytes between TCP and HTTP, plain or in TLS                                |
+| `connection`  | HTTP/1.1 on one connection: states, deadlines, one answer for each request |
+| `listener`    | a port: lets connections in, keeps the time, closes without losing any     |
+| `certificate` | the serving certificate, renewed while serving                             |
+| `replicas`    | Pods that are alike are decided about once                                 |
+| `telemetry`   | log lines and metrics                                                      |
+| `application` | `POST /mutate`, its statuses, where decisions run                          |
+| `health`      | `/livez`, `/readyz`, `/metrics` on a thread of their own                   |
+| `shutdown`    | signals, and the way from serving to gone                                  |
+| `options`     | what flags and environment say                                             |
 """
 
 import asyncio
@@ -46,11 +46,11 @@ from webhook.server.telemetry import Log, Metrics
 __all__ = ["SWITCH", "ServeOptions", "serve"]
 
 _FINISH: Final = 12.0
-"""Seconds for the requests in flight when the port closes; one that has begun is cut after 10 s."""
+"""Seconds for requests in flight when the port closes; each is cut after 10 s anyway."""
 _SPARE: Final = 128
 """File descriptors for all but connections to the HTTPS port."""
 SWITCH: Final = 0.001
-"""Seconds after which a thread that computes lets another one go on: health must not wait."""
+"""Seconds until a computing thread lets another one run: health must not wait."""
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -120,7 +120,7 @@ class Server:
         return 0
 
     def missing(self) -> list[str]:
-        """Say everything but the loop's pace that keeps this server from being ready.
+        """Say what keeps this server from being ready, except the loop's pace.
 
         Called on the thread of `health`.
         """
@@ -252,7 +252,7 @@ def _connections(wanted: int) -> int:
 
 
 class _Lines(logging.Handler):
-    """What uvicorn says, as a line of ours: never with the text of an exception."""
+    """uvicorn's messages as our log lines: never with the text of an exception."""
 
     def __init__(self, log: Log) -> None:
         super().__init__()

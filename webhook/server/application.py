@@ -1,8 +1,8 @@
 """What is answered on the HTTPS port: `POST /mutate` and `/mutate/CLASS`, and errors for all else.
 
-In: requests, whole. Out: responses. Deciding belongs to `admission`; bounds on connections and
-bytes to `connection` and `limits`. The body is taken as bytes and read by `admission` alone:
-FastAPI's 422 never reaches an API server.
+In: complete requests. Out: responses. Deciding belongs in `admission`; bounds on connections and
+bytes in `connection` and `limits`. Only `admission` reads the body, as bytes: FastAPI's 422 never
+reaches an API server.
 
 | the request                                             | status | body                        |
 |---------------------------------------------------------|--------|-----------------------------|
@@ -20,13 +20,13 @@ FastAPI's 422 never reaches an API server.
 | headers over 16 KiB                                     | 431    | {"error": ...}              |
 | a bug of ours outside the decision                      | 500    | {"error": ...}              |
 
-A class of namespaces has a path of its own, so that no API access is needed to know it. A class
-that the configuration does not have is decided about like the rest: in an upgrade, API servers call
-the new paths before the new configuration is read everywhere.
+Each class of namespaces has its own path, so that no API access is needed to know it. For a class
+that is not in the configuration the defaults decide: in an upgrade, API servers call new paths
+before every replica has read the new configuration.
 
-Where decisions run: those about ordinary reviews on the event loop, since they take less time than
-a thread's hand-over would; those about reviews over 64 KiB on one thread beside it, so that one of
-them delays no other answer by more than a turn of the interpreter.
+Where decisions run: ordinary reviews on the event loop, because they take less time than handing
+them to a thread; reviews over 64 KiB on one thread beside it, so that none of them delays another
+answer by more than a turn of the interpreter.
 """
 
 import asyncio
@@ -120,7 +120,7 @@ class Mutate:
         return self._counted(request, answer)
 
     def _decide(self, replicas: Replicas, request: Request) -> admission.Answer | None:
-        """Decide on the thread for large ones; None: it has waited there for too long."""
+        """Decide on the thread for large reviews; None: it waited there for too long."""
         if self._late(request):
             return None
         return admission.answer(request.body, replicas.config)
@@ -143,7 +143,7 @@ class Mutate:
 
 
 def routes(mutate: Mutate) -> Routes:
-    """Name what is answered beneath the application, for its speed."""
+    """Give the routes that are answered below the application, for speed."""
     return {(b"POST", path.encode()): answer for path, answer in mutate.paths().items()}
 
 
@@ -177,7 +177,7 @@ def application(
 def shape_errors(
     app: FastAPI, counted: Callable[[int], None], failed: Callable[[Exception], None]
 ) -> None:
-    """Give Starlette's own errors the shape of ours, and no traceback to anybody."""
+    """Give Starlette's own errors our shape, and nobody a traceback."""
 
     @app.exception_handler(HTTPException)
     async def answer(request: HTTPRequest, problem: HTTPException) -> HTTPResponse:
@@ -197,7 +197,7 @@ def shape_errors(
 
 
 def _unacceptable(request: Request) -> Response | None:
-    """Check what stands above the body."""
+    """Check the headers."""
     kind = b""
     for name, value in request.headers:
         if name == b"content-type":
@@ -211,7 +211,7 @@ def _unacceptable(request: Request) -> Response | None:
 
 @lru_cache(64)
 def _timeout(query: bytes) -> float:
-    """Read the seconds that the API server waits; 0 where it does not say."""
+    """Read how many seconds the API server waits; 0 if it does not say."""
     found = _DURATION.search(query)
     return 60.0 * int(found[1] or 0) + float(found[2] or 0) if found else 0.0
 

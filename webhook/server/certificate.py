@@ -1,12 +1,12 @@
 """The serving certificate, renewed while serving.
 
 In: the paths of tls.crt, tls.key and perhaps ca.crt, and the options of TLS. Out: the context for
-the next connection, that of the newest pair that passed its check. Who makes and renews the files
-does not matter here: the certificate container, cert-manager, or a person.
+the next connection, with the newest pair that passed its check. It does not matter who makes and
+renews the files: the certificate container, cert-manager, or a person.
 
-No context is ever loaded twice: with OpenSSL, a pair that does not match leaves a live context
-broken, and replacing a key by one of another type leaves the old leaf in use. Each pair gets a
-context of its own, and is tried in a whole handshake in memory before a client sees it.
+No context is loaded twice: in OpenSSL, a pair that does not match breaks a live context, and a key
+of another type leaves the old leaf in use. Each pair gets a new context, and must pass a whole
+handshake in memory before a client sees it.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class TLSOptions(msgspec.Struct, frozen=True):
-    """What is asked of both ends."""
+    """Options for both ends."""
 
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     client_ca: str | None = None
@@ -56,7 +56,7 @@ class TLSOptions(msgspec.Struct, frozen=True):
     client_names: tuple[str, ...] = ()
     """One of which must be in it (common name, DNS or URI); empty: any."""
     name: str = ""
-    """By which API servers call us: a certificate for another is as good as none. Empty: any."""
+    """Name by which API servers call us: a certificate for another is useless. Empty: any."""
 
 
 class CertificateSource:
@@ -258,7 +258,7 @@ def load(
 
 
 def _ask(context: ssl.SSLContext, clients: bytes, where: str) -> None:
-    """Ask for client certificates of this CA. After the trial handshakes, which show none."""
+    """Ask for client certificates of this CA. Only after the trial handshakes, which show none."""
     try:
         context.load_verify_locations(cadata=clients.decode("ascii", "replace"))
     except ssl.SSLError as error:

@@ -1,7 +1,7 @@
 """Bytes between a TCP socket and HTTP, in plain text or in TLS.
 
 In: an accepted socket. Out: pieces of at most `PIECE` bytes for the HTTP connection, and what it
-writes on the wire. Who may stay belongs to `limits`, what the bytes mean to `connection`.
+writes on the wire. Who may stay belongs in `limits`, what the bytes mean in `connection`.
 
 Why not the event loop's own TLS: it gives each connection a buffer of 256 KiB, so that 600 clients
 that send a burst and stall take 300 MiB. Here one buffer of `PIECE` bytes serves all connections of
@@ -49,7 +49,7 @@ class Upper(Protocol):
         """Act on a deadline."""
 
     def forget(self) -> None:
-        """Let go of all that was kept of a request."""
+        """Drop everything kept of a request."""
 
 
 class Channel(asyncio.BufferedProtocol, asyncio.Transport):
@@ -93,7 +93,7 @@ class Channel(asyncio.BufferedProtocol, asyncio.Transport):
             self.upper = None
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - ours is of one size
-        """Give the port's one buffer: what is in it is used up before the next read."""
+        """Give the port's one buffer: its content is used up before the next read."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -135,7 +135,7 @@ class Channel(asyncio.BufferedProtocol, asyncio.Transport):
         return self._closing
 
     def pause_reading(self) -> None:
-        """Leave what comes to the kernel."""
+        """Leave further input in the kernel."""
         if not self._closing:
             self._tcp.pause_reading()
 
@@ -198,7 +198,7 @@ class SecureChannel(Channel):
             self._listener.queue(self)
 
     def shake(self) -> None:
-        """Begin the handshake: more work than a call is."""
+        """Begin the handshake: more work than a call."""
         if self._closing:
             return
         context = self._listener.context()
@@ -212,7 +212,7 @@ class SecureChannel(Channel):
         self.resume_reading()
 
     def cut(self) -> None:
-        """Go, with all that OpenSSL holds."""
+        """Close, with all that OpenSSL holds."""
         super().cut()
         self._ssl = None
         self._in = self._out = ssl.MemoryBIO()
@@ -275,12 +275,12 @@ class SecureChannel(Channel):
             self.abort()
 
     def close(self) -> None:
-        """Say goodbye, as TLS wants it, and close once all is sent."""
+        """Send TLS's close, and close once all is sent."""
         if self._closing:
             return
         if self._ssl is not None:
             with contextlib.suppress(ssl.SSLError, ValueError):
-                self._ssl.unwrap()  # it wants the client's goodbye, which we do not wait for
+                self._ssl.unwrap()  # it waits for the client's close, and we do not
             self._flush()
         super().close()
 

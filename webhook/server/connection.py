@@ -1,8 +1,8 @@
 """HTTP/1.1 on one connection, with a bound for everything: what uvicorn leaves to its user.
 
 In: pieces of bytes, the limits, the routes that are answered at once, and an ASGI application for
-all others. Out: one answer for each request, in order. Which path means what belongs to
-`application` and `health`; bytes and TLS to `channel`; who may stay to `limits`.
+all others. Out: one answer for each request, in order. The meaning of paths belongs in
+`application` and `health`; bytes and TLS in `channel`; who may stay in `limits`.
 
 | what                                       | bound                | answer                 |
 |--------------------------------------------|----------------------|------------------------|
@@ -27,12 +27,12 @@ The states of a connection, and what leads from one to the next:
 | ANSWERING | (closes later)   |               |               | IDLE, or LINGERING | waits    |
 | LINGERING |                  |               |               |                    | closed   |
 
-LINGERING: all is said; what still comes is dropped for a moment, since closing on unread bytes
-would reset the answer away.
+LINGERING: the answer is out; further input is dropped for a moment, because closing with unread
+bytes would reset the connection and lose the answer.
 
-What is leaned on of uvicorn, each held by a test in tests/server/test_uvicorn.py: the parser's
-callbacks and `url`, `headers`, `scope`, `cycle`, `expect_100_continue`; that every request's task
-is started by `_start_asgi_task`; `STATUS_LINE`; of the cycle `body`, `more_body`, `keep_alive`,
+What this uses of uvicorn, each with a test in tests/server/test_uvicorn.py: the parser's callbacks
+and `url`, `headers`, `scope`, `cycle`, `expect_100_continue`; that every request's task is started
+by `_start_asgi_task`; `STATUS_LINE`; of the cycle `body`, `more_body`, `keep_alive`,
 `waiting_for_100_continue`, `disconnected`, `message_event`, `response_started`,
 `response_complete`, and that it ends with `on_response`.
 """
@@ -64,7 +64,7 @@ class Request(msgspec.Struct):
     began: float
     """When its head was complete: the loop's clock, in seconds."""
     shed: bool = False
-    """There was no room for the body: what is here is its beginning."""
+    """There was no room for the body: only its beginning is here."""
 
 
 class Response(msgspec.Struct):
@@ -122,7 +122,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: Any) -> None:
-        """Feed the parser, then act on where that has led."""
+        """Feed the parser, then act on the result."""
         if self.phase >= ANSWERING:
             if self.phase == ANSWERING:
                 self._more = True
@@ -162,7 +162,7 @@ class Connection(HttpToolsProtocol):
             self._hold()
 
     def _hold(self) -> None:
-        """Charge what is kept of a request that is not complete."""
+        """Charge the bytes kept of an incomplete request."""
         limits = self._limits
         if self._raw - self._length > limits.head + (self._length >> 3):
             self.refuse(error(431, f"framing of the body: over {limits.head} bytes"))
@@ -190,7 +190,7 @@ class Connection(HttpToolsProtocol):
         if self.phase != IDLE or self._channel.get_write_buffer_size():
             self._more = True
             if self.phase == IDLE:
-                self._channel.abort()  # it asks again without having taken its answer
+                self._channel.abort()  # it asks again before it has read its answer
             raise _Stop
         super().on_message_begin()
         listener = self._listener
@@ -200,12 +200,12 @@ class Connection(HttpToolsProtocol):
         listener.budget.asks(self._channel)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; of a trailer nothing."""
+        """Keep a header; drop a trailer."""
         if self.phase == HEAD:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Refuse what need not be read, else choose who answers."""
+        """Refuse a request that need not be read, else choose who answers."""
         if self._problem:
             self._stop(403, self._problem)
         body = False
@@ -345,11 +345,11 @@ class Connection(HttpToolsProtocol):
         if self._refused:
             self._channel.ignore()
         else:
-            self._channel.pause_reading()  # it pipelines: what it sends on is not even read
+            self._channel.pause_reading()  # it pipelines: its next request is not even read
         self._channel.deadline = self._listener.now + LINGER
 
     def forget(self) -> None:
-        """Let go of all that was kept of a request: the client is being cut."""
+        """Drop everything kept of a request: the client is being cut."""
         self._body = []
         if self.cycle is not None:
             self.cycle.body = bytearray()

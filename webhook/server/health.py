@@ -11,8 +11,8 @@ restart the server, or to take it out of the Service while it still answers.
 |                      | Service's name has a tested certificate; not draining        |
 | `/metrics`           | the text format of Prometheus                                |
 
-Metrics take 5 ms of CPU: they are written on yet another thread, at most ten times a second, and
-all who ask meanwhile get the same text.
+Metrics take 5 ms of CPU: another thread writes them, at most ten times a second, and everybody who
+asks in between gets the same text.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from webhook.server.limits import Limits
 from webhook.server.listener import Listener
 
 STUCK: Final = 15.0
-"""Seconds. A restart helps a loop that hangs, and nothing that it does on purpose takes as long."""
+"""Seconds. A restart helps a loop that hangs, and no work of its own takes this long."""
 SLOW: Final = 5.0
 """Seconds. Longer than the 3 s that API servers wait."""
 LIMITS: Final = Limits(body=64 << 10, seconds=5, idle=60, connections=1024, memory=12 << 20)
@@ -126,7 +126,7 @@ class Health:
 
     async def _write(self) -> bytes:
         await asyncio.sleep(self._written + _PAUSE - monotonic())
-        self._next = None  # who asks from now on is told what is so from now on
+        self._next = None  # whoever asks from now on gets the new state
         self._written = monotonic()
         return await self._loop.run_in_executor(self._writer, self._metrics)
 

@@ -1,7 +1,7 @@
-"""How much all connections of a port may take together, and which goes first when that is too much.
+"""How much all connections of a port may take together, and which to close when that is too much.
 
 In: connections, as they come, ask, rest and go, and the bytes that each one holds. Out: room for
-the newcomer, by closing others, or "no". What a connection says on the wire belongs to
+the newcomer, by closing others, or "no". What a connection says on the wire belongs in
 `connection`.
 
 Memory is bounded, not the number of honest clients. Each connection is charged for what it costs to
@@ -15,11 +15,11 @@ keep, and for every byte of a request that is not complete. It is in one of thes
 | answering | we owe it an answer                                                 | no     |
 | trusted   | whatever it is doing: its address or certificate is an API server's | no     |
 
-When the sum passes the budget, the place that holds the most gives way, its oldest first. So
-whatever an attacker does most of is what suffers: a flood of silent connections takes nothing from
-those that rest, stalled bodies take nothing from those in a handshake. And where an API server is
-in the same place, it is among the youngest: it asks as soon as it has connected, sends a review
-within milliseconds, and asks again. All of it takes constant time.
+When the sum passes the budget, the place that holds the most gives way, its oldest first. So an
+attacker hurts only its own kind: a flood of silent connections takes nothing from those that rest,
+stalled bodies take nothing from those in a handshake. And an API server in the same place is among
+the youngest: it asks as soon as it has connected, sends a review within milliseconds, and asks
+again. All of this takes constant time.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True):
     idle: float = 120.0
     """Between two requests. API servers close after 90 s, and should be the first."""
     connections: int = 4096
-    """For the sake of file descriptors; memory is used up sooner."""
+    """Bounds file descriptors; memory runs out sooner."""
     memory: int = 64 << 20
     """For all connections, with what they have sent."""
 
@@ -53,7 +53,7 @@ class Holder(Protocol):
     trusted: bool
     """Never closed for others."""
     place: "Place | None"
-    """Where it is; None: it has left."""
+    """Its place; None: it has left."""
 
     def cut(self) -> None:
         """Close at once."""
@@ -81,7 +81,7 @@ class Place:
         holder.place = None
 
     def oldest(self) -> Holder:
-        """Give the one that would go first."""
+        """Give the one to close first."""
         return next(iter(self.members))
 
 
@@ -103,7 +103,7 @@ class Budget:
         return iter([holder for place in self._all for holder in place.members])
 
     def enter(self, holder: Holder, cost: int) -> bool:
-        """Take a new connection in. False: there is no room, and nobody to go."""
+        """Take a new connection in. False: there is no room, and no other to close."""
         (self._trusted if holder.trusted else self._asking).take(holder)
         return self.charge(holder, cost)
 
@@ -136,7 +136,7 @@ class Budget:
             self._idle.take(holder)
 
     def charge(self, holder: Holder, count: int, *, body: bool = False) -> bool:
-        """Charge bytes, and make room for them. False: there is none for this connection.
+        """Charge bytes, and make room for them. False: no room for this connection.
 
         Bodies may take three quarters: the rest is for those who have yet to connect.
         """
@@ -168,7 +168,7 @@ class Budget:
         self.held += count
 
     def _first(self, newcomer: Holder) -> Holder | None:
-        """Choose who goes: of the heaviest place, unless the newcomer is alone there."""
+        """Choose which to close: from the heaviest place, unless the newcomer is alone there."""
         places = [self._asking, self._sending, self._idle]
         for place in sorted(places, key=lambda place: place.held, reverse=True):
             if place.members and (len(place.members) > 1 or place.oldest() is not newcomer):

@@ -1,8 +1,8 @@
 """A port: lets connections in, keeps the time, and closes without losing what has connected.
 
 In: an address, limits, an application. Out: channels with a connection on each. One sweep twice a
-second compares all deadlines: there is no timer per request. What goes when there is no room
-belongs to `limits`.
+second compares all deadlines: there is no timer per request. What to close when there is no room
+belongs in `limits`.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ class Listener:
         return len(self.budget)
 
     def events(self) -> dict[str, int]:
-        """Count what became of connections."""
+        """Count how connections ended."""
         return self.counts | {"evicted": self.budget.evicted, "refused": self.budget.refused}
 
     async def listen(self, listening: socket.socket) -> int:
@@ -104,7 +104,7 @@ class Listener:
             return False
         try:
             return bool(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-        except OSError:  # a kernel that does not say: the event loop does
+        except OSError:  # if the kernel does not say, the event loop does
             return self._server is not None and self._server.is_serving()
 
     def drain(self) -> None:
@@ -116,7 +116,7 @@ class Listener:
                 connection.cycle.keep_alive = False
 
     async def close(self, patience: float) -> int:
-        """Take what has connected already, close the port, let requests finish, cut the rest.
+        """Accept what has connected, close the port, let requests finish, cut the rest.
 
         Returns how many were cut.
         """
@@ -142,7 +142,7 @@ class Listener:
         return cut
 
     async def _last(self, listening: socket.socket) -> None:
-        """Accept all that have connected by now."""
+        """Accept all that have connected."""
         listening.setblocking(False)
         with contextlib.suppress(OSError):
             while True:
@@ -180,7 +180,7 @@ class Listener:
             self.loop.call_soon(self._shake)
 
     def _shake(self) -> None:
-        """Shake hands for as long as all else took since the last time, then let that go on."""
+        """Shake hands for as long as everything else took since the last time, then yield."""
         now = self.loop.time()
         end = now + min(max(TURN, now - self._shaken), LONGEST)
         while self._shaking and self.loop.time() < end:
@@ -235,7 +235,7 @@ class Listener:
                     channel.cut()
 
     def _look(self, channel: Any) -> None:
-        """Charge what the client has not taken, and act on its deadline."""
+        """Charge the answer that the client has not read, and act on its deadline."""
         unread = channel.get_write_buffer_size()
         if unread != channel.unread:
             due, channel.unread = unread - channel.unread, unread

@@ -1,4 +1,4 @@
-"""What `podgrace serve` is told by flags and environment."""
+"""The settings of `podgrace serve`, from flags and environment."""
 
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
@@ -18,7 +18,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     ca: str | None = None
     service_name: str = ""
-    """Name by which API servers call; a certificate for another is not served. Empty: any."""
+    """Name by which API servers call; a certificate for another name is not served. Empty: any."""
     plain_host: str = ""
     plain_port: int = 9090
     drain_seconds: float = 15.0

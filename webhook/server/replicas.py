@@ -1,23 +1,23 @@
 """The Pods of one ReplicaSet are alike: decide once.
 
-In: requests, and who judges them. Out: the same verdicts; those on Pods that differ in nothing that
-is read are remembered. A rollout or the restart of a node sends the same Pod many times, and that
-is when speed counts. What is decided belongs to `admission`.
+In: requests, and a judge. Out: the same verdicts; one verdict serves all Pods that differ in
+nothing that is read. A rollout or the restart of a node sends the same Pod many times, and that is
+when speed counts. The decision belongs in `admission`.
 
-The key is a SHA-256 over the bytes of `spec`, and over all that is decoded of the metadata but the
-names: nothing of a Pod stays in memory for it. One thing differs between replicas: the API server
-mounts the token of the service account under a name with five random characters. It is masked where
-it names that volume or a mount of it, and nowhere else:
+The key is a SHA-256 over the bytes of `spec`, and over all decoded metadata except the names: no
+part of a Pod stays in memory for it. One thing differs between replicas: the API server mounts the
+token of the service account under a name with five random characters. The key masks it where it
+names that volume or a mount of it, and nowhere else:
 
     {"name":"kube-api-access-x6tmp","projected":{...}}
-    {"name":"kube-api-access-x6tmp","readOnly":true,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}
+    {"name":"kube-api-access-x6tmp","readOnly":true,"mountPath":"/var/run/secrets/..."}
 
 No string looks like that, since an unescaped quote would end it: in an argument, a variable or an
 annotation the name is text like any other. The mask holds bytes that no UTF-8 text does. A verdict
-in whose patch the name occurs is not remembered, so it can never pass from one Pod to another.
+is not remembered if its patch contains the name, so a name never passes from one Pod to another.
 
-A verdict is remembered at the second sight of its Pod. Pods that come once, as those of Jobs do,
-push none out, and cost less: keeping an answer, and letting an old one go, takes a fifth of the
+A verdict is remembered when its Pod comes the second time. Pods that come once, such as those of
+Jobs, push none out and cost less: keeping an answer and dropping an old one takes a fifth of the
 time of a decision.
 """
 
@@ -116,6 +116,6 @@ def _masked(spec: bytes) -> tuple[bytes, bytes]:
         end = after
         names.add(place[1])
     if len(names) != 1:
-        # An API server mounts one token; two might be taken for each other.
+        # An API server mounts one token; with two, the key could confuse them.
         return b"", spec
     return b"kube-api-access-" + names.pop(), _MASK.join((*kept, spec[end:]))

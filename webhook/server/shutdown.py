@@ -1,9 +1,9 @@
 """How the server stops: as it makes others stop.
 
-In: TERM and INT. Out: `draining`, which readiness and every response follow, and the moment to
-close. On TERM the server goes unready, keeps accepting and answering for its delay, says
-`Connection: close` on each response so that pooled connections move on, and only then closes its
-ports, finishes what is in flight, and ends with 0.
+In: TERM and INT. Out: `draining`, which sets readiness and every response, and the moment to close.
+On TERM the server goes unready, keeps accepting and answering for its delay, says `Connection:
+close` on each response so that pooled connections move on, and only then closes its ports, finishes
+what is in flight, and ends with 0.
 
 The API server does not repeat a POST whose connection was cut (kubernetes/kubernetes issue 127335),
 and learns that a Pod is gone only after its endpoints have changed: closing at the signal loses
@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 
 class Shutdown:
-    """The one-way road from serving to gone."""
+    """The way from serving to gone."""
 
     def __init__(self, delay: float, report: Callable[..., None]) -> None:
         self.delay = delay
@@ -27,7 +27,7 @@ class Shutdown:
         self._hurry = asyncio.Event()
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take the signals over. As PID 1 of a container nobody else would."""
+        """Handle the signals. For PID 1 of a container nobody else does."""
         loop.add_signal_handler(signal.SIGTERM, self._term)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
 

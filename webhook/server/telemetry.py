@@ -1,8 +1,8 @@
-"""What the server tells about itself: one JSON line a call, and metrics.
+"""What the server reports about itself: one JSON line for each call, and metrics.
 
-In: answers, durations, events. Out: lines on a file descriptor, and the text of `/metrics`. Nothing
-of a Pod's content is in either: lines hold what `Answer.log` holds, and every label has a fixed
-vocabulary. Which names exist and what they mean is in docs/metrics.md; alerts are written from it.
+In: answers, durations, events. Out: lines on a file descriptor, and the text of `/metrics`. Neither
+contains anything of a Pod's content: lines hold what `Answer.log` holds, and every label has a
+fixed vocabulary. docs/metrics.md lists the names and their meaning; alerts are written from it.
 
 Counters are plain integers behind one collector: the event loop is their only writer, and a call
 passes a dozen of them.

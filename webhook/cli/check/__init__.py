@@ -7,7 +7,7 @@
 | `namespace` | one namespace: would a Pod be injected now?                                  |
 | `served`    | the certificate that a Pod of the webhook serves, seen by a TLS handshake    |
 | `facts`     | what the cluster holds of each release, read once                            |
-| `verdict`   | the facts -> lines: ok, warn or fail, with the mend. Pure                    |
+| `verdict`   | the facts -> lines: ok, warn or fail, with the remedy. Pure                    |
 | `command`   | argv in, lines and an exit code out                                          |
 """
 

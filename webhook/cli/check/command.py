@@ -1,6 +1,6 @@
 """The command itself: argv in, lines and an exit code out. Asked again with --wait.
 
-Without -n it is about the installation (`facts`, `verdict`), with -n about one namespace.
+Without -n it checks the installation (`facts`, `verdict`), with -n one namespace.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """What a cluster holds of podgrace, read once.
 
 In: a `Cluster`. Out: `Facts`: the objects of every release, found by label and by what they call,
-never by name; what each Pod serves; what a dry run gives. An error stands where something can't be
-read, and does not hide the rest. What is right or wrong is `verdict`'s.
+never by name; what each Pod serves; what a dry run gives. An error takes the place of what can't be
+read, and does not hide the rest. Right or wrong belongs in `verdict`.
 """
 
 import base64
@@ -25,14 +25,14 @@ OURS: Final = f".{PREFIX.rstrip('/')}"
 LOOKED_AT: Final = 3
 """Pods of a release whose certificate is looked at; all of them have it from one Secret."""
 TRIES: Final = 3
-"""Dry runs of a kind; the fastest counts, since nothing makes one faster than it is."""
+"""Dry runs of a kind; the fastest counts, because load only makes one slower."""
 
 _PART_OF: Final = "app.kubernetes.io/part-of=podgrace"
 _ADMISSION: Final = "admissionregistration.k8s.io/v1"
 
 Served = served.Served
 Unread = ClusterError
-"""Stands where something could not be read."""
+"""Takes the place of something that could not be read."""
 
 T = TypeVar("T")
 
@@ -397,7 +397,7 @@ def _plainest(names: tuple[str, ...]) -> str | None:
 def selected(
     configuration: Configuration, spaces: Iterable[Space]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Name the namespaces whose Pods are looked at unasked, and those whose Pods may ask for it."""
+    """Name the namespaces whose Pods are all selected, and those whose Pods may opt in."""
     opted_in, eligible = [], []
     for space in spaces:
         labels = space.metadata.labels
@@ -414,7 +414,7 @@ def selected(
 
 
 def ready(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
-    """Choose those that are called; no word about readiness means ready (the API's rule)."""
+    """Choose the endpoints that are called; no readiness condition means ready (the API's rule)."""
     return [e for e in endpoints if e.conditions.ready is not False]
 
 
@@ -426,7 +426,7 @@ def _served(reach: Cluster, release: Release) -> tuple[Served, ...]:
     name = f"{service.name}.{service.namespace}.svc"
     entry = release.configuration.webhooks[0] if release.configuration else Entry()
     found = []
-    # An expired certificate makes its Pod unready: where none is ready, that is what to look for.
+    # An expired certificate makes its Pod unready: if none is ready, look for that.
     for endpoint in (ready(release.endpoints) or list(release.endpoints))[:LOOKED_AT]:
         pod = endpoint.target_ref.name if endpoint.target_ref else ""
         if not pod or not endpoint.addresses:
@@ -444,7 +444,7 @@ def _port(release: Release) -> int:
 
 
 def _trial(reach: Cluster, place: str) -> Try:
-    """Have a Pod admitted, once for the outcome, and then with and without the webhook for time."""
+    """Have a Pod admitted: once for the outcome, then with and without the webhook for time."""
     try:
         body, _ = namespace.dry_run(reach, place, ENABLED)
     except ClusterError:

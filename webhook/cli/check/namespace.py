@@ -1,9 +1,8 @@
-"""Would a Pod of this namespace be injected? The API server is asked to create one, not to keep it.
+"""Would a Pod of this namespace be injected? Asks the API server for a dry run.
 
-In: a namespace of a cluster. Out: what happened, and the exit code. Nothing is changed: the
-creation is a server-side dry run, which goes through admission like any other. `helm test` asks
-this. Whether the installation is sound is `facts` and `verdict`; Pods that already run are
-`podgrace audit`'s.
+In: a namespace of a cluster. Out: what happened, and the exit code. It changes nothing: the
+creation is a server-side dry run, which goes through admission like any other. `helm test` runs
+this. The installation belongs in `facts` and `verdict`, running Pods in `podgrace audit`.
 
 | found        | exit | means                                                                   |
 |--------------|------|-------------------------------------------------------------------------|
@@ -40,7 +39,7 @@ from webhook.core.names import (
 
 AGENT: Final = "podgrace-check"
 FINAL: Final = ("injected", "opted-out", "excluded")
-"""Waiting changes nothing about these."""
+"""Waiting does not help against these."""
 
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _OURS: Final = f".{PREFIX.rstrip('/')}"
@@ -48,7 +47,7 @@ _LABELS: Final = {INJECT_LABEL: ENABLED}
 
 
 class Found(NamedTuple):
-    """What came out."""
+    """The result."""
 
     what: str
     exit: int
@@ -70,7 +69,7 @@ def ask(reach: Cluster, namespace: str) -> tuple[Found, tuple[str, ...]]:
 
 
 def dry_run(reach: Cluster, namespace: str, label: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Have the Pod created with the label, and not kept. Gives it as admitted, and the warnings."""
+    """Create the Pod with the label, as a dry run. Gives it as admitted, and the warnings."""
     path = f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}/pods"
     body, warnings = reach.dry_run(path, pod(label))
     if body.get("kind") != "Pod":
@@ -79,7 +78,7 @@ def dry_run(reach: Cluster, namespace: str, label: str) -> tuple[dict[str, Any],
 
 
 def found(reach: Cluster, namespace: str, body: dict[str, Any]) -> Found:
-    """Say what came of the Pod that came back."""
+    """Say what happened to the Pod that came back."""
     mark = ((body.get("metadata") or {}).get("annotations") or {}).get(STATUS_ANNOTATION)
     if mark is not None and (old := _without_image_volumes(reach, body)):
         text = f"the helper comes as an image volume, which these nodes cannot mount: {old}"
@@ -124,7 +123,7 @@ def pod(label: str = ENABLED) -> dict[str, Any]:
 
 
 def _refused(namespace: str, error: ClusterError) -> Found:
-    """Tell apart who said no, by the API server's own messages, which rarely change."""
+    """Find who refused, by the API server's own messages, which rarely change."""
     status, told = error.status, error.told
     text = f"{status}: {told}"
     if status == 401 or (status == 403 and "cannot create resource" in told):
@@ -211,7 +210,7 @@ def _without_image_volumes(reach: Cluster, body: dict[str, Any]) -> str:
 
 
 def _read(reach: Cluster, path: str) -> dict[str, Any] | None:
-    """Read what we may perhaps not."""
+    """Read something for which we may lack the right."""
     try:
         return reach.get(path)
     except ClusterError:

@@ -1,7 +1,7 @@
 """The certificate that a Pod of the webhook serves, from a TLS handshake like an API server's.
 
-In: where to connect, the caBundle, the name that an API server asks for. Out: a `Served`. How the
-connection gets there (`cluster.Cluster.tunnel`) and what is wrong with it do not belong here.
+In: where to connect, the caBundle, the name that an API server asks for. Out: a `Served`. The way
+to the Pod (`cluster.Cluster.tunnel`) and the verdict do not belong here.
 """
 
 import socket
@@ -28,7 +28,7 @@ class Served(NamedTuple):
 
 
 def look(pod: str, address: tuple[str, int], bundle: bytes, name: str) -> Served:
-    """Shake hands twice: as an API server that trusts `bundle`, and trusting anybody."""
+    """Shake hands twice: as an API server that trusts `bundle`, and trusting every certificate."""
     try:
         leaf = _leaf(address, name)
     except OSError as error:

@@ -1,9 +1,9 @@
-"""The facts of an installation -> lines: ok, warn or fail, each with the mend. Pure.
+"""The facts of an installation -> lines: ok, warn or fail, each with the remedy. Pure.
 
-In: `Facts` and the time. Out: lines in the order in which one looks for a fault: is it there, is it
+In: `Facts` and the time. Out: lines in the order of a search for a fault: is it there, is it
 called, does the call arrive, does it do what it should. A fail means that Pods are not injected, or
-that they stop being created; a warn, that it works and something is not as it should be, or could
-not be looked at. `CODES` says what each code is about; docs/debugging.md lists them.
+can no longer be created; a warn, that it works but something is wrong or could not be read. `CODES`
+says what each code means; docs/debugging.md lists them.
 """
 
 import re
@@ -52,7 +52,7 @@ CODES: Final = {
 
 
 class Line(msgspec.Struct):
-    """One thing that was looked at."""
+    """One checked thing."""
 
     level: str
     code: str
@@ -73,7 +73,7 @@ def judge(facts: Facts, now: datetime | None = None) -> list[Line]:
 
 
 def text(lines: Sequence[Line], *, colour: bool) -> str:
-    """Set the lines out, a heading for each release."""
+    """Print the lines, with a heading for each release."""
     out: list[str] = []
     about = ""
     for line in lines:
@@ -98,11 +98,11 @@ def text(lines: Sequence[Line], *, colour: bool) -> str:
 
 
 Found = Iterator[tuple[str, str, str, str]]
-"""Level, code, text, mend."""
+"""Level, code, text, remedy."""
 
 
 def _cluster(facts: Facts) -> Iterator[Line]:
-    """Judge what is of no single release."""
+    """Judge what belongs to no single release."""
     for name, read in (
         ("configuration", facts.configurations),
         ("installed", facts.deployments),
@@ -143,7 +143,7 @@ def _in_tree(policy: Metadata) -> Line:
 
 
 def _release(facts: Facts, release: Release, now: datetime) -> Found:
-    """Judge one release, in the order in which a Pod's admission meets its parts."""
+    """Judge one release, in the order in which a Pod's admission reaches its parts."""
     configuration = release.configuration
     if configuration is None:
         yield from _uncalled(facts, release)
@@ -310,7 +310,7 @@ def _versions(release: Release) -> Found:
 
 
 def _tag(image: str) -> str:
-    """Give an image's tag; "" for one that is named by digest, which says nothing."""
+    """Give an image's tag; "" for a digest."""
     name = image.rpartition("/")[2]
     return "" if "@" in name else name.partition(":")[2]
 
@@ -389,7 +389,7 @@ def _trial(release: Release, configuration: Configuration) -> Found:
         yield "fail", "nodes", found.text, ""
         return
     if found.what != "injected":
-        # What is refused for another reason says nothing about us.
+        # A refusal for another reason says nothing about us.
         level = "warn" if found.what in ("refused", "not-allowed") else "fail"
         said = f"dry run in {trial.namespace}: {found.what}: {found.text}"
         yield level, "admission", said, f"docs/certificates.md explains `{found.what}`"

@@ -1,8 +1,8 @@
 """A question to a DNS server, and its answer: bytes in, bytes out. Pure.
 
-Only what is asked here: the IPv4 or IPv6 addresses of a name, over UDP, and how long a client may
-keep them (RFC 1035). A resolver's search path and caches are what a measurement has to go around,
-and the images that ask hold no DNS library: so these few lines.
+Only what is needed here: the IPv4 or IPv6 addresses of a name, over UDP, and how long a client may
+keep them (RFC 1035). A measurement must bypass a resolver's search path and caches, and the images
+that ask hold no DNS library: hence these few lines.
 """
 
 import ipaddress
@@ -38,7 +38,7 @@ def question(number: int, name: str, *, six: bool = False) -> bytes:
 
 
 def answer(data: bytes, number: int) -> Answer | None:
-    """Read an answer; None if it is not the one to this question, or is garbled."""
+    """Read an answer; None if it answers another question, or is garbled."""
     try:
         return _answer(data, number)
     except (struct.error, IndexError):
@@ -67,7 +67,7 @@ def _answer(data: bytes, number: int) -> Answer | None:
 
 
 def _after_name(data: bytes, at: int) -> int:
-    """Step over a name, which ends with an empty label or a pointer to an earlier one."""
+    """Skip a name, which ends with an empty label or a pointer to an earlier one."""
     while size := data[at]:
         if size & _POINTER == _POINTER:
             return at + 2

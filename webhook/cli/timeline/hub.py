@@ -1,7 +1,7 @@
-"""Everything that is seen, on one clock: the API's watches, the observers, and what they are asked.
+"""Everything that is seen, on one clock: the API's watches, the observers, their questions.
 
 In: streams of the API and places to ask from. Out: growing lists of what was seen, and the lives
-that they amount to. Nothing is changed in the cluster here.
+that they add up to. It changes nothing in the cluster.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Hub:
 
     @property
     def present(self) -> list[PodState]:
-        """The Pods that are there, as they were last told of."""
+        """The Pods that exist, in their last known state."""
         return list(self._now.values())
 
     @property
@@ -159,7 +159,7 @@ class Hub:
         return True
 
     def lives(self, since: float = 0.0) -> tuple[Life, ...]:
-        """Say what became of the Pods so far; what clients met before a time is left out."""
+        """Say what happened to the Pods so far, without what clients met before a time."""
         return lives(self.pods, self.slices, [it for it in self.heard if it.sample.at >= since])
 
     async def stop(self) -> None:
@@ -202,4 +202,4 @@ class Hub:
         self.slices.append(slices.read(kind, tree, self.now()))
 
     ready = False
-    """Whether what was there before has been told of: what the watch tells of after that is new."""
+    """Whether the initial state is complete: everything reported after that is new."""

@@ -26,8 +26,8 @@ Coming is counted from its creation, going from the moment when it was told to s
 | dropped    | no EndpointSlice named it any more                                     |
 | gone       | the API had deleted it                                                 |
 
-The API's times are those at which its watch told us: so a client may see a little before it, below
-zero, what it tells of. A client's are those at which it began to ask.
+The API's times are those when its watch told us, so a client may see a change a little earlier,
+below zero. A client's times are those when it began to ask.
 """
 
 from collections import Counter
@@ -61,7 +61,7 @@ _STATES: Final = {"running": "started", "terminated": "ended", "waiting": "is wa
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a Pod. at: seconds since it was created, or told to stop.
+    """An event of a Pod. at: seconds since it was created, or told to stop.
 
     source: who told: Pod, a container, EndpointSlice, or a way. place: where a client asked.
     """
@@ -78,8 +78,8 @@ class Way:
     """What clients met on one way from one place, from the moment the Pod was told to the end.
 
     after: how many answers still came from it, or named it; -1: no answer says whose it is. failed:
-    answers that were none, by what they were. ttl: the longest time for which a client may keep an
-    answer, -1: not known.
+    failed answers, by kind. ttl: the longest time for which a client may keep an answer, -1: not
+    known.
     """
 
     key: str
@@ -130,10 +130,10 @@ def moment(events: Iterable[Event], name: str, source: str = "", place: str = ""
 
 def _life(states: list[PodState], slices: Sequence[SliceSeen], heard: Sequence[Heard]) -> Life:
     first = states[0]
-    # A Pod that has ended may be told of without its address.
+    # The API may report an ended Pod without its address.
     address = next((state.address for state in states if state.address), "")
     last = states[-1]._replace(address=address)
-    # At 0.0 the watch told of what was there before it began.
+    # At 0.0 the watch reported what was there before it began.
     began = first.at if first.at > 0 and not first.told else None
     told = next((state.at for state in states if state.told), None)
     told = None if told == 0 else told
@@ -147,7 +147,7 @@ def _life(states: list[PodState], slices: Sequence[SliceSeen], heard: Sequence[H
         *_of_clients(last, mine, began or 0.0, told),
     ]
     events.sort(key=lambda event: event.at)
-    # The watch may tell of the order later than the server feels it.
+    # The watch may report the deletion after the server has its signal.
     felt = [event.at for event in events if event.moment == "signalled"]
     cut = float("inf") if told is None else min([told, *felt])
     coming = [e for e in events if e.moment not in _LATE and 0 < e.at < cut]
@@ -215,7 +215,7 @@ def _changes(before: PodState, now: PodState) -> Iterable[Event]:
 
 
 def _of_slices(name: str, slices: Sequence[SliceSeen], told: float | None) -> Iterable[Event]:
-    """Tell of each Service's slices what they say of a Pod, where that changes."""
+    """Give the changes of what each Service's slices say of a Pod."""
     by_service: dict[str, list[SliceSeen]] = {}
     for entry in slices:
         by_service.setdefault(entry.service, []).append(entry)
@@ -301,7 +301,7 @@ _SURE: Final = 20
 
 
 def _kept(place: str, kind: str, samples: Sequence[Heard], since: float) -> Iterable[Event]:
-    """Tell of the first failure of each kind on a way that had worked."""
+    """Give the first failure of each kind on a way that had worked."""
     seen: set[str] = set()
     for it in samples:
         sample = it.sample

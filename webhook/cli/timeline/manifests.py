@@ -1,8 +1,8 @@
-"""What `timeline` makes in a cluster, and takes away again: names in, manifests out. Pure.
+"""What `timeline` makes in a cluster, and removes again: names in, manifests out. Pure.
 
-Everything has the label INSTANCE, by which it is removed. No Pod gets an account's token or a
-privilege, none passes podgrace's webhook, and each ends by itself after an hour, whatever becomes
-of the command that made it.
+Everything has the label INSTANCE, by which it is removed. No Pod gets a service account token or a
+privilege, none passes podgrace's webhook, and each ends by itself after an hour, whatever happens
+to the command that made it.
 """
 
 from typing import Any, Final, NamedTuple
@@ -31,12 +31,12 @@ class Plan(NamedTuple):
 
     @property
     def service(self) -> str:
-        """The Service with an address of its own."""
+        """The Service with a cluster IP."""
         return self.instance
 
     @property
     def headless(self) -> str:
-        """The Service without one."""
+        """The headless Service."""
         return f"{self.instance}-headless"
 
     def labels(self, part: str) -> dict[str, str]:
@@ -145,7 +145,7 @@ def _container(plan: Plan, name: str, words: list[str]) -> Tree:
 
 
 def _pod(plan: Plan, name: str, part: str, spec: Tree) -> Tree:
-    # The webhook would give them a preStop and a grace period, and those are what is measured.
+    # The webhook would give them a preStop and a grace period, and the run measures those.
     labels = plan.labels(part) | {"podgrace.io/inject": "disabled"}
     common = {
         "restartPolicy": "Never",

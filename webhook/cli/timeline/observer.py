@@ -1,8 +1,8 @@
 """A client that asks the same questions again and again and tells what it got: no rights needed.
 
-In: questions, which may be exchanged at any time. Out: samples, handed over as they come, in the
-time of this machine's monotonic clock. Each answer is had on a connection of its own, as new
-clients have it. Runs in the command itself, or in a Pod on a node (`remote`).
+In: questions, which may be replaced at any time. Out: samples, handed over as they come, in the
+time of this machine's monotonic clock. Each question uses a new connection, as a new client does.
+Runs in the command itself, or in a Pod on a node (`remote`).
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from webhook.cli.timeline import dns
 from webhook.cli.timeline.sight import GREETING, Question, Sample
 
 CONNECT: Final = 1.0
-"""Seconds in which a connection must be there; inside a cluster it takes a millisecond."""
+"""Seconds for a connection to open; inside a cluster it takes a millisecond."""
 _WHOLE: Final = 2.0
 _READ: Final = 65536
 _AT_ONCE: Final = 40
-"""Questions of one kind that may wait for their answers at a time."""
+"""Most questions of one kind that wait for answers at a time."""
 _WRONG: Final = (
     (ConnectionRefusedError, "refused"),
     (ConnectionResetError, "reset"),
@@ -68,7 +68,7 @@ class Observer:
                     one = asyncio.create_task(self._once(question))
                     asked.add(one)
                     one.add_done_callback(asked.discard)
-                # What could not be asked in time is left out, not made up for in a burst.
+                # A question that is late is skipped, not made up for in a burst.
                 due = max(due + question.every, loop.time())
                 await asyncio.sleep(due - loop.time())
         finally:
@@ -96,7 +96,7 @@ async def _tcp(question: Question, begin: float) -> Sample:
 async def _http(question: Question, begin: float) -> Sample:
     context = None
     if question.tls:
-        # Which Pod answers is asked here, not whether the certificate is right.
+        # This asks which Pod answers, not whether the certificate is right.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     async with asyncio.timeout(CONNECT):
@@ -122,7 +122,7 @@ async def _http(question: Question, begin: float) -> Sample:
 
 
 def _told(text: str, pods: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Find out who answered: our own server says it; any other may have its Pod's name in it."""
+    """Find out who answered: our own server says so; others may answer their Pod's name."""
     _, mark, rest = text.partition(GREETING)
     if mark:
         name, *said = rest.split()

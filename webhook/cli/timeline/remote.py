@@ -5,9 +5,9 @@
 | {"ask": [...]}   | {"samples": [...]}  |
 | {"ping": n}      | {"pong": n, "now"}  |
 
-The Pod needs no rights and no network of ours. Its clock is laid beside ours by the quickest of the
-last pings: what it measured is wrong by half of that way at most. It ends when the line is cut, so
-that it can't be left behind.
+The Pod needs no rights and no network of ours. The quickest of the last pings aligns its clock with
+ours: its times are wrong by at most half of that round trip. It ends when the line is cut, so that
+it can't be left behind.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _FLUSH: Final = 0.2
 _PING: Final = 1.0
 _PINGS: Final = 30
 _FIRST: Final = 5
-"""Pings before what the Pod measured is believed."""
+"""Pings before the Pod's times count."""
 _LINE: Final = 4 << 20
 
 
@@ -152,7 +152,7 @@ class Remote:
             async for told in self._lines():
                 if told.pong is not None:
                     self._pong(told.pong, told.now)
-                # Before the clock is known, no time that the Pod tells means anything.
+                # Until the clock is known, the Pod's times mean nothing.
                 if self.near.is_set():
                     ahead = min(self._pings)[1]
                     for sample in told.samples or ():
@@ -174,7 +174,7 @@ class Remote:
         if process is None or process.stdout is None or process.stderr is None:
             raise AssertionError
         while line := await process.stdout.readline():
-            # kubectl may say something of its own on the same line's way.
+            # kubectl may print its own messages in between.
             with contextlib.suppress(msgspec.DecodeError):
                 yield msgspec.json.decode(line, type=Told)
         said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()

@@ -100,7 +100,7 @@ def write(report: Report) -> str:
 
 
 def read(text: str | bytes) -> Report:
-    """Read what `write` wrote. Raises msgspec.ValidationError if it is none."""
+    """Read what `write` wrote. Raises msgspec.ValidationError if it isn't a report."""
     return msgspec.json.decode(text, type=Report)
 
 

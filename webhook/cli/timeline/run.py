@@ -1,4 +1,4 @@
-"""One run: what is made, asked, told to go and waited for; what was seen out.
+"""One run: what it makes, asks, deletes and waits for; what was seen out.
 
 | without --pods                                         | with --pods                             |
 |--------------------------------------------------------|-----------------------------------------|
@@ -30,7 +30,7 @@ from webhook.cli.watching.streams import Resource, WatchError
 
 NODES: Final = "nodes"
 MOST: Final = 10
-"""Nodes on which an observer is put where `nodes` is asked for; names may name more."""
+"""Most nodes with an observer for `nodes`; a list of names may be longer."""
 _START: Final = 90.0
 _FIRST: Final = 10.0
 _QUIET: Final = 1.0
@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
 
 async def run(args: argparse.Namespace, options: Sequence[str], command: list[str]) -> Found:
-    """Do it. Raises `WatchError` where nothing can be seen."""
+    """Run it. Raises `WatchError` where nothing can be seen."""
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
     if task is not None:
@@ -236,7 +236,7 @@ class _Run:
             self._hub.troubles.append(f"{' '.join(self._command)} ended with {code}")
 
     def _passed(self) -> Callable[[], bool]:
-        """Make the question whether, from now on, a Pod has come, one has gone, and all is calm."""
+        """Give a test whether, from now on, a Pod has come, one has gone, and all is calm."""
         hub = self._hub
 
         def count(name: str) -> int:
@@ -261,7 +261,7 @@ class _Run:
 
     @contextlib.asynccontextmanager
     async def _watching(self, pods: str, endpoints: str, expected: int) -> AsyncIterator[None]:
-        """Watch the API, and put observers where they were asked for."""
+        """Watch the API, and start the observers."""
         hub, namespace = self._hub, self._namespace
         path = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
         hub.watch(
@@ -329,7 +329,7 @@ class _Run:
             await asyncio.sleep(_QUIET / 2)
 
     async def _listen(self) -> None:
-        """Wait until what was there before has been told of."""
+        """Wait until the initial state is complete."""
         hub = self._hub
         while True:
             before = len(hub.pods) + len(hub.slices)

@@ -2,8 +2,7 @@
 
 `PodState` and `SliceSeen` are what the API tells; a `Sample` is one question that a client asked
 and the answer that it got, at a place (a node, or here). Times are seconds since the watch began;
-where another machine measured, its clock has been laid beside ours by then. What it all means is
-decided in `lives`.
+another machine's clock has been aligned with ours by then. What it all means belongs in `lives`.
 """
 
 from typing import Any, Final, NamedTuple
@@ -42,7 +41,7 @@ class Container(NamedTuple):
 
 
 class PodState(NamedTuple):
-    """A Pod as the API told of it at one moment. true: the conditions that are."""
+    """A Pod as the API showed it at one moment. true: the conditions that are."""
 
     at: float
     name: str

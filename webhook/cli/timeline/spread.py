@@ -1,7 +1,7 @@
 """Several lives -> of each moment the least, the median and the most. Pure.
 
-Coming is counted from the creation, and once more from Ready, since that is what a rollout waits
-for; going from the moment when the Pod was told to stop.
+Coming is counted from the creation, and again from Ready, because a rollout waits for that; going
+from the moment when the Pod was told to stop.
 """
 
 from collections.abc import Iterable, Sequence

@@ -10,8 +10,8 @@
 | replicas        | two, if clients came until the server stopped: then no delay is long enough   |
 | minReadySeconds | from Ready to the first answer by the slowest way, plus a second              |
 
-A second stands for what was not measured: other nodes, a busier API server. The defaults are those
-of podgrace's annotations (docs/annotations.md).
+The extra second covers what was not measured: other nodes, a busier API server. The defaults are
+those of podgrace's annotations (docs/annotations.md).
 """
 
 import math
@@ -46,7 +46,7 @@ class _Latest(NamedTuple):
 
 
 def suggestion(coming: Sequence[Row], going: Sequence[Row], lives: Sequence[Life]) -> list[Advice]:
-    """Suggest what was measured; nothing where nothing was."""
+    """Suggest settings from what was measured."""
     made = []
     left = _latest((row, row.seconds.most) for row in going if _is(row, "left", _CONNECTIONS))
     named = _latest(

@@ -130,7 +130,7 @@ def notes(report: Report) -> Iterator[str]:
 
 
 def _examples(report: Report) -> Iterator[tuple[str, Pod]]:
-    """Choose what is listed whole: the last Pod that came, and the last one that went."""
+    """Choose the lives to list in full: the last Pod that came, and the last one that went."""
     for which in ("comes", "goes"):
         pods = [pod for pod in report.pods if (pod.coming if which == "comes" else pod.going)]
         if pods:

@@ -1,8 +1,8 @@
 """The server of the Pod that comes and goes: it says who it is, and what has happened to it so far.
 
 In: a port, seconds to start, seconds to linger. Out: `podgrace-timeline NAME WORDS` on each
-connection. It starts to listen late, as servers do, and goes on serving after SIGTERM, so that it
-can be seen for how long clients still come.
+connection. It starts to listen late, as servers do, and goes on serving after SIGTERM, to show for
+how long clients still come.
 """
 
 import asyncio
