@@ -64,7 +64,7 @@ RUN /venv/bin/python image_root.py /application /root-of-image
 FROM scratch AS webhook
 ARG VERSION=dev REVISION=unknown
 LABEL org.opencontainers.image.title="podgrace" \
-      org.opencontainers.image.description="Rolling updates of any workload without a lost request" \
+      org.opencontainers.image.description="Rolling updates of any workload, no request lost" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -1,5 +1,5 @@
-// peer is a webhook as most people would write it in Go, with controller-runtime, to compare with. It makes
-// part of our patch, and has none of the reasons, limits, metrics or log.
+// peer is a webhook as most people would write it in Go, with controller-runtime, to compare with.
+// It makes part of our patch, and has none of the reasons, limits, metrics or log.
 //
 //	peer PORT tls.crt tls.key
 package main

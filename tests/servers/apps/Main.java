@@ -2,7 +2,10 @@ import com.sun.net.httpserver.HttpServer;
 import java.net.InetSocketAddress;
 import java.util.concurrent.Executors;
 
-/** {@code /} answers after 20 ms, {@code /slow} after four seconds: the JDK's own server, with no shutdown hook. */
+/**
+ * {@code /} answers after 20 ms, {@code /slow} after four seconds: the JDK's own server, without a
+ * shutdown hook.
+ */
 public class Main {
     public static void main(String[] args) throws Exception {
         HttpServer server = HttpServer.create(new InetSocketAddress(8000), 128);
