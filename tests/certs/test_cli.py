@@ -92,8 +92,16 @@ def wait(what: str, condition: object, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+def handles_term(process: "subprocess.Popen[str]") -> bool:
+    """Tell whether a process is past its start: before that, TERM simply ends it."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
 def stop(process: "subprocess.Popen[str]") -> list[dict[str, object]]:
     """End it as the kubelet does; returns what it told."""
+    wait("its start", lambda: handles_term(process))
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0

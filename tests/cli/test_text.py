@@ -379,6 +379,7 @@ WORDY = st.recursive(
 )
 
 
+@example([[], [], "x\ny"], None, 424986).via("a comment behind what ends in a literal block")
 @settings(max_examples=200, deadline=None)
 @given(WORDY, WORDY, st.integers(0, 2**32))
 def test_any_data_becomes_any_other(before: Any, after: Any, seed: int) -> None:

@@ -131,11 +131,15 @@ def _anew(chunk: Chunk, root: Node, data: Any) -> str:
     """Write a document as a whole."""
     text = chunk.text
     end = _Editor(chunk, root, {}).end(root)
+    rest = text[end:]
     if root.flow or not isinstance(data, dict | list) or not data:
         made = json.dumps(data, ensure_ascii=False) if chunk.is_json else scalars.spelled(data)
     else:
         made = "\n".join(scalars.block(data, 0, Layout()))
-    return text[: root.start] + made + text[end:]
+        if rest.partition("\n")[0].strip():
+            # A comment on the last line: behind a literal block it would be part of the text.
+            rest = "\n" + rest.lstrip(" \t")
+    return text[: root.start] + made + rest
 
 
 class _Editor:
