@@ -87,6 +87,26 @@ def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     ]
 
 
+def test_pages_that_programs_name_are_there() -> None:
+    """Messages, alerts and docstrings send people to `docs/NAME.md`, some to a heading of it."""
+    rooms = ("webhook", "certs", "charts", "entrypoint", "tests", "deploy")
+    files = [path for room in rooms for path in (ROOT / room).rglob("*")]
+    kinds = {".py", ".yaml", ".tpl", ".txt", ".toml", ".c", ".h", ".html", ".json"}
+    named = {
+        found
+        for path in files
+        if path.suffix in kinds and path.is_file()
+        for found in re.findall(
+            r"docs/([\w-]+\.md)(?:#([\w-]+))?", path.read_text(errors="replace")
+        )
+    }
+    assert len(named) > 10
+    for name, anchor in sorted(named):
+        page = ROOT / "docs" / name
+        assert page.exists(), name
+        assert not anchor or anchor in anchors(page), f"{name}#{anchor}"
+
+
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
