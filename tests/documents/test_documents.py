@@ -88,7 +88,7 @@ def test_a_broken_link_is_seen(tmp_path: Path) -> None:
 
 
 def test_pages_that_programs_name_are_there() -> None:
-    """Messages, alerts and docstrings send people to `docs/NAME.md`, some to a heading of it."""
+    """Messages, alerts and docstrings send people to a page of docs/, some to a heading of it."""
     rooms = ("webhook", "certs", "charts", "entrypoint", "tests", "deploy")
     files = [path for room in rooms for path in (ROOT / room).rglob("*")]
     kinds = {".py", ".yaml", ".tpl", ".txt", ".toml", ".c", ".h", ".html", ".json"}
