@@ -216,7 +216,7 @@ static bool nothing_to_lose(unsigned before) {
 }
 
 static int64_t pause_ms(const struct stop *s, int64_t now) {
-    int64_t cost = phases.watch->next - phases.watch->now; /* looks that are dear are rare */
+    int64_t cost = phases.watch->next - phases.watch->now; /* expensive looks are rare */
     return cost > POLL_MS ? cost : now - s->began < QUICK_FOR_MS ? QUICK_MS : POLL_MS;
 }
 

@@ -197,7 +197,7 @@ static bool read_text(struct cursor *c, const char **start, size_t *size) {
     return next_is(c, '"');
 }
 
-/* Any number of JSON; *value is -1 for what is no whole number that fits. */
+/* Any number of JSON; *value is -1 unless it is a whole number that fits. */
 static bool read_number(struct cursor *c, int64_t *value) {
     const char *start = c->at;
     bool negative = next_is(c, '-'), whole = true;

@@ -1,6 +1,6 @@
 """The obvious way, to compare with: FastAPI parses, the dictionary is copied, changed, compared.
 
-In: a port, a certificate. Out: the same kind of patch for the same Pod, with none of the reasons,
+In: a port, a certificate. Out: the same kind of patch for the same Pod, without the reasons,
 limits, metrics or log.
 """
 

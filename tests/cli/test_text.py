@@ -39,13 +39,13 @@ def read(text: str) -> list[Any]:
 
 
 def there_and_back(text: str) -> str:
-    """Inject and uninject: nothing is written anew, a second pass changes nothing.
+    """Inject and uninject: nothing is rewritten, a second pass changes nothing.
 
     Gives what was injected.
     """
     injected = podgrace("inject", "-f", "-", stdin=text)
     assert injected.code == 0, injected.err
-    assert "anew" not in injected.err
+    assert "rewritten" not in injected.err
     assert podgrace("inject", "-f", "-", stdin=injected.out).out == injected.out
     assert podgrace("uninject", "-f", "-", stdin=injected.out) == (0, text, "")
     return injected.out
@@ -269,13 +269,13 @@ def test_a_key_in_long_form_is_written_anew_and_said() -> None:
     text = HEAD + "spec:\n  ? containers\n  : # x\n    - name: a\n      image: shop:1\n"
     ran = podgrace("inject", "-f", "-", stdin=text + "      ports: [{containerPort: 80}]\n")
     assert "podgrace.io/status" in ran.out
-    assert "written anew" in ran.err
+    assert "rewritten" in ran.err
     back = podgrace("uninject", "-f", "-", stdin=ran.out)
     assert read(back.out) == read(text + "      ports: [{containerPort: 80}]\n")
 
 
 def test_a_text_that_was_lost_comes_back_only_where_it_fits() -> None:
-    """Somebody changed the file after us: his change stays."""
+    """Somebody changed the file after us: that change stays."""
     text = TEXTS["comments below a null"]
     out = podgrace("inject", "-f", "-", stdin=text).out
     more = out.replace(
@@ -383,7 +383,7 @@ WORDY = st.recursive(
 @settings(max_examples=200, deadline=None)
 @given(WORDY, WORDY, st.integers(0, 2**32))
 def test_any_data_becomes_any_other(before: Any, after: Any, seed: int) -> None:
-    """Whatever a patch asks for: the text means it, in place or anew."""
+    """Whatever a patch asks for: the text means it, in place or rewritten."""
     chance = random.Random(seed)  # noqa: S311 - a style
     text = Writer(chance).document({"a": before, "b": {"c": before}, "d": [before]})
     (chunk,) = documents.read(text, "")

@@ -227,7 +227,7 @@ def state(pod: Tree) -> str:
 def wait_ready(
     api: Api, namespace: str, app: str, count: int, seconds: float = 120
 ) -> "list[Tree]":
-    """Wait until so many Pods of an app are ready and no other is left."""
+    """Wait until this many Pods of an app are ready and no other is left."""
 
     def check() -> Any:
         pods = api.pods(namespace, app)

@@ -138,7 +138,7 @@ def put(name: str, lines: Iterator[str], page: str) -> str:
 
 
 def main(directory: Path) -> None:
-    """Write anew what was measured; the rest stays as it is."""
+    """Rewrite what was measured; the rest stays as it is."""
     page = PROOF.read_text(encoding="utf-8")
     parts = {"measured": (text, "busy-sleep"), "scenes": (scenes, "pause")}
     for name, (lines, last) in parts.items():

@@ -97,7 +97,7 @@ def _bare(pod: Tree) -> Tree:
 
 
 def _nothing_dropped(patched: Tree, stored: Tree, name: str) -> None:
-    """Compare: what a webhook writes and the API server does not know is dropped without a word."""
+    """Compare: the API server silently drops fields that it does not know."""
     for kind in ("containers", "initContainers"):
         for before, after in zip(
             patched["spec"].get(kind, ()), stored["spec"].get(kind, ()), strict=True

@@ -37,7 +37,7 @@ def test_before_the_label_and_after_it(
     api.create(kube.service("outage"), namespace)
     limit = {"type": "Container", "min": {"memory": "1Gi"}}
     metadata = {"name": "large", "namespace": namespace}
-    # Only read: it would refuse every Pod, so it is gone before any is made anew.
+    # Only read: it would refuse every Pod, so remove it before new ones are made.
     limits = {"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata}
     kube.wait("four Pods", lambda: len(api.pods(namespace)) == 4)
     api.create(limits | {"spec": {"limits": [limit]}}, namespace)

@@ -204,7 +204,7 @@ def test_the_manual_names_every_option(released: str) -> None:
         assert f"--{option}" in text, f"--{option} is not in --help"
         assert f"--{option}" in readme, f"--{option} is not in README.md"
     for option in set(re.findall(r"--([a-z][a-z-]+)", text)) - {"help"}:
-        assert option in options(), f"--help speaks of --{option}, which is none"
+        assert option in options(), f"--help speaks of --{option}, which is not an option"
     assert max(map(len, text.splitlines())) <= 80
     assert "\0" not in text
 

@@ -189,7 +189,7 @@ def test_clients_that_never_pause_do_not_hold_it(
 def test_a_new_connection_is_a_reason_to_wait(
     released: str, container: Callable[..., Container]
 ) -> None:
-    """A load balancer that still sends new ones has not let go."""
+    """A load balancer that still sends new ones has not deregistered the Pod."""
     box = container(*victim("--port=8000", "--on=TERM=finish"))
     box.listening(8000)
     over = threading.Event()

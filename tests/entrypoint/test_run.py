@@ -524,7 +524,7 @@ def test_a_repeated_hook_waits_for_the_first_or_returns(
 def test_a_hook_that_is_gone_leaves_all_as_it_was(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    """Somebody interrupts it: the server serves on; a later stop drains anew."""
+    """Somebody interrupts it: the server goes on serving; a later stop drains again."""
     options = waits("--ports=8000", delay="20", most="20")
     box = container(helper, "run", *options, "--", *victim("--port=8000"))
     box.listening(8000)
@@ -573,7 +573,7 @@ def test_any_usual_stop_signal_after_the_hook_is_the_stop(
 def test_a_verdict_grows_old(released: str, container: Callable[..., Container]) -> None:
     """No stop follows the hook: half a minute later (that is the promise) all is as before.
 
-    Signals mean what they meant, such as USR1 "open your logs anew", and a stop drains anew.
+    Signals mean what they meant, such as USR1 "reopen your logs", and a stop drains again.
     """
     handlers = [f"--on={word}=print" for word in ("USR1", "WINCH", "INT", "QUIT")]
     server = victim("--port=8000", *handlers)

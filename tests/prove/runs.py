@@ -22,7 +22,7 @@ RECORD = '{"podgrace":"drain","waited_ms":6000,"delay_end":"quiet","drain_end":"
 
 
 def rollout(pods: int, begin: float) -> list[Seen]:
-    """Replace so many Pods one after another, two seconds each."""
+    """Replace this many Pods one after another, two seconds each."""
     seen: list[Seen] = [CommandSeen(begin, ("kubectl", "rollout", "restart", "deployment/shop"))]
     listed = [f"shop-old-{n}" for n in range(pods)]
     up = {"scheduled": True, "started": True}

@@ -43,7 +43,7 @@ class ApiServer:
             thread.start()
 
     def reach(self, more: int) -> None:
-        """Wait until so many more calls are done."""
+        """Wait until this many more calls are done."""
         goal, end = self.calls + more, time.monotonic() + ENDURANCE
         while self.calls < goal and time.monotonic() < end:
             time.sleep(0.01)

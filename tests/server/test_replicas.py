@@ -29,7 +29,7 @@ def asked(replicas: Replicas, body: bytes) -> Answer:
     """Ask twice: a verdict is remembered at the second sight of its Pod, for the third."""
     fresh = answer(body, CONFIG)
     made = [answer_by(body, replicas.judge) for _ in range(2)]
-    assert made == [fresh, fresh], "the answer is the one that would be decided anew"
+    assert made == [fresh, fresh], "the answer is the one that a new decision gives"
     return fresh
 
 

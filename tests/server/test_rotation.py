@@ -23,7 +23,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def load(server: Served) -> Iterator[ApiServer]:
-    """Load that shall not lose one call. Some connections are kept, some made anew all the time."""
+    """Load that must not lose a call. Some connections are kept, others are always new."""
     context = {"now": server.context}
     caller = ApiServer([server.port], lambda: context["now"], REVIEW_BYTES, workers=3)
     caller.context = context

@@ -1,7 +1,7 @@
 """What a client sees of a stop: an HTTP/1.1 client that tells apart all ways to lose a request.
 
 In: an address, a path, the body that a complete answer has. Out: `Answer`s. `Traffic` is a front
-with many clients that lets go of the Pod after a while, as kube-proxy does. All of it is
+with many clients that drops the Pod after a while, as kube-proxy does. All of it is
 coroutines, to be run inside the Pod's network.
 
 | outcome  | what happened                                           | the request is   |
@@ -153,7 +153,7 @@ class Traffic:
     """Requests on kept-alive connections."""
     last: float = 0.0
     gone: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set: the front has let go of this Pod; nobody opens a connection any more."""
+    """Set: the front has deregistered this Pod; nobody opens a connection any more."""
 
     async def let_go(self) -> None:
         self.gone.set()

@@ -3,7 +3,7 @@
 In: coroutines and commands. Out: what they return. The thread of a `Network` lives in a new network
 namespace (namespaces are a thread's own), so its sockets and the children that it spawns do too,
 while the test stays where it is. The namespace goes with the thread and the last child. Needs
-CAP_SYS_ADMIN. What is sent belongs to `client`.
+CAP_SYS_ADMIN. What is sent belongs in `client`.
 """
 
 import asyncio

@@ -129,7 +129,7 @@ _CONDITIONS = [
 
 
 def large(workloads: int, *, pods: int = 3) -> Iterator[Tree]:
-    """Make a cluster of so many workloads, with Services, budgets, autoscalers and Pods."""
+    """Make a cluster of this many workloads, with Services, budgets, autoscalers and Pods."""
     spaces = max(1, workloads // 25)
     for n in range(spaces):
         yield namespace(f"team-{n}")

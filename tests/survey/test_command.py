@@ -198,6 +198,6 @@ def test_a_large_cluster_is_planned() -> None:
 
 
 def test_the_manual_is_up_to_date() -> None:
-    """`make docs` writes it anew."""
+    """`make docs` rewrites it."""
     text = docs.PAGE.read_text(encoding="utf-8")
     assert docs.written(text) == text

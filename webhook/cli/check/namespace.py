@@ -166,7 +166,7 @@ def _unmarked(reach: Cluster, namespace: str) -> Found:
             DIFFERS,
             f"the Pod came back without {STATUS_ANNOTATION}: the webhook did not answer, or "
             f"{namespace} is excluded or opted out; "
-            "who may read namespaces and mutatingwebhookconfigurations is told which",
+            "with the right to read namespaces and mutatingwebhookconfigurations it says which",
         )
     entries = [
         entry

@@ -23,13 +23,13 @@ def add(made: argparse.ArgumentParser) -> None:
     word("--image", default="", metavar="NAME", help="podgrace's image (podgrace/podgrace:VERSION)")
     word("--alone", action="store_true", help="no second Pod stays: the Service has this one only")
     word("--no-probe", action="store_true", help="our Pod has no readiness probe")
-    word("--start", type=_seconds, default=1.0, metavar="S", help="our server listens so late (1)")
+    word("--start", type=_seconds, default=1.0, metavar="S", help="our server listens after (1)")
     word(
         "--linger",
         type=_seconds,
         default=10.0,
         metavar="S",
-        help="and serves so long after SIGTERM (10); 0: it exits at once",
+        help="and serves this long after SIGTERM (10); 0: it exits at once",
     )
     group = made.add_argument_group("which ways are watched, and from where")
     word = group.add_argument

@@ -143,7 +143,7 @@ class _Run:
         if not await hub.until(
             lambda: self._left(self._life(name, since)), limit + self._args.linger
         ):
-            hub.troubles.append(f"{name}: a way led to it still after {limit:g} s")
+            hub.troubles.append(f"{name}: a way still led to it after {limit:g} s")
 
     def _life(self, name: str, since: float) -> Life:
         found = [life for life in self._hub.lives(since) if life.name == name]

@@ -74,7 +74,7 @@ def suggestion(coming: Sequence[Row], going: Sequence[Row], lives: Sequence[Life
                 "minReadySeconds",
                 str(value),
                 f"the first answer by {joined.where} came {_late(joined.seconds)} Ready, and"
-                " a rollout stops the next old Pod as soon as this one has been Ready for so long",
+                " a rollout stops the next old Pod once this one has been Ready for this long",
             )
         )
     return made
