@@ -52,7 +52,7 @@ FAILED := --last-failed --last-failed-no-failures=none
 PYTEST := $(BIN)/pytest -n 4 --dist worksteal --ignore=tests/cluster $(if $(AGAIN),$(FAILED) -n 0)
 
 .PHONY: test unit test-all own-helper
-test: lint types contracts own-helper ## what a change needs: minutes, no root, no cluster
+test: lint types contracts own-helper ## minutes, no root, no cluster; says what is missing
 	$(PYTEST) -m "not cluster and not slow"
 
 unit: $(VENV)/.dev helper ## every test that needs no cluster (AGAIN=1: only failed ones)
@@ -83,7 +83,7 @@ PODGRACE_HELPER_IMAGE ?= podgrace.test/podgrace-helper:dev
 export PODGRACE_IMAGE PODGRACE_HELPER_IMAGE
 
 .PHONY: test-cluster
-test-cluster: $(VENV)/.dev ## in a real cluster (KUBECONFIG; PODGRACE_FULL=1: long forms)
+test-cluster: $(VENV)/.dev ## lose no request in a cluster (KUBECONFIG; PODGRACE_FULL=1: longer)
 	@test -z "$(CLUSTER)" || $(CLUSTER) up --nodes 2 >/dev/null
 	@test -z "$$PODGRACE_IMAGE_BUILD" || \
 	for it in "webhook $$PODGRACE_IMAGE" "helper $$PODGRACE_HELPER_IMAGE"; do set -e -- $$it; \
