@@ -1,8 +1,8 @@
 """The command, run as a user runs it.
 
 In: arguments and standard input. Out: exit code and both streams; asserted for every run: no
-traceback, no bug. `spawned` is a process of its own; `podgrace` is the same in this process, for
-the many.
+traceback, no bug. `spawned` is a separate process; `podgrace` runs in this process, which is
+faster.
 """
 
 import contextlib

@@ -309,7 +309,7 @@ def test_without_the_right_to_look_all_reasons_are_named(api: Api, hidden: str) 
     assert (
         "podgrace: unmarked: " in told
         and "did not answer, or shop is excluded or opted out" in told
-        and "is told which" in told
+        and "it says which" in told
     )
 
 

@@ -1,8 +1,7 @@
-"""What the status keeps of a manifest's text, written by somebody who means harm.
+"""The manifest's text in the status, written by an attacker.
 
-Whoever writes a Pod can write our annotation. `uninject` believes no more of it than the spelling
-of what it would write anyway: the document means the same as without it, to any parser, and its
-neighbours keep every byte.
+Whoever writes a Pod can write our annotation. `uninject` takes only the spelling from it: the
+document means the same as without it, to any parser, and its neighbours keep every byte.
 """
 
 import io

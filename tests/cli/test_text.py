@@ -1,8 +1,7 @@
-"""What becomes of a user's text: nothing that is not asked for, and all of it back again.
+"""What happens to a user's text: only what was asked for, and all of it comes back.
 
-Judges are others' programs: PyYAML and ruamel.yaml read what comes out, jsonpatch makes what it
-should mean, `patch` and `git apply` take the diff, and kubectl, where it is installed, reads words
-as we do.
+Other programs judge: PyYAML and ruamel.yaml read the output, jsonpatch makes what it should mean,
+`patch` and `git apply` take the diff, and kubectl, if installed, reads words as we do.
 """
 
 import difflib

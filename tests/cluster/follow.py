@@ -1,4 +1,4 @@
-"""What a container writes, followed while it runs: its log is gone as soon as its Pod is.
+"""A container's log, followed while it runs: it is gone as soon as its Pod is.
 
 In: a container. Out: its lines of JSON.
 """

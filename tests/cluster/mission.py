@@ -1,8 +1,8 @@
 """The mission: workloads under load through Services, disturbed in turn, every request counted.
 
 In: servers, a variant, disturbances. Out: a `Row` for each server, disturbance and kind of client.
-All servers share one window of load, since what takes time is waiting; each has its own `podgrace
-prove`, which runs where Services can be reached.
+All servers share one window of load, because most of the time is waiting; each has its own
+`podgrace prove`, which runs where Services can be reached.
 """
 
 import json

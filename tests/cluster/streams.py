@@ -1,8 +1,8 @@
 """Streams while their servers are rolled: in several variants at once, under the same load.
 
-In: kinds of streams, variants, how long the streams are. Out: for each variant and kind what became
-of each stream, and what podgrace's recorder wrote. The servers and the clients that count are in
-`images/streams`; a variant is what it is in `workloads`.
+In: kinds of streams, variants, how long the streams are. Out: for each variant and kind, the
+outcome of each stream, and what podgrace's recorder wrote. The servers and the clients that count
+are in `images/streams`; a variant is what it is in `workloads`.
 """
 
 import json

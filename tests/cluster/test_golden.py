@@ -1,8 +1,8 @@
 """The real API server accepts each golden Pod of tests/pods, and the webhook decides the same.
 
-Each Pod makes the journey that it would make: defaulted by the API server, patched, and validated
-by the API server again. Where a file has a configuration of its own, the patch is made here by the
-same code; else the installed webhook makes it.
+Each Pod takes its usual way: defaulted by the API server, patched, and validated by the API server
+again. If a file has its own configuration, the same code makes the patch here; else the installed
+webhook does.
 """
 
 import io

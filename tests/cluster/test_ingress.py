@@ -1,8 +1,7 @@
 """Through an ingress controller and with a single replica: bare, sleep, podgrace, at once.
 
-The controller keeps connections to Pods and hears of a change when it hears of it (Traefik: it
-applies one at most every 2 s). Which one it is says PODGRACE_INGRESS. The long form (PODGRACE_FULL)
-has more servers.
+The controller keeps connections to Pods and learns of a change late (Traefik applies one at most
+every 2 s). PODGRACE_INGRESS names it. The long form (PODGRACE_FULL) has more servers.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The chart's life: rollouts and an upgrade under a stream of Pods, an outage, an uninstall.
 
-One release of this module's own goes through all of it, in the order of the tests: others must not
+This module's own release goes through all of it, in the order of the tests: other tests must not
 see it down.
 """
 

@@ -1,9 +1,9 @@
 """Clients that never pause: GET and POST on kept connections, each answered after 10 s.
 
-There is always an answer owed, so no moment is calm. A server that finishes by itself (nginx) is
-told as soon as no new connection comes, and says `Connection: close` in its last answers; for
-others the wait meets its cap. The long form (PODGRACE_FULL) has one that finishes and two that do
-not.
+A request is always in flight, so no moment is calm. A server that finishes by itself (nginx) gets
+its signal as soon as no new connection comes, and says `Connection: close` in its last answers; for
+others the wait reaches its limit. The long form (PODGRACE_FULL) has one that finishes and two that
+do not.
 """
 
 import os

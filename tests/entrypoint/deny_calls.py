@@ -1,7 +1,7 @@
 """Run a command where the kernel refuses some system calls: `deny_calls.py NUMBER,.. CMD..`.
 
-By a seccomp filter that answers EPERM, as old profiles of container runtimes do for what they do
-not know.
+Uses a seccomp filter that answers EPERM, as old profiles of container runtimes do for calls that
+they do not know.
 """
 
 import ctypes

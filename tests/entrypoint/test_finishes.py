@@ -1,6 +1,6 @@
 """Servers that finish by themselves get their signal while requests still come.
 
-It comes once there are no new connections.
+The signal comes once no new connection comes in.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""`sidecar`: real HTTP against it, friendly and not; and what the other helpers tell it."""
+"""`sidecar`: real HTTP, friendly and hostile, and the reports of other helpers."""
 
 import contextlib
 import http.client

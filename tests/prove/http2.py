@@ -1,8 +1,8 @@
 """Servers of HTTP/2 and gRPC that lose on purpose, frame by frame, and two real ones.
 
 `streams(play)` is a behaviour for `servers.serve`: it speaks h2 on a connection and calls `play`
-with every whole request. The library sends what it is told; GOAWAY goes out beside it, since h2
-takes one for the end of everything.
+with every whole request. The library sends what it is told; GOAWAY goes out beside it, because h2
+treats one as the end of everything.
 """
 
 import asyncio

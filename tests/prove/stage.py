@@ -1,4 +1,4 @@
-"""A stand-in for kubectl whose cluster is a play: tests say what the API tells, and when.
+"""A stand-in for kubectl with a scripted cluster: tests say what the API reports, and when.
 
 The stream has the shape of kubectl 1.36 (recorded): JSON objects one after another, each over many
 lines.

@@ -1,4 +1,4 @@
-"""A loss that is injected on purpose lands in its class; and what can't be told apart is said."""
+"""A loss made on purpose lands in its class; if classes can't be told apart, that is said."""
 
 import json
 import threading

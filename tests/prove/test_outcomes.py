@@ -1,4 +1,4 @@
-"""Each way to lose a request is counted as what it is, once, and nothing else is."""
+"""Each way to lose a request is counted once, as what it is, and nothing else is counted."""
 
 import json
 import socket

@@ -1,10 +1,9 @@
 """A client like the API server: Go's pool of keep-alive connections, no POST sent twice.
 
 In: endpoints (a list that the test changes as a cluster would, late), a CA bundle. Out: a count of
-calls and every failure. What it has of net/http: an idle connection is taken before a new one is
-made, the last that was put back first; one that the server has closed is noticed before it is used;
-`Connection: close` is obeyed; a call that fails on a connection is failed (kubernetes/kubernetes
-issue 127335).
+calls and every failure. Like net/http, it reuses an idle connection before it opens a new one, the
+last that was put back first; notices before use that the server has closed one; obeys `Connection:
+close`; and does not repeat a call that fails on a connection (kubernetes/kubernetes issue 127335).
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Attack a server of this machine: `attacker.py ATTACK PORT CONNECTIONS SECONDS [tls]`.
 
-A process of its own, at the lowest priority, so that what honest callers wait for is the server and
-not their share of the CPU. It ends by itself.
+A separate process at the lowest priority, so that honest callers wait for the server and not for
+their share of the CPU. It ends by itself.
 """
 
 import asyncio

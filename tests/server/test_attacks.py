@@ -1,7 +1,7 @@
 """While some attack, honest callers lose no call, no probe waits, memory is bounded.
 
-Short here; PODGRACE_FULL=1 for the long form, with as many connections as the review that found the
-kinds used. The attackers run at the lowest priority (see `attacker`).
+Short here; PODGRACE_FULL=1 for the long form, with as many connections as in the review that found
+these attacks. The attackers run at the lowest priority (see `attacker`).
 """
 
 import os

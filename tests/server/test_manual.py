@@ -1,4 +1,4 @@
-"""docs/server.md says what is so."""
+"""docs/server.md agrees with the code."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `connection` leans on in uvicorn: each fails where an upgrade changes it."""
+"""What `connection` uses of uvicorn: a test fails if an upgrade changes it."""
 
 import asyncio
 import inspect

@@ -1,8 +1,7 @@
-"""The servers under test, as data: how each is started, and how a bare stop of it goes.
+"""The servers under test, as data: how each starts, and how a bare stop of it goes.
 
-In: nothing. Out: `SERVERS`. A row says what is expected of a *bare* stop, so that a new version
-that stops differently is noticed; what is expected with the helper is the same for all rows and
-stands in the tests.
+In: nothing. Out: `SERVERS`. A row says what to expect of a *bare* stop, so that a new version that
+stops differently fails a test; with the helper the tests expect the same of all rows.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A kubelet for one Pod, small and true to the order of things.
+"""A small kubelet for one Pod, true to the order of events.
 
 In: a Pod as the API server stored it, and what its images hold. Out: real processes: each container
 is PID 1 of its own PID namespace, all of them in the Pod's one network namespace, with the

@@ -1,4 +1,4 @@
-"""A network namespace of one's own, and a client's thread inside it.
+"""A new network namespace, and a client's thread inside it.
 
 In: coroutines and commands. Out: what they return. The thread of a `Network` lives in a new network
 namespace (namespaces are a thread's own), so its sockets and the children that it spawns do too,

@@ -1,7 +1,7 @@
-"""Servers that finish by themselves: what clients see whose kept connections never pause.
+"""Servers that finish by themselves: what clients with busy kept connections see.
 
-A profile says `finishes` only where this holds: with its own signal, and nothing of ours around it,
-every request that was sent is answered, every client is sent away, and the server exits by itself.
+A profile says `finishes` only where this holds: with its own signal, and without podgrace, the
+server answers every request that was sent, sends every client away, and exits by itself.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """A stand-in for kubectl whose cluster is a folder: what is created comes up at once.
 
-A Pod that is created is Ready 0.2 s later at 127.0.0.1; deleted, it is told, and gone 0.2 s later.
-`deleted`, `created` and `asked` tell what was wanted of it.
+A new Pod is Ready 0.2 s later at 127.0.0.1; a deleted one is told at once and gone 0.2 s later.
+`deleted`, `created` and `asked` record the calls.
 """
 
 import json
