@@ -1,9 +1,9 @@
 # ruff: noqa: INP001 - a program, not a package
 """Make the tables of podgrace/README.md from the comments in podgrace/values.yaml.
 
-In: values.yaml. Out: README.md with the text between the two markers replaced. A row is a key with a
-comment right above it; keys below a commented key that have no comment of their own are part of its
-default. `--check` writes nothing and exits 1 on a difference.
+In: values.yaml. Out: README.md with the text between the two markers replaced. A row is a key with
+a comment right above it; keys below a commented key that have no comment of their own are part of
+its default. `--check` writes nothing and exits 1 on a difference.
 
     python charts/readme.py [--check]
 """

@@ -1,4 +1,7 @@
-"""Bodies that no API server sends, and some that one might: each has its answer, never an exception, never a denial."""
+"""Bodies that no API server sends, and some that one might.
+
+Each gets an answer, never an exception, never a denial.
+"""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a real API server sent: every recorded review is answered as it should be, and what should not be there is not."""
+"""What a real API server sent: every recorded review gets the right answer, and nothing more."""
 
 import base64
 import json
@@ -99,7 +99,7 @@ def test_recorded_review(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_nothing_of_the_pod_is_logged(name: str) -> None:
-    """Names and reasons only: no environment, command, image or annotation of the Pod's."""
+    """Only names and reasons: none of the Pod's environment, commands, images or annotations."""
     body = recorded(name)
     line = json.dumps(answer(body, CONFIG).log, default=str)
     pod = json.loads(body)["request"].get("object") or {}

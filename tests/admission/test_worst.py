@@ -1,7 +1,8 @@
-"""The worst Pods that can be sent: none costs the others their turn.
+"""The worst Pods that can be sent: none holds up the others.
 
-Each is what an API server may hand on: it reads requests of 3 MiB, stores objects of 1.5 MiB by default, and takes annotations
-of 256 KiB. Cost is CPU time and memory of our own, since what a clock says depends on who else is at work.
+An API server may pass on each of them: it reads requests of 3 MiB, stores objects of 1.5 MiB by
+default, and accepts annotations of 256 KiB. We measure our own CPU time and memory, since wall time
+depends on what else runs.
 """
 
 import gc
@@ -24,7 +25,8 @@ from webhook.core.size import MOST_CONTAINERS, MOST_HOOKS
 Json = dict[str, Any]
 
 SECONDS = 0.05
-"""CPU, on a quiet machine. Others at work make caches cold: the best of some tries counts, and a half more is let pass."""
+"""CPU, on a quiet machine. Other work makes caches cold: the best of some tries counts, and half as
+much again is allowed."""
 BYTES = 16 << 20
 TRIES = 5
 
@@ -49,7 +51,7 @@ def review(pod: Json) -> bytes:
 
 
 def cost(ask: Callable[[], object]) -> tuple[float, int]:
-    """Measure CPU seconds, the least of some tries, and bytes at the peak."""
+    """Measure CPU seconds (the least of some tries), and peak bytes."""
     best = float("inf")
     for _ in range(TRIES):
         gc.collect()
@@ -80,7 +82,7 @@ def pod(
 
 
 def words(size: int) -> str:
-    """Give an entrypoint of many commands in one line of shell."""
+    """Give an entrypoint with many commands in one shell line."""
     return json.dumps(["sh", "-c", " ;" + "a;" * (size // 2)])
 
 
@@ -91,7 +93,7 @@ def many(size: int, key: Callable[[int], str], value: str) -> dict[str, str]:
 
 
 def forged(size: int, record: str) -> str:
-    """Give a status annotation of as many containers as fit."""
+    """Give a status annotation with as many containers as fit."""
     each = len(record) + 9
     rows = ",".join(f'"{i:x}":{record}' for i in range(size // each))
     return '{"version":"x","containers":{' + rows + "}}"
@@ -114,7 +116,7 @@ COUNTS = (1, MOST_CONTAINERS, 1000)
 
 
 def _shared() -> dict[str, Json]:
-    """Make annotations that hold for all containers."""
+    """Make annotations that apply to all containers."""
     made: dict[str, Json] = {}
     for count, size in itertools.product(COUNTS, (4000, 200 * KIB)):
         for kind, text in (
@@ -189,7 +191,7 @@ def _containers() -> dict[str, Json]:
 
 
 def _commands() -> dict[str, Json]:
-    """Make hooks and probes that are long to read."""
+    """Make hooks and probes that take long to read."""
     made = {}
     for count, line in itertools.product(
         (1, MOST_HOOKS, MOST_CONTAINERS),
@@ -208,7 +210,7 @@ def _commands() -> dict[str, Json]:
 
 
 def _lines() -> dict[str, Json]:
-    """Make long command lines of each container's own."""
+    """Make a long command line for each container."""
     return {
         f"{count} containers, own lines of {line[:6]!r}": pod(
             count, **{**FULL, "command": ["sh", "-c", line]}
@@ -374,7 +376,7 @@ def test_no_pod_costs_more_than_its_share(family: str) -> None:
             continue
 
         def ask(body: bytes = body) -> Answer:
-            return admission.answer(body, CONFIG)  # not by one who remembers
+            return admission.answer(body, CONFIG)  # not from a cache
 
         seconds, peak = cost(ask)
         if seconds > SECONDS * 1.5 or peak > BYTES:
@@ -383,14 +385,14 @@ def test_no_pod_costs_more_than_its_share(family: str) -> None:
 
 
 def test_the_measure_sees_what_is_too_much() -> None:
-    """What one Pod once cost: a line of shell looked through for each of its containers."""
+    """What one Pod once cost: a shell line was read for each of its containers."""
     line = json.loads(words(20 * KIB))[2]
     seconds, _ = cost(lambda: [line.split(";")[-1:] for _ in range(4000)])
     assert seconds > SECONDS
 
 
 def test_the_command_line_has_the_same_bounds() -> None:
-    """A manifest on disk is decided about by the same code, whose parts are bounded one by one."""
+    """The same code decides manifests on disk; its parts are bounded one by one."""
     text = json.dumps({"apiVersion": "v1", "kind": "Pod"} | pod(300, **SMALL))
     (workload,) = manifests.read(text, "x").workloads
     assert [d.code for d in manifests.decided(workload, CONFIG).plan.decisions] == ["oversized"]

@@ -1,4 +1,4 @@
-"""A small API server over a socket: two Secrets, a Lease, a webhook configuration, with the real conflict rules.
+"""A small API server on a socket: two Secrets, a Lease, a webhook configuration, real conflicts.
 
 It keeps every version that ever was, so that a test can judge the whole past.
 """
@@ -42,7 +42,7 @@ class ApiServer:
         self.objects: dict[str, Json] = {}
         self.history: list[tuple[datetime, str, Json]] = []
         self.refused: dict[str, int] = {}
-        """Statuses by "METHOD path": what to answer instead of doing it."""
+        """Statuses by "METHOD path": the answer, instead of doing it."""
         self.requests: list[str] = []
         self.conflicts = 0
         self.before_write: Callable[[str, str], None] = lambda _method, _path: None

@@ -1,4 +1,7 @@
-"""Outsiders that say whether a client would accept a certificate: OpenSSL in a whole handshake, and cryptography's own path validation."""
+"""Independent judges of whether a client would accept a certificate.
+
+OpenSSL in a whole handshake, and cryptography's own path validation.
+"""
 
 import ssl
 import tempfile
@@ -12,7 +15,8 @@ from certs import Leaf
 
 HOST = "podgrace.system.svc"
 NO_CHECK_TIME = 0x200000
-"""X509_V_FLAG_NO_CHECK_TIME: OpenSSL knows only the machine's clock; the other judge takes the time."""
+"""X509_V_FLAG_NO_CHECK_TIME: OpenSSL knows only the machine's clock; the other is given the
+time."""
 
 
 def accepts(leaf: Leaf, bundle: bytes, now: datetime, host: str = HOST) -> bool:

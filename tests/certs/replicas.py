@@ -1,4 +1,4 @@
-"""Replicas of `certs.manager` against the API server of the tests, and a judge over everything that was ever stored."""
+"""Replicas of `certs.manager` against the tests' API server, and a check of all they stored."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,11 +18,11 @@ POLICY = Policy(names=service_names("podgrace", NAMESPACE))
 
 
 class Dead(BaseException):
-    """The process is gone: not an error that anything may catch."""
+    """The process is gone: not an error that anything could catch."""
 
 
 class Mortal(Client):
-    """Dies around its n-th write: before it is sent, or after it was done and before anybody could know."""
+    """Dies around its n-th write: before it is sent, or once it is done but nobody knows."""
 
     dies_at = 0
     too_late = False
@@ -86,7 +86,7 @@ class Replica:
 
     @property
     def served(self) -> bool:
-        """What the startup probe asks."""
+        """What the startup probe checks."""
         return self.manager.figures.served
 
     @property
@@ -107,10 +107,11 @@ class Replica:
 
 
 def judge_past(api: ApiServer, *, trust_wait: timedelta = POLICY.trust_wait) -> None:
-    """Check what is promised over the whole history.
+    """Check the promises over the whole history.
 
-    A leaf that was ever handed out is trusted by every bundle as long as it lives (a replica that was cut off goes on with it), and
-    a leaf that replaces another is trusted by what the slowest API server has seen, which may be `trust_wait` old.
+    Every bundle trusts each leaf ever handed out as long as it is valid (a replica that was cut off
+    keeps using it). The bundle that the slowest API server has seen, which may be `trust_wait` old,
+    trusts a leaf that replaces another.
     """
     leaves: list[Leaf] = []
     published: list[tuple[datetime, list[bytes]]] = []
@@ -127,7 +128,7 @@ def judge_past(api: ApiServer, *, trust_wait: timedelta = POLICY.trust_wait) -> 
             leaf = read_serving(decoded(stored)).leaf
             if leaf is None or leaf in leaves:
                 continue
-            # The first one breaks nothing; the next one of the same authority asks nothing of anybody.
+            # The first one breaks nothing; the next one of the same authority needs no new trust.
             easy = not leaves or leaf.certificate.raw.issuer in {
                 other.certificate.raw.issuer for other in leaves
             }

@@ -1,4 +1,7 @@
-"""Certificates as outsiders see them: OpenSSL in handshakes and on the command line, and the library's own path validation."""
+"""Certificates as others see them.
+
+OpenSSL in handshakes and on the command line, and the library's own path validation.
+"""
 
 import base64
 import subprocess
@@ -90,7 +93,7 @@ def test_a_leaf_never_outlives_its_authority(authority: Authority) -> None:
 
 
 def test_keys_are_p256_and_signatures_sha256(authority: Authority, leaf: Leaf) -> None:
-    """The curve that every TLS stack has, FIPS or not, and the fastest to sign with."""
+    """The curve that every TLS stack supports, FIPS or not, and the fastest for signing."""
     for certificate in (authority.certificate.raw, leaf.certificate.raw):
         key = certificate.public_key()
         assert isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
@@ -117,7 +120,7 @@ def test_a_leaf_may_serve_and_nothing_else(leaf: Leaf) -> None:
 
 
 def test_a_leaf_can_not_act_as_an_authority(authority: Authority, leaf: Leaf) -> None:
-    """Path length 0 and the constraints hold: what a stolen serving key signs is worth nothing."""
+    """Path length 0 and the constraints work: what a stolen serving key signs is worthless."""
     stolen = serialization.load_pem_private_key(leaf.key_pem, None)
     assert isinstance(stolen, ec.EllipticCurvePrivateKey)
     forged = Authority(leaf.cert_pem, leaf.key_pem, leaf.certificate, stolen).issue(HOST, now=NOW)
@@ -264,7 +267,7 @@ def test_an_authority_without_a_key_identifier_is_told_not_tripped_over() -> Non
 
 
 def test_keys_are_in_no_representation(authority: Authority, leaf: Leaf) -> None:
-    """What is printed by mistake holds no secret."""
+    """A mistaken print reveals no secret."""
     for thing in (authority, leaf):
         assert "PRIVATE" not in repr(thing)
 
@@ -294,7 +297,7 @@ def test_a_bundle_keeps_order_and_drops_what_is_none(authority: Authority) -> No
 def test_a_bundle_of_a_megabyte_of_leftovers_is_read_at_once(
     authority: Authority, junk: bytes
 ) -> None:
-    """It stands in an object that others write, and is read at every look."""
+    """It is in an object that others write, and is read at every look."""
     start = time.monotonic()
     found = load_bundle(authority.cert_pem + junk * ((1 << 20) // len(junk)) + authority.cert_pem)
     assert [item.pem for item in found] == [authority.cert_pem]
@@ -338,7 +341,7 @@ def test_the_openssl_command_verifies_it_strictly(tmp_path: Path) -> None:
 
 
 def test_a_certificate_with_broken_extensions_covers_nothing_and_is_no_authority() -> None:
-    """A person's file: it must be told, not tripped over."""
+    """A person's file: it must be reported, not cause a crash."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "odd")])
     broken = [

@@ -1,4 +1,4 @@
-"""What `podgrace certs check` says of a directory, whoever made its certificates."""
+"""What `podgrace certs check` says about a directory, whoever made its certificates."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -26,7 +26,7 @@ def found(
 
 
 def company(depth: int = 0, key: trustme.KeyType = trustme.KeyType.RSA) -> dict[str, bytes]:
-    """Certificates as a company's own authority makes them: other keys, intermediates."""
+    """Certificates of a company's own authority: other keys, intermediates."""
     authority = root = trustme.CA(key_type=key)
     for _ in range(depth):
         authority = authority.create_child_ca(key_type=key)

@@ -1,4 +1,4 @@
-"""`podgrace certs ...` as a process: what it prints, what it exits with, and three of it at once."""
+"""`podgrace certs ...` as a process: its output, its exit codes, and three of it at once."""
 
 import http.client
 import json
@@ -100,7 +100,7 @@ def handles_term(process: "subprocess.Popen[str]") -> bool:
 
 
 def stop(process: "subprocess.Popen[str]") -> list[dict[str, object]]:
-    """End it as the kubelet does; returns what it told."""
+    """End it as the kubelet does; returns what it logged."""
     wait("its start", lambda: handles_term(process))
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=60)
@@ -146,7 +146,7 @@ def test_check_of_a_good_directory(tmp_path: Path) -> None:
 
 
 def test_check_waits_for_what_is_still_to_come(tmp_path: Path) -> None:
-    """As a start-up step: the other container makes the files meanwhile."""
+    """As a start-up step: another container makes the files meanwhile."""
     command = [*COMMAND, "check", "--dir", str(tmp_path), "--wait", "60s"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         time.sleep(0.5)  # so that it waits as a rule; either order is right
@@ -267,7 +267,7 @@ def test_outside_a_cluster_it_says_how_to_reach_one() -> None:
 
 
 def test_a_whole_life(api: ApiServer) -> None:
-    """Start, look, renew the leaf, renew the authority, stop; each step by the command that a person would use."""
+    """Start, look, renew the leaf, renew the authority, stop; each step by a person's command."""
     looked = [*cluster(api), *OURS]
     assert "holds no authority" in certs("check", *looked, status=1).stderr
     with manager(api, "a", "--trust-wait", "3s") as process:
@@ -294,7 +294,7 @@ def test_a_whole_life(api: ApiServer) -> None:
             ("webhook a.podgrace.io", "trusted"),
             ("webhook b.podgrace.io", "trusted"),
         ]
-        # A wish is by the second, and the leaf must be older than it.
+        # A request is timed to the second, and the leaf must be older.
         made = (
             Leaf.load(
                 api.data(TLS)[store.CERT_FILE], api.data(TLS)[store.KEY_FILE]
@@ -318,7 +318,7 @@ def test_a_whole_life(api: ApiServer) -> None:
         for event in events
     )
     assert api.objects[LEASE]["spec"]["holderIdentity"] == ""
-    # The API server tells its time in whole seconds.
+    # The API server gives its time in whole seconds.
     judge_past(api, trust_wait=timedelta(seconds=2))
     assert "nobody holds it" in certs("check", *looked, status=1).stderr
 
@@ -336,7 +336,7 @@ def test_three_processes_started_together_agree(api: ApiServer) -> None:
 
 
 def test_a_leader_cut_off_in_the_middle_is_replaced(api: ApiServer) -> None:
-    """SIGKILL while its write is on the way; the next one waits for the Lease and goes on."""
+    """SIGKILL during its write; the next one waits for the Lease and goes on."""
     with manager(api, "a") as first:
 
         def kill(_method: str, path: str) -> None:
@@ -385,9 +385,8 @@ def test_a_port_that_is_taken_is_named(api: ApiServer) -> None:
 
 def test_renew_without_an_authority_asks_whether_anybody_runs(api: ApiServer) -> None:
     done = certs("renew", *cluster(api), "--ca-secret", "ca", status=1)
-    assert (
-        done.stderr
-        == "podgrace: Secret ca in system holds no authority yet: is `podgrace certs run` running?\n"
+    assert done.stderr == (
+        "podgrace: Secret ca in system holds no authority yet: is `podgrace certs run` running?\n"
     )
 
 
@@ -419,7 +418,7 @@ def test_renew_tries_again_on_a_conflict(api: ApiServer) -> None:
 
 
 def test_other_modes_look_at_less(api: ApiServer) -> None:
-    """Under cert-manager there is neither an authority of ours nor a Lease."""
+    """With cert-manager there is neither our own authority nor a Lease."""
     authority = Authority.create(now=datetime.now(UTC))
     leaf = authority.issue("podgrace.system.svc", now=datetime.now(UTC))
     api.edit(
@@ -440,7 +439,7 @@ def test_other_modes_look_at_less(api: ApiServer) -> None:
 
 
 def test_the_documented_commands_exist() -> None:
-    """What docs/certificates.md tells people to type is understood."""
+    """The commands in docs/certificates.md are understood."""
     text = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text()
     told = re.findall(r"podgrace (certs [a-z]+)((?: --?[a-z-]+(?:[ =][A-Za-z0-9:/.]+)?)*)", text)
     assert len(told) > 5
@@ -457,7 +456,7 @@ def test_main_takes_argv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_programs_own_name_leads_here_too(tmp_path: Path) -> None:
-    """`podgrace certs` and `python -m certs` are one; only the second loads nothing of the webhook."""
+    """`podgrace certs` and `python -m certs` are the same; the second does not load the webhook."""
     certs("init", "--dir", tmp_path, "--name", "localhost")
     whole = subprocess.run(
         [
@@ -479,7 +478,10 @@ def test_the_programs_own_name_leads_here_too(tmp_path: Path) -> None:
     assert json.loads(whole.stdout) == json.loads(
         certs("show", "--dir", tmp_path, "-o", "json").stdout
     )
-    script = "import sys, certs.cli; print([name for name in sys.modules if name.split('.')[0] in ('webhook', 'fastapi', 'msgspec')])"
+    script = (
+        "import sys, certs.cli; print([name for name in sys.modules"
+        " if name.split('.')[0] in ('webhook', 'fastapi', 'msgspec')])"
+    )
     alone = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )

@@ -1,4 +1,7 @@
-"""The client against real sockets: answers good, bad, slow, huge and cut off; TLS; rotating tokens and authorities."""
+"""The client against real sockets.
+
+Answers good, bad, slow, huge and cut off; TLS; rotating tokens and authorities.
+"""
 
 import base64
 import json
@@ -148,7 +151,10 @@ def test_names_are_quoted(api: ApiServer, client: Client) -> None:
 
 
 def test_only_the_documented_requests_are_made(api: ApiServer, client: Client) -> None:
-    """RBAC is limited to them: get and update on two Secrets and a Lease, get and patch on one configuration."""
+    """RBAC allows only these.
+
+    Get and update on two Secrets and a Lease, get and patch on one configuration.
+    """
     client.save_secret(client.secret("tls"), {"x": b""})
     client.save_lease(client.lease("turn"), {"holderIdentity": "a"})
     client.publish("podgrace", client.webhooks("podgrace"), b"")
@@ -196,7 +202,7 @@ def test_the_difference_of_the_clocks_is_noted_with_every_answer(
     assert client.skew == timedelta(minutes=-7), "a refusal has a date as well"
 
 
-# Answers that are none.
+# Answers that are not usable.
 
 
 @pytest.mark.parametrize(
@@ -275,7 +281,10 @@ def test_a_server_that_is_silent_costs_the_time_limit(monkeypatch: pytest.Monkey
 def test_an_answer_that_trickles_costs_no_more(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tls: bool
 ) -> None:
-    """The library's timeout is for each read alone: a byte every tenth of a second would hold the manager for ever."""
+    """The library's timeout applies to each read.
+
+    A byte every tenth of a second would hold up the manager for ever.
+    """
     monkeypatch.setattr(kubernetes, "TIMEOUT", 1.0)
     stopped = threading.Event()
 

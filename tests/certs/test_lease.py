@@ -61,7 +61,7 @@ def test_our_own_is_renewed_after_a_third() -> None:
 
 
 def test_a_clock_set_back_starts_the_time_again() -> None:
-    """Else the holder would not renew, and nobody would take over, for as long as it was set back."""
+    """Otherwise nobody would renew or take over for as long as the clock was set back."""
     seen = turn(held(), "a", NOW, None).seen
     step = turn(held(), "a", NOW - timedelta(hours=1), seen)
     assert turn(held(), "a", NOW - timedelta(hours=1) + DURATION, step.seen).mine

@@ -1,4 +1,7 @@
-"""The loop against an API server over sockets: replicas that start, die, conflict, disagree about the time, and meet people's edits."""
+"""The loop against an API server over sockets.
+
+Replicas start, die, conflict, disagree about the time, and meet people's edits.
+"""
 
 import base64
 import re
@@ -115,7 +118,10 @@ def test_who_does_not_lead_reads_two_objects_a_turn(api: ApiServer, started: lis
 
 @pytest.mark.parametrize("led", [True, False], ids=["with a Lease", "without one"])
 def test_three_replicas_started_together_fifty_times_agree(led: bool) -> None:
-    """Threads that race over real connections. Without a Lease (all think that they hold it) the resource versions alone must do."""
+    """Threads race over real connections.
+
+    Without a Lease (all think that they hold it) the resource versions alone must protect.
+    """
     conflicts = 0
     for number in range(50):
         api = ApiServer()
@@ -211,7 +217,7 @@ def test_the_lease_is_held_through_a_long_quiet_time(
 def test_a_leader_killed_at_any_write_harms_nobody(
     api: ApiServer, clock: Clock, dies_at: int, too_late: bool
 ) -> None:
-    """First start, then a rotation of the authority to its end; the first leader dies around its n-th write, whatever that is."""
+    """First start, then a whole rotation; the first leader dies around its n-th write."""
     policy = replace(POLICY, leaf_life=10 * DAY)
     replicas = [Replica(api, name, policy=policy) for name in "abc"]
     replicas[0].client.dies_at, replicas[0].client.too_late = dies_at, too_late
@@ -236,7 +242,7 @@ def test_a_leader_killed_at_any_write_harms_nobody(
 
 
 def test_somebody_writes_between_our_look_and_our_write(api: ApiServer) -> None:
-    """Each of our writes conflicts once; it all gets done in the same turn, and nothing is written twice."""
+    """Each of our writes conflicts once; all is done in the same turn, and nothing twice."""
     spoilt: set[str] = set()
 
     def interfere(_method: str, path: str) -> None:
@@ -267,7 +273,7 @@ def test_a_conflict_for_ever_ends_the_turn_and_is_told(api: ApiServer) -> None:
 
 
 def test_who_loses_the_turn_in_the_middle_stops_writing(api: ApiServer) -> None:
-    """It slept; another holds the Lease now. Its write conflicts, and it does not try again."""
+    """It slept, and another holds the Lease now. Its write conflicts, and it does not retry."""
 
     def overtake(_method: str, path: str) -> None:
         if path == CA:
@@ -324,7 +330,7 @@ def test_a_replica_whose_clock_is_wrong_follows_and_does_not_lead(
 def test_a_new_authority_waits_its_time_though_the_clocks_differ_by_twenty_minutes(
     api: ApiServer, clock: Clock, behind: int
 ) -> None:
-    """One replica begins the wait and another ends it: counted by their own clocks it would be over at once, or late."""
+    """One replica begins the wait and another ends it: by their own clocks it would be wrong."""
     offsets = [-SKEW_LIMIT + SECOND, SKEW_LIMIT - SECOND]
     replicas = [
         Replica(api, name, offset=offsets[(number + behind) % 2])
@@ -366,7 +372,7 @@ def test_a_wish_from_a_laptop_that_is_ahead_is_met_once(
 def test_the_serving_secret_is_deleted(
     api: ApiServer, started: list[Replica], clock: Clock
 ) -> None:
-    """We may not create it. Nobody stops serving; when it is there again it is filled."""
+    """We may not create it. Nobody stops serving; once it exists again, it is filled."""
     before = started[0].files
     del api.objects[TLS]
     let(started, clock, 10 * MINUTE)
@@ -408,7 +414,7 @@ def test_a_secret_is_emptied_or_spoilt(
 def test_both_secrets_are_emptied_at_once(
     api: ApiServer, started: list[Replica], clock: Clock
 ) -> None:
-    """Replicas serve on; a new authority is trusted first, though nobody could say who is served."""
+    """Replicas keep serving; a new authority is trusted first, even if none is seen to serve."""
     before = started[0].files
     api.edit(CA, {})
     api.edit(TLS, {})
@@ -470,7 +476,7 @@ def test_a_ca_bundle_is_blanked_or_spoilt(
 def test_a_person_publishes_a_bundle_of_their_own(
     api: ApiServer, started: list[Replica], clock: Clock
 ) -> None:
-    """Theirs is kept for a day beside ours: something may be serving with it."""
+    """Theirs is kept for a day beside ours: something may still serve with it."""
     ours, theirs = api.bundles()[0], Authority.create(now=START).cert_pem
     for number in (0, 1):
         api.edit_bundle(number, theirs)
@@ -534,13 +540,13 @@ def test_an_entry_is_added_by_an_upgrade(
     assert len(api.bundles()) == 3 and len(set(api.bundles())) == 1
 
 
-# The API out of order.
+# The API is broken.
 
 
 def test_the_api_is_down_for_fifty_days(
     api: ApiServer, started: list[Replica], clock: Clock
 ) -> None:
-    """A leaf that is valid is served on. Looks become rare, and when the API is back all is made good at once."""
+    """A valid leaf stays in use. Looks become rare; once the API is back, all is repaired."""
     before = started[0].files
     api.close()
     pauses = [started[0].turn() for _ in range(12)]
@@ -576,7 +582,7 @@ def test_a_renewal_that_fails_harms_no_leaf_that_is_valid(
     clock.now += 41 * DAY
     let(started, clock, 10 * MINUTE)
     renewed = started[0].files != before
-    # Only what the leaf itself needs keeps it from being renewed.
+    # Only failures in what the leaf itself needs delay its renewal.
     assert renewed == (refused in (f"PUT {CA}", f"PATCH {CONFIG}"))
     assert all(replica.leaf.certificate.valid(clock.now) for replica in started)
     failed = [replica for replica in started if replica.told("rotation_failed")]
@@ -627,7 +633,7 @@ def test_our_own_mistake_is_told_and_the_loop_goes_on(
 
 
 def test_a_newer_format_is_left_alone(api: ApiServer, started: list[Replica], clock: Clock) -> None:
-    """A replica of the version before, during an upgrade, must not destroy what the newer one wrote."""
+    """During an upgrade, an older replica must not destroy what the newer one wrote."""
     api.edit(CA, {**api.data(CA), records.STATE: b'{"version": 2}'})
     before = api.data(CA)
     clock.now += 41 * DAY
@@ -642,7 +648,7 @@ def test_a_newer_format_is_left_alone(api: ApiServer, started: list[Replica], cl
 def test_who_stops_leading_stops_showing_authorities(
     api: ApiServer, started: list[Replica], clock: Clock
 ) -> None:
-    """Else a former leader would alarm for ever about an authority that was replaced meanwhile."""
+    """Otherwise a former leader would alert for ever about an authority that was replaced."""
     first = started[0]
     assert set(first.manager.figures.expiries) == {"leaf", "authority"}
     api.objects[LEASE]["spec"]["holderIdentity"] = "somebody"

@@ -1,4 +1,4 @@
-"""What the Secrets hold, and what becomes of it when somebody else wrote it."""
+"""What the Secrets hold, and what happens if somebody else wrote it."""
 
 import json
 from datetime import UTC, datetime, timedelta

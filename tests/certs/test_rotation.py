@@ -29,7 +29,7 @@ POLICY = Policy(names=service_names("podgrace", "system"))
 
 @dataclass
 class Cluster:
-    """What is stored; applies one write at a time, and remembers who was ever served or trusted."""
+    """What is stored; applies one write at a time, and remembers everything served or trusted."""
 
     policy: Policy = POLICY
     now: datetime = START
@@ -41,7 +41,7 @@ class Cluster:
     def step(self) -> Action | None:
         action = decide(self.world, self.policy, self.now)
         if isinstance(action, SaveAuthorities):
-            # Through the bytes of the Secret, as in life.
+            # Through the bytes of the Secret, as in reality.
             stored = records.read_authorities(records.write_authorities(action.authorities))
             assert stored.problems == ()
             self.world = replace(self.world, authorities=stored)
@@ -78,7 +78,10 @@ class Cluster:
         self.settle()
 
     def everybody_is_accepted(self) -> None:
-        """Check that every leaf that lives is trusted: a replica that was cut off at any time serves its own to the end."""
+        """Check that every valid leaf is trusted.
+
+        A replica that was cut off at any time serves its own leaf to the end.
+        """
         self.leaves = [leaf for leaf in self.leaves if leaf.certificate.not_after > self.now]
         for leaf in (leaf for leaf in self.leaves if leaf.certificate.valid(self.now)):
             issuers = [
@@ -87,7 +90,8 @@ class Cluster:
                 if leaf.certificate.signed_by(item) and item.valid(self.now)
             ]
             assert issuers, (
-                f"at {self.now} nobody trusts a leaf that lives to {leaf.certificate.not_after}: {self.log}"
+                f"at {self.now} nobody trusts a leaf that is valid to"
+                f" {leaf.certificate.not_after}: {self.log}"
             )
 
     def lagging_api_server_accepts(self, leaf: Leaf) -> None:
@@ -123,7 +127,7 @@ def cluster() -> Cluster:
 
 
 def rotating(cluster: Cluster) -> Iterator[str]:
-    """Walk through a wished rotation of the authority, a stop before every write."""
+    """Walk through a requested rotation of the authority, with a stop before every write."""
     wish = replace(cluster.world.authorities, renew_authority_before=cluster.now)
     cluster.world = replace(cluster.world, authorities=wish)
     for _ in range(200):
@@ -169,7 +173,7 @@ def test_twelve_years_pass_and_no_handshake_fails() -> None:
     ends = cluster.now + 12 * 365 * DAY
     verified = cluster.leaf
     while cluster.now < ends:
-        # Around a rotation look often, as the manager does; else once in two days.
+        # Around a rotation look often, as the manager does; otherwise once in two days.
         cluster.wait(MINUTE if cluster.phase == "trusting" else 2 * DAY)
         phases.add(cluster.phase)
         signers.add(cluster.world.authorities.signer)
@@ -249,7 +253,7 @@ def test_new_names_make_a_new_leaf(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("stop", range(1, 9))
 def test_a_crash_before_any_write_is_recovered(cluster: Cluster, stop: int) -> None:
-    """All that a crash can leave is the stored state between two writes: go on from there with a fresh mind, a day later."""
+    """A crash leaves only what is stored between two writes: go on from there, a day later."""
     for number, _ in enumerate(rotating(cluster), start=1):
         if number == stop:
             break

@@ -1,4 +1,4 @@
-"""Files on a real file system: each one whole or not at all, whoever reads, writes or dies meanwhile."""
+"""Files on a real file system: each is whole or absent, whoever reads, writes or dies meanwhile."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def test_the_key_is_for_its_owner_and_the_rest_for_everybody(tmp_path: Path) -> None:
-    """The umask has no say: a container may run with any."""
+    """The umask does not matter: a container may run with any."""
     before = os.umask(0o077)
     try:
         store.write(tmp_path, numbered(1))
@@ -42,7 +42,7 @@ def test_the_key_is_for_its_owner_and_the_rest_for_everybody(tmp_path: Path) -> 
 
 
 def test_a_mounted_secret_is_read_alike(tmp_path: Path) -> None:
-    """As the kubelet lays it out, with a time in the name."""
+    """In the kubelet's layout, with a time in the name."""
     version = tmp_path / "..2026_11_24_12_00_00.123456789"
     version.mkdir()
     for name, content in numbered(1).items():
@@ -53,7 +53,7 @@ def test_a_mounted_secret_is_read_alike(tmp_path: Path) -> None:
 
 
 def test_files_and_links_of_before_are_replaced(tmp_path: Path) -> None:
-    """Versions up to 0.1 kept links through a directory; what they point to is left alone."""
+    """Versions up to 0.1 kept links through a directory; their targets are left alone."""
     (tmp_path / store.CA_FILE).write_bytes(b"by hand")
     (tmp_path / "there").write_bytes(b"mine")
     (tmp_path / store.KEY_FILE).symlink_to("there")
@@ -98,7 +98,7 @@ def test_each_file_is_always_there_and_whole(tmp_path: Path) -> None:
 
 
 def test_a_pair_caught_in_a_switch_is_found_out() -> None:
-    """The promise to readers that open two files one after the other: `Leaf.load` refuses a mixture."""
+    """A reader may open two files one after the other: `Leaf.load` refuses a mixture."""
     authority = Authority.create(now=NOW)
     one, two = authority.issue("localhost", now=NOW), authority.issue("localhost", now=NOW)
     with pytest.raises(BadMaterial, match="does not belong"):
@@ -112,12 +112,15 @@ from certs import store
 left = int(sys.argv[2])
 def watch(event, arguments):
     global left
-    if event.partition(".")[0] in ("open", "os", "shutil", "tempfile") and str(arguments and arguments[0]).startswith(sys.argv[1]):
+    at = str(arguments and arguments[0])
+    kind = event.partition(".")[0]
+    if kind in ("open", "os", "shutil", "tempfile") and at.startswith(sys.argv[1]):
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(watch)
-store.write(Path(sys.argv[1]), {name: f"{name} 1".encode() for name in ("ca.crt", "tls.crt", "tls.key")})
+names = ("ca.crt", "tls.crt", "tls.key")
+store.write(Path(sys.argv[1]), {name: f"{name} 1".encode() for name in names})
 print(left)
 """
 
@@ -129,7 +132,7 @@ def write_and_die(directory: Path, after: int) -> "subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("call", range(1, 7))
 def test_a_crash_in_the_middle_leaves_each_file_old_or_new(tmp_path: Path, call: int) -> None:
-    """The process kills itself at its n-th call into the file system; the next write mends it."""
+    """The process kills itself at its n-th file system call; the next write repairs it."""
     store.write(tmp_path, numbered(0))
     assert write_and_die(tmp_path, call).returncode == -signal.SIGKILL
     found = store.read(tmp_path)

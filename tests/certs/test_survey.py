@@ -1,4 +1,4 @@
-"""What `podgrace certs check` says of a cluster, for everything that can be wrong with it."""
+"""What `podgrace certs check` says about a cluster, for everything that can be wrong."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def api(clock: Clock) -> Iterator[ApiServer]:
-    """Make a cluster in which all is well."""
+    """Make a cluster in which everything is right."""
     server = ApiServer(clock)
     Replica(server, "a").turn()
     yield server
@@ -181,7 +181,7 @@ def test_no_api_at_all(api: ApiServer) -> None:
 
 
 def test_a_public_authority_needs_no_bundle(api: ApiServer) -> None:
-    """With provided certificates the API server may trust what its own machine trusts."""
+    """With provided certificates, the API server may trust what its own machine trusts."""
     for number in (0, 1):
         api.edit_bundle(number, b"")
     names = survey.Names("podgrace", "tls", "podgrace")

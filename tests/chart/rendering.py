@@ -1,6 +1,7 @@
-"""Renders the chart with the real helm and reads back what it made.
+"""Renders the chart with the real helm and reads the result.
 
-In: values files and `--set` pairs. Out: objects by kind and name, or helm's own error. No cluster is asked.
+In: values files and `--set` pairs. Out: objects by kind and name, or helm's own error. Needs no
+cluster.
 """
 
 import functools
@@ -21,13 +22,13 @@ Object = dict[str, Any]
 
 
 def need(tool: str) -> str:
-    """Find helm or kubectl, which come with no Debian package."""
+    """Find helm or kubectl; Debian has no package of them."""
     return needs.program(tool)
 
 
 @functools.cache
 def run(*arguments: str, helm: str = "helm") -> subprocess.CompletedProcess[str]:
-    """Run helm; the same call is made once."""
+    """Run helm, once per call."""
     return subprocess.run([need(helm), *arguments], capture_output=True, text=True, check=False)
 
 
@@ -39,7 +40,7 @@ def text(
     name: str = "podgrace",
     namespace: str = NAMESPACE,
 ) -> str:
-    """Render; the test fails with helm's message if that is refused."""
+    """Render; if helm refuses, the test fails with its message."""
     done = template(*files, sets=sets, options=options, helm=helm, name=name, namespace=namespace)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -53,7 +54,7 @@ def template(
     name: str = "podgrace",
     namespace: str = NAMESPACE,
 ) -> subprocess.CompletedProcess[str]:
-    """Render, or be refused. A value in *sets* is JSON."""
+    """Render, or fail. A value in *sets* is JSON."""
     arguments = [argument for file in files for argument in ("--values", str(file))]
     arguments += [
         argument
@@ -68,7 +69,7 @@ def template(
 def refusal(
     *files: Path, sets: Mapping[str, str] | None = None, options: tuple[str, ...] = ()
 ) -> str:
-    """Render what must be refused; returns the message."""
+    """Render what helm must refuse; returns the message."""
     done = template(*files, sets=sets, options=options)
     assert done.returncode != 0, "helm accepted it"
     return done.stderr
@@ -86,7 +87,7 @@ class Objects:
         self.all: list[Object] = _parsed(source)
 
     def of(self, kind: str) -> list[Object]:
-        """All of a kind, but those that only `helm test` makes."""
+        """All of a kind, except those that only `helm test` makes."""
         return [item for item in self.all if item["kind"] == kind and not hook(item)]
 
     def one(self, kind: str, name: str | None = None) -> Object:
@@ -106,17 +107,17 @@ class Objects:
         return spec
 
     def container(self, name: str = "webhook") -> Object:
-        """Give one of its containers."""
+        """Give one of the Pod's containers."""
         (found,) = [item for item in self.pod()["containers"] if item["name"] == name]
         return dict(found)
 
     def kinds(self) -> set[str]:
-        """All kinds, but those of hooks."""
+        """All kinds, except hooks'."""
         return {item["kind"] for item in self.all if not hook(item)}
 
 
 def hook(item: Object) -> bool:
-    """Whether helm makes it for a test only."""
+    """Whether helm makes it only for a test."""
     return "helm.sh/hook" in item["metadata"].get("annotations", {})
 
 

@@ -1,7 +1,7 @@
-"""A real API server accepts what is rendered, keeps what is written at run time, and evaluates the policies as meant.
+"""A real API server accepts the chart, keeps what is written at run time, and applies the policies.
 
-Any cluster will do (KUBECONFIG); no image is needed, since no Pod has to run. Everything is made under names of its own, with a revision
-of its own, so that an installation beside it sees none of it.
+Any cluster will do (KUBECONFIG); no image is needed, since no Pod has to run. Everything has names
+of its own, with a revision of its own, so that an installation beside it sees none of it.
 """
 
 import base64
@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def kubectl(*arguments: str, given: object = None) -> subprocess.CompletedProcess[str]:
-    """Run kubectl; what is given is its input, as JSON."""
+    """Run kubectl with this input, as JSON."""
     told = None if given is None else json.dumps(given)
     return subprocess.run(
         [need("kubectl"), *arguments],
@@ -64,7 +64,10 @@ def namespace() -> Iterator[str]:
 
 @pytest.mark.parametrize("file", CI_FILES, ids=lambda file: file.name.removesuffix("-values.yaml"))
 def test_the_api_server_accepts_it(file: Path, namespace: str) -> None:
-    """With strict validation: a misspelt field is an error. Kinds of operators that are not installed are left out."""
+    """With strict validation: a misspelt field is an error.
+
+    Kinds whose operator is not installed are left out.
+    """
     version = json.loads(done(kubectl("version", "-o", "json")))["serverVersion"]["gitVersion"]
     if file == ci("policy") and "mutatingadmissionpolicies" not in done(
         kubectl("api-resources", "-o", "name")
@@ -104,7 +107,7 @@ RUNTIME = "podgrace-certs"
 
 
 def fill(namespace: str, configuration: str) -> None:
-    """Write what `podgrace certs run` writes, in the way that it does."""
+    """Write what `podgrace certs run` writes, in the same way."""
     for name in ("podgrace-ca", "podgrace-tls"):
         secret = get("secret", "-n", namespace, name)
         secret["data"] = {"tls.crt": base64.b64encode(name.encode()).decode()}
@@ -160,10 +163,12 @@ def written(namespace: str, configuration: str) -> Object:
 
 
 def left_over(namespace: str) -> list[str]:
-    """List what carries the release's label, anywhere."""
+    """List everything with the release's label, anywhere."""
     kinds = (
-        "deployments,services,configmaps,secrets,serviceaccounts,leases,roles,rolebindings,poddisruptionbudgets,clusterroles,clusterrolebindings,"
-        "mutatingwebhookconfigurations,validatingadmissionpolicies,validatingadmissionpolicybindings,namespaces"
+        "deployments,services,configmaps,secrets,serviceaccounts,leases,roles,rolebindings,"
+        "poddisruptionbudgets,clusterroles,clusterrolebindings,"
+        "mutatingwebhookconfigurations,validatingadmissionpolicies,"
+        "validatingadmissionpolicybindings,namespaces"
     )
     found = get(kinds, "-A", "-l", "app.kubernetes.io/part-of=podgrace")["items"]
     return [
@@ -180,14 +185,20 @@ def left_over(namespace: str) -> list[str]:
     ids=["helm4", "helm3", "from-3-to-4"],
 )
 def test_helm_keeps_what_is_written_at_run_time(chain: tuple[str, str], namespace: str) -> None:
-    """Install, upgrade with the same values, with others, roll back: certificates, Lease and bundle stay; then uninstall: nothing stays."""
+    """Install, upgrade with the same values, with others, roll back, uninstall.
+
+    Certificates, Lease and bundle stay until then; after that, nothing does.
+    """
     first, then = chain
     configuration = f"podgrace-{namespace}"
 
     def helm(program: str, *arguments: str) -> None:
         values = ("--set", f"revision={namespace},replicas=1,image.repository=example.invalid/none")
         found = subprocess.run(
-            [need(program), *arguments, "--namespace", namespace, *(values if arguments[0] in ("install", "upgrade") else ())],
+            [
+                need(program), *arguments, "--namespace", namespace,
+                *(values if arguments[0] in ("install", "upgrade") else ()),
+            ],
             capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         assert found.returncode == 0, found.stderr
@@ -220,7 +231,7 @@ def test_helm_keeps_what_is_written_at_run_time(chain: tuple[str, str], namespac
 
 
 def apply(namespace: str, *files: Path, wait_for: str, **sets: str) -> list[Object]:
-    """Make the policies of a rendering that is limited to namespaces of our own."""
+    """Make the rendered policies, limited to our own namespaces."""
     rendered = objects(
         *files,
         sets={"revision": f'"{namespace}"'} | sets,
@@ -238,7 +249,7 @@ def apply(namespace: str, *files: Path, wait_for: str, **sets: str) -> list[Obje
 
 @pytest.fixture
 def policies(namespace: str) -> Iterator[Callable[..., str]]:
-    """Give a function that makes policies and a namespace for Pods; all of it goes again."""
+    """Give a function that makes policies and a namespace for Pods; all are deleted again."""
     made: list[Object] = []
     shop = f"{namespace}-shop"
 
@@ -295,13 +306,13 @@ def pod(
 
 
 def create(item: Object) -> tuple[Object, str]:
-    """Ask for an object by a dry run; returns what it would be, and the warnings."""
+    """Create an object in a dry run; returns the result and the warnings."""
     answer = kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", given=item)
     return json.loads(done(answer)), answer.stderr
 
 
 def test_the_audit_finds_pods_that_slipped_through(policies: Callable[..., str]) -> None:
-    """Those only: neither opted-out Pods, nor those that have our mark, nor Jobs'."""
+    """Only these: not opted-out Pods, Pods with our mark, or Pods of Jobs."""
     shop = policies("ValidatingAdmissionPolicy")
     seen = "podgrace did not see this Pod"
     until("a warning", lambda: seen in create(pod(shop))[1])

@@ -1,4 +1,7 @@
-"""The image's root holds what Python needs to serve, and neither a shell nor a package manager; the Dockerfile keeps its promises."""
+"""The image's root holds what Python needs to serve, but no shell and no package manager.
+
+The Dockerfile keeps its promises.
+"""
 
 import os
 import re
@@ -14,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 APPLICATION = """
-import asyncio, ctypes, decimal, hashlib, http.server, json, multiprocessing, socket, ssl, threading, tomllib, urllib.request, uuid, zlib
+import asyncio, ctypes, decimal, hashlib, http.server, json, multiprocessing, socket, ssl
+import threading, tomllib, urllib.request, uuid, zlib
 
 def main():
     ssl.create_default_context()
@@ -48,7 +52,7 @@ def test_what_is_installed_from_an_index_is_installed_by_hash() -> None:
 
 
 def test_what_is_copied_is_sent_to_the_builder() -> None:
-    """And nothing else is: a secret that lies in the folder never gets into a layer."""
+    """And nothing else is: a secret in the folder never gets into a layer."""
     kept = [
         line[1:]
         for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
@@ -71,7 +75,7 @@ def test_what_is_copied_is_sent_to_the_builder() -> None:
 
 
 def test_python_serves_from_the_collected_root_alone(tmp_path: Path) -> None:
-    """As in the image: another root directory, another user, nothing of this machine."""
+    """As in the image: another root directory, another user, nothing from this machine."""
     needs.root()
     needs.programs("dpkg-query")
     application, root = tmp_path / "application", tmp_path / "root"

@@ -16,7 +16,8 @@ from tests.chart.rendering import CHART, Object, ci, objects, text
 ROOT = CHART.parents[1]
 ENABLED = {"monitoring.prometheusRule.enabled": "true"}
 OF_OTHERS = {
-    # kube-apiserver (pkg/admission/metrics, pkg/admission/plugin/policy/validating/metrics), read off a v1.36 server
+    # kube-apiserver (pkg/admission/metrics, pkg/admission/plugin/policy/validating/metrics), from a
+    # v1.36 server
     "apiserver_admission_webhook_admission_duration_seconds_bucket",
     "apiserver_admission_webhook_fail_open_count",
     "apiserver_admission_webhook_rejection_count",
@@ -53,7 +54,7 @@ def metrics_of(query: str) -> set[str]:
 
 
 def exposed() -> set[str]:
-    """Read the names of our own metrics off the code that declares them, with the suffixes that the text format adds."""
+    """Read our metrics' names from the code that declares them, with the text format's suffixes."""
     source = "\n".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "webhook" / "server").glob("*.py")
     )
@@ -108,7 +109,10 @@ def test_alerts_can_be_left_out_labelled_and_added() -> None:
 def test_alerts_on_expiry_follow_the_life_of_the_certificate(
     life: str, soon: int, now: int
 ) -> None:
-    """Renewal is due when a third is left, so an alert before that would be noise and one at a fixed week useless for short lives."""
+    """Renewal is due when a third is left: an alert before that would be noise.
+
+    One at a fixed week would be useless for short lives.
+    """
     expressions = {
         rule["alert"]: rule["expr"] for rule in rules(**{"tls.selfManaged.leafLife": f'"{life}"'})
     }
@@ -146,7 +150,7 @@ def test_monitors_scrape_ports_that_are_there() -> None:
 
 
 def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
-    """`promtool` (Debian's package prometheus) judges, where it is there."""
+    """`promtool` (Debian's package prometheus) checks, if it is installed."""
     promtool = needs.program("promtool")
     file = tmp_path / "rules.yaml"
     with file.open("w", encoding="utf-8") as out:

@@ -1,4 +1,4 @@
-"""What the chart renders: the webhook configuration, the Deployment, certificates, rights, audit."""
+"""What the chart renders: webhook configuration, Deployment, certificates, permissions, audit."""
 
 import json
 import re
@@ -77,7 +77,8 @@ def test_no_template_generates_or_asks_the_cluster() -> None:
         for path in (CHART / "templates").rglob("*")
         if path.is_file()
         for word in re.findall(
-            r"\b(?:genCA|genSelfSignedCert|genSignedCert|genPrivateKey|lookup|now|randAlphaNum|randAlpha|uuidv4)\b",
+            r"\b(?:genCA|genSelfSignedCert|genSignedCert|genPrivateKey|lookup|now|randAlphaNum"
+            r"|randAlpha|uuidv4)\b",
             _code(path),
         )
     ]
@@ -85,7 +86,7 @@ def test_no_template_generates_or_asks_the_cluster() -> None:
 
 
 def _code(path: Path) -> str:
-    """Keep what is between braces, without comments and strings."""
+    """Keep the text between braces, without comments and strings."""
     actions = re.findall(r"\{\{(.*?)\}\}", path.read_text(encoding="utf-8"), re.DOTALL)
     return "\n".join(
         re.sub(r'"[^"]*"', "", action)
@@ -96,7 +97,7 @@ def _code(path: Path) -> str:
 
 @pytest.mark.parametrize("file", CI_FILES, ids=names_of(CI_FILES))
 def test_no_null_and_no_empty_text_is_rendered(file: Path) -> None:
-    """The API server drops them, and GitOps tools then see a difference for ever."""
+    """The API server drops them, and GitOps tools would see a difference for ever."""
 
     def nothing(value: object, at: str) -> list[str]:
         if isinstance(value, dict):
@@ -111,8 +112,9 @@ def test_no_null_and_no_empty_text_is_rendered(file: Path) -> None:
 @pytest.mark.parametrize("file", CI_FILES, ids=names_of(CI_FILES))
 def test_every_object_is_labelled_and_in_its_place(file: Path) -> None:
     cluster_wide = {
-        "ClusterRole", "ClusterRoleBinding", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "MutatingWebhookConfiguration",
-        "Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+        "ClusterRole", "ClusterRoleBinding", "MutatingAdmissionPolicy",
+        "MutatingAdmissionPolicyBinding", "MutatingWebhookConfiguration", "Namespace",
+        "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
     }  # fmt: skip
     for item in objects(file).all:
         if item["metadata"]["name"].endswith(("-extra", "-critical")):
@@ -187,8 +189,8 @@ def test_defaults_of_the_entries() -> None:
             "service": {"name": "podgrace", "namespace": "podgrace", "path": "/mutate", "port": 443}
         }
         wanted = {
-            "failurePolicy": "Ignore", "timeoutSeconds": 3, "reinvocationPolicy": "IfNeeded", "sideEffects": "None",
-            "matchPolicy": "Equivalent", "admissionReviewVersions": ["v1"],
+            "failurePolicy": "Ignore", "timeoutSeconds": 3, "reinvocationPolicy": "IfNeeded",
+            "sideEffects": "None", "matchPolicy": "Equivalent", "admissionReviewVersions": ["v1"],
         }  # fmt: skip
         assert {key: entry[key] for key in wanted} == wanted
         assert [condition["name"] for condition in entry["matchConditions"]] == [
@@ -224,7 +226,7 @@ ABSENT, ON, OFF, ODD = None, "enabled", "disabled", "yes"
     ],
 )  # fmt: skip
 def test_who_is_called_for(namespace: str | None, pod: str | None, called: str | None) -> None:
-    """The truth table of opt-in; no Pod meets both entries."""
+    """The truth table of opt-in; no Pod matches both entries."""
     on = {"kubernetes.io/metadata.name": "shop"} | (
         {names.INJECT_LABEL: namespace} if namespace else {}
     )
@@ -245,7 +247,7 @@ def test_who_is_called_for(namespace: str | None, pod: str | None, called: str |
 def test_a_namespace_of_a_class_meets_that_class_alone(
     kind: str | None, path: str, entry: str
 ) -> None:
-    """A class that nobody wrote is none."""
+    """A class that is not declared counts as none."""
     found = entries(
         **{"config.classes.edge.preset": '"aws-alb"', "config.classes.spot.preset": '"spot-30s"'}
     )
@@ -279,7 +281,7 @@ def test_system_namespaces_and_our_own_are_never_called_for(namespace: str) -> N
 
 
 def test_our_own_pods_are_excluded_by_their_label_too() -> None:
-    """The first exclusion, by namespace, is void where the release shares one."""
+    """The first exclusion, by namespace, does not work if the release shares one."""
     labels = objects().one("Deployment")["spec"]["template"]["metadata"]["labels"]
     assert labels[names.INJECT_LABEL] == "disabled"
     assert not any(selected(entry["objectSelector"], labels) for entry in entries().values())
@@ -537,7 +539,7 @@ def test_the_configuration_says_what_the_values_say() -> None:
     assert parsed.file.helper.image == "docker.io/example/podgrace-helper:1.2"
     assert parsed.file.helper.image_pull_policy == "IfNotPresent"
     assert parsed.operator.pull_secrets == ("regcred",)
-    # Helm adds what is given to what is the default; null takes a key out.
+    # Helm adds given keys to the defaults; null removes a key.
     assert parsed.operator.sidecar["securityContext"] == {
         **SECURITY_CONTEXT,
         "runAsUser": 1234,
@@ -653,7 +655,7 @@ def test_the_helpers_user_is_the_operators_and_on_openshift_the_platforms() -> N
 
 
 def test_the_arguments_are_ones_that_the_program_knows() -> None:
-    """Judged by its own parser, for each mode."""
+    """Checked by its own parser, for each mode."""
     for file in CI_FILES:
         rendered = objects(file)
         pods = [
@@ -736,7 +738,7 @@ def test_the_audit_looks_where_the_webhook_looks() -> None:
     pods = objects(ci("everything")).one(
         "ValidatingAdmissionPolicy", "10-grace-grace-system-missed"
     )["spec"]
-    """In the namespaces of every class: the entries of a class only add a choice among them."""
+    """In the namespaces of every class: a class's entries only add a choice among them."""
     pod, namespace, *_ = entries(ci("everything")).values()
     anywhere = [
         need
@@ -812,7 +814,7 @@ def test_extra_objects_are_rendered_as_templates() -> None:
 
 
 def test_each_template_holds_one_object() -> None:
-    """One object a file: a reader finds it by its name."""
+    """One object per file: a reader finds it by its name."""
     source = (
         text(ci("monitoring"))
         + text(ci("cert-manager"))

@@ -1,4 +1,4 @@
-"""Pods of the chart pass Pod Security "restricted" in every mode, by a check of our own after the standard's text."""
+"""The chart's Pods pass Pod Security "restricted" in every mode, by our own check of it."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,10 @@ def pods(file: Path) -> list[tuple[str, Object]]:
 
 
 def violations(pod: Object, *, host_network: bool) -> list[str]:
-    """List what "restricted" forbids (kubernetes/pod-security-admission, policy/check_*.go), and what we hold beyond it."""
+    """List what "restricted" forbids, and what we forbid ourselves beyond it.
+
+    Source: kubernetes/pod-security-admission, policy/check_*.go.
+    """
     context: Object = pod.get("securityContext", {})
     found = [key for key in ("hostPID", "hostIPC", "shareProcessNamespace") if pod.get(key)]
     if pod.get("hostNetwork") and not host_network:
@@ -85,7 +88,7 @@ def test_the_check_can_fail(sets: dict[str, str], seen: str) -> None:
 
 @pytest.mark.parametrize("file", CI_FILES, ids=lambda file: file.name.removesuffix("-values.yaml"))
 def test_no_right_over_what_is_not_named(file: Path) -> None:
-    """No wildcard, no rule without names, but for the Pods that `helm test` asks for in a namespace of its own."""
+    """No wildcard, no rule without names, except for Pods of `helm test` in its namespace."""
     rendered = objects(file)
     for item in [item for item in rendered.all if item["kind"] in ("Role", "ClusterRole")]:
         for rule in item["rules"]:

@@ -1,4 +1,4 @@
-"""Every value that is declared is read, every one that is read is declared, all of them are in the schema and in the README."""
+"""Values that are declared are read, and the reverse; all are in the schema and in the README."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ WHOLE = (
     "nodeSelector",
     "podSpec",
 )
-"""Values whose inside is Kubernetes' or the operator's, not ours."""
+"""Values with contents that Kubernetes or the operator defines."""
 
 
 def leaves(tree: Any, at: str = "") -> Iterator[str]:
@@ -49,7 +49,7 @@ def leaves(tree: Any, at: str = "") -> Iterator[str]:
             yield path
 
 
-# What each value is changed to, and the mode or switch without which it has no effect.
+# What each value is changed to, and the mode or switch that it needs to have an effect.
 SELF: dict[str, str] = {}
 POLICY = {"mode": '"policy"'}
 CERT_MANAGER = {"tls.type": '"cert-manager"'}
@@ -152,8 +152,12 @@ CHANGES: dict[str, tuple[str, dict[str, str]]] = {
     "podSecurityContext": ('{"runAsUser":1000}', SELF),
     "securityContext": ('{"runAsUser":1000}', SELF),
     "networkPolicy.enabled": ("true", SELF),
-    "networkPolicy.apiServerFrom": ('[{"ipBlock":{"cidr":"10.0.0.0/8"}}]', {"networkPolicy.enabled": "true"}),
-    "networkPolicy.metricsFrom": ('[{"ipBlock":{"cidr":"10.0.0.0/8"}}]', {"networkPolicy.enabled": "true"}),
+    **{
+        f"networkPolicy.{key}": (
+            '[{"ipBlock":{"cidr":"10.0.0.0/8"}}]', {"networkPolicy.enabled": "true"}
+        )
+        for key in ("apiServerFrom", "metricsFrom")
+    },
     "networkPolicy.apiServerPorts": ("[6444]", {"networkPolicy.enabled": "true"}),
     "ports.webhook": ("10250", SELF),
     "ports.plain": ("9999", SELF),
@@ -166,23 +170,33 @@ CHANGES: dict[str, tuple[str, dict[str, str]]] = {
     "hostNetwork": ("true", SELF),
     "dnsPolicy": ('"Default"', SELF),
     **{
-        f"monitoring.{monitor}.{key}": (value, {} if key == "enabled" else {f"monitoring.{monitor}.enabled": "true"})
+        f"monitoring.{monitor}.{key}": (
+            value, {} if key == "enabled" else {f"monitoring.{monitor}.enabled": "true"}
+        )
         for monitor in ("serviceMonitor", "podMonitor")
         for key, value in {
-            "enabled": "true", "namespace": '"m"', "labels": '{"a":"b"}', "interval": '"15s"', "relabelings": '[{"action":"drop"}]',
-            "metricRelabelings": '[{"action":"drop"}]',
+            "enabled": "true", "namespace": '"m"', "labels": '{"a":"b"}', "interval": '"15s"',
+            "relabelings": '[{"action":"drop"}]', "metricRelabelings": '[{"action":"drop"}]',
         }.items()
     },
     **{
-        f"monitoring.prometheusRule.{key}": (value, {} if key == "enabled" else {"monitoring.prometheusRule.enabled": "true"})
+        f"monitoring.prometheusRule.{key}": (
+            value, {} if key == "enabled" else {"monitoring.prometheusRule.enabled": "true"}
+        )
         for key, value in {
-            "enabled": "true", "namespace": '"m"', "labels": '{"a":"b"}', "alertLabels": '{"a":"b"}', "disabled": '["PodgraceSlow"]',
+            "enabled": "true", "namespace": '"m"', "labels": '{"a":"b"}',
+            "alertLabels": '{"a":"b"}', "disabled": '["PodgraceSlow"]',
             "runbookUrl": '"https://r.example"', "extraRules": '[{"record":"a","expr":"1"}]',
         }.items()
     },
     **{
-        f"monitoring.dashboard.{key}": (value, {} if key == "enabled" else {"monitoring.dashboard.enabled": "true"})
-        for key, value in {"enabled": "true", "namespace": '"m"', "labels": '{"a":"b"}', "annotations": '{"a":"b"}'}.items()
+        f"monitoring.dashboard.{key}": (
+            value, {} if key == "enabled" else {"monitoring.dashboard.enabled": "true"}
+        )
+        for key, value in {
+            "enabled": "true", "namespace": '"m"', "labels": '{"a":"b"}',
+            "annotations": '{"a":"b"}',
+        }.items()
     },
     "nameOverride": ('"n"', SELF),
     "fullnameOverride": ('"n"', SELF),
@@ -219,7 +233,7 @@ def test_a_declared_value_is_read(path: str) -> None:
 
 
 def read_paths() -> set[str]:
-    """List what templates read, but for whole subtrees that are passed on."""
+    """List what templates read, except whole subtrees that are passed on."""
     found = set()
     for template in (CHART / "templates").rglob("*"):
         if template.is_file():
@@ -246,7 +260,7 @@ def test_a_value_that_is_read_is_declared() -> None:
 
 
 def test_every_value_is_in_a_values_file_for_ci_or_has_a_reason() -> None:
-    """The files in ci/ are installed for real; together they set nearly everything."""
+    """The files in ci/ are really installed; together they set nearly everything."""
     set_there = {
         path
         for file in CI_FILES
@@ -349,7 +363,7 @@ def test_the_schema_is_closed_wherever_it_knows_the_keys() -> None:
     ],
 )
 def test_the_schema_refuses(path: str, value: str, said: str) -> None:
-    """It names the place, so that a typing error is found at the install and not in production."""
+    """It names the place, so that a typo is found at the install and not in production."""
     message = refusal(sets={path: value})
     assert "don't meet the specifications of the schema" in message
     assert said in message
@@ -412,7 +426,7 @@ def test_config_has_the_defaults_of_the_webhooks_file() -> None:
 
 
 def test_schema_and_webhook_agree_on_what_is_accepted() -> None:
-    """At each end of each range of the schema the webhook accepts the file; one further it does not."""
+    """The webhook accepts each end of each range in the schema, and refuses one beyond."""
     config = SCHEMA["properties"]["config"]["properties"]
     for part in ("helper", "bounds", "defaults"):
         for key, schema in config[part]["properties"].items():
@@ -458,7 +472,7 @@ def test_the_readme_is_made_from_the_values(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_every_value_has_a_comment() -> None:
-    """A key without a comment of its own is below a commented one."""
+    """A key without its own comment is below a commented one."""
     listed = {
         ".".join(row.path)
         for row in _generator().rows((CHART / "values.yaml").read_text(encoding="utf-8"))
@@ -494,7 +508,8 @@ def test_notes_say_what_next_and_what_is_risked() -> None:
 
     plain = notes()
     for wanted in (
-        "kubectl label namespace NAMESPACE podgrace.io/inject=enabled", "helm test podgrace -n podgrace",
+        "kubectl label namespace NAMESPACE podgrace.io/inject=enabled",
+        "helm test podgrace -n podgrace",
         "kube-system, kube-public, kube-node-lease, podgrace",
         "failurePolicy Ignore, 3 s", "kubectl delete mutatingwebhookconfiguration podgrace",
     ):  # fmt: skip
@@ -502,7 +517,8 @@ def test_notes_say_what_next_and_what_is_risked() -> None:
     assert "Risks" not in plain, "the defaults carry none"
     risky = notes(
         "--set",
-        "replicas=1,webhook.failurePolicy=Fail,audit.enabled=false,drainSeconds=5,webhook.timeoutSeconds=15,webhook.reinvocationPolicy=Never",
+        "replicas=1,webhook.failurePolicy=Fail,audit.enabled=false,drainSeconds=5,"
+        "webhook.timeoutSeconds=15,webhook.reinvocationPolicy=Never",
     )
     assert risky.count("  ! ") == 7
     assert "kubectl delete mutatingadmissionpolicybinding podgrace" in notes(

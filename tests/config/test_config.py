@@ -99,7 +99,8 @@ def test_the_older_of_api_server_and_kubelet_decides(
 def test_all_problems_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         parse(
-            "{helpr: {}, bounds: {modes: sleep, delayMx: 5}, defaults: {delayMin: soon}, images: [{entrypoint: [1]}], patches: [no]}",
+            "{helpr: {}, bounds: {modes: sleep, delayMx: 5}, defaults: {delayMin: soon},"
+            " images: [{entrypoint: [1]}], patches: [no]}",
             "x.yaml",
         )
     text = "\n".join(caught.value.problems)
@@ -212,7 +213,7 @@ def test_any_text_is_a_configuration_or_a_list_of_problems(text: str) -> None:
 
 
 def test_what_yaml_offers_is_read() -> None:
-    """Words as in YAML 1.2; aliases and merge keys, where a key of the map's own wins."""
+    """Words as in YAML 1.2; aliases and merge keys, where the map's own key wins."""
     file = parse("""
 defaults: {mode: off}
 patches: &p {preStop: false, sidecar: True}

@@ -1,6 +1,6 @@
 """Write the tables of docs/reasons.md and of presets: `python -m tests.core.docs`.
 
-What reads the tables of documents is here too.
+The functions that read tables of documents are here, too.
 """
 
 import re
@@ -13,7 +13,7 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 def rows(name: str, marker: str) -> list[list[str]]:
-    """Give the cells of the table between two markers of a document, without its head."""
+    """Give the cells of the table between two markers of a document, without its header."""
     text = (DOCS / name).read_text(encoding="utf-8")
     found = re.findall(rf"<!-- {marker} -->\n(.*?)<!-- /{marker} -->", text, re.DOTALL)
     assert len(found) == 1, f"docs/{name}: the markers of {marker!r} are there {len(found)} times"
@@ -60,7 +60,7 @@ def presets() -> str:
 
 
 def filled(text: str, marker: str, table: str) -> str:
-    """Fill what is between two markers."""
+    """Replace what is between two markers."""
     return re.sub(
         rf"<!-- {marker} -->\n.*?<!-- /{marker} -->",
         lambda _: f"<!-- {marker} -->\n{table}<!-- /{marker} -->",

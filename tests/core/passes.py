@@ -1,6 +1,7 @@
-"""What must hold for every Pod, whatever is in it: the judges that golden Pods and generated Pods share.
+"""What must be true of every Pod: the checks that golden Pods and generated Pods share.
 
-In: a Pod as JSON and a configuration. Out: the patched Pod and its outcome, once everything that holds for all was asserted.
+In: a Pod as JSON and a configuration. Out: the patched Pod and its outcome, after asserting
+everything that is true of all.
 """
 
 import copy
@@ -48,7 +49,7 @@ def undone(pod: Json) -> Json:
 def judged(
     pod: Json, config: Config, namespace: str = "", *, restores: bool = True
 ) -> tuple[Json, Outcome]:
-    """Patch a Pod and assert all that holds for every Pod."""
+    """Patch a Pod and assert everything that is true of every Pod."""
     original = copy.deepcopy(pod)
     patched, outcome, ops = once(pod, config, namespace)
     assert pod == original, "the input was changed"
@@ -78,7 +79,7 @@ def _is_marked(outcome: Outcome, ops: list[Json], patched: Json) -> None:
 
 
 def _fits(original: Json, patched: Json) -> None:
-    """All waits end inside the grace period; the grace period is never lowered; the sidecar is one that any policy admits."""
+    """Assert that waits fit, the grace period is not lowered, and policies admit the sidecar."""
     before, after = (
         p["spec"].get("terminationGracePeriodSeconds", 30) for p in (original, patched)
     )
@@ -95,7 +96,7 @@ def _fits(original: Json, patched: Json) -> None:
                 waits = [int(option[f"--{name}"]) for name in ("delay-max", "drain-timeout")]
                 assert int(option["--delay-min"]) <= waits[0]
                 left = after - sum(waits) - int(option.get("--hook-sleep", "0"))
-                # A hook of unknown length and the stop share what is left, as they did before.
+                # A hook of unknown length and the stop share the rest, as they did before.
                 assert left >= int(option.get("--hook-timeout", "0")) + KILL_MARGIN
                 if "--no-stop" not in words:
                     assert left >= int(option["--patience"]) + KILL_MARGIN

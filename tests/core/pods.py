@@ -1,6 +1,7 @@
-"""Pods of any shape, for hypothesis: valid ones, as an API server would hand them on or a manifest would hold them.
+"""Pods of any shape, for hypothesis: valid ones, as an API server or a manifest would give them.
 
-In: nothing. Out: strategies. Fields that no rule of ours reads are sprinkled in everywhere: they must survive.
+In: nothing. Out: strategies. Fields that none of our rules reads are scattered everywhere: they
+must survive.
 """
 
 from typing import Any

@@ -1,20 +1,22 @@
-"""The golden Pods of tests/pods: each file carries its settings and what must come of it; a new case is a new file.
+"""The golden Pods of tests/pods: each file has its settings and expectations; one file per case.
 
-| key of `expect`   | claim about the patched Pod                                                         |
-|-------------------|-------------------------------------------------------------------------------------|
-| decisions, never  | these reasons are given, are not given; `container: code`, or `code` of the Pod     |
-| left-alone        | exactly these reasons, and no patch                                                 |
-| marked-only       | nothing but the status annotation is new                                            |
-| warnings          | each text is in a warning                                                           |
-| grace             | terminationGracePeriodSeconds                                                       |
-| sidecar           | the sidecar holds these fields; null: there is none                                 |
-| hook, pid1        | by container: the helper's preStop, the helper's command holds these words in order |
-| never-word        | by container: no word of either begins like this                                    |
-| at                | path -> value; null: absent                                                         |
-| unchanged         | these paths are as they were                                                        |
-| order             | names of initContainers; `order-containers`: of containers                          |
+| key of `expect`  | claim about the patched Pod                                            |
+|------------------|------------------------------------------------------------------------|
+| decisions, never | these reasons are given, or not; `container: code`, or `code` for the  |
+|                  | Pod                                                                    |
+| left-alone       | exactly these reasons, and no patch                                    |
+| marked-only      | only the status annotation is new                                      |
+| warnings         | each text is in a warning                                              |
+| grace            | terminationGracePeriodSeconds                                          |
+| sidecar          | the sidecar has these fields; null: there is none                      |
+| hook, pid1       | by container: the helper's preStop or command has these words in order |
+| never-word       | by container: no word of either begins like this                       |
+| at               | path -> value; null: absent                                            |
+| unchanged        | these paths are unchanged                                              |
+| order            | names of initContainers; `order-containers`: of containers             |
 
-`restores: false` is for Pods that already hold something of ours, forged or broken: `uninject` takes that out.
+`restores: false` is for Pods that already have some part of ours, forged or broken: `uninject`
+removes it.
 """
 
 import io
@@ -171,7 +173,10 @@ def _in_order(words: list[str], command: list[str]) -> None:
 
 
 def at(tree: Any, path: str) -> Any:
-    """Follow `spec.containers[web].command`; None where it leads nowhere. Keys with dots of annotations are tried whole."""
+    """Follow `spec.containers[web].command`; None if nothing is there.
+
+    Annotation keys with dots are tried as a whole.
+    """
     if path.startswith("metadata.annotations."):
         return (
             tree["metadata"].get("annotations", {}).get(path.removeprefix("metadata.annotations."))

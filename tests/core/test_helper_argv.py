@@ -1,4 +1,4 @@
-"""Every command line that the webhook writes is one that the built helper takes, and reads as it was meant.
+"""The built helper accepts every command line that the webhook writes, and reads it as meant.
 
 The helper's `--dry-run` prints what it understood, and does nothing.
 """
@@ -28,7 +28,7 @@ def built() -> None:
 
 
 def command_lines(patched: dict[str, Any]) -> Iterator[list[str]]:
-    """Find ours in a Pod, the user's words and all."""
+    """Find ours in a Pod, including the user's words."""
     for part in ("containers", "initContainers"):
         for container in patched["spec"].get(part) or ():
             hooks = [

@@ -1,4 +1,4 @@
-"""Reading a command: which server it starts in the end, and which init."""
+"""Reading a command: which server it finally starts, and which init."""
 
 import time
 from itertools import chain, repeat
@@ -45,7 +45,7 @@ INDEX = Index(BUILT_IN.values(), LAUNCHERS)
             ["/opt/bitnami/scripts/nginx/entrypoint.sh", "/opt/bitnami/scripts/nginx/run.sh"],
             "nginx",
         ),
-        # What only names a server is none.
+        # These only name a server.
         (["/wait-for-it.sh", "nginx:80"], None),
         (["curl", "nginx"], None),
         (["sh", "-c", "tail -f /var/log/nginx"], None),

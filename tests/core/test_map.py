@@ -1,4 +1,4 @@
-"""The map at the head of `webhook.core` is the contract that import-linter holds the modules to."""
+"""The map at the head of `webhook.core` is the contract that import-linter checks."""
 
 import re
 import tomllib

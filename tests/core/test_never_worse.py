@@ -1,4 +1,4 @@
-"""With thin evidence less is done: what worked without podgrace works with it, for any Pod of these kinds."""
+"""With thin evidence we do less: any Pod that worked without podgrace works with it."""
 
 from typing import Any
 
@@ -155,7 +155,7 @@ HOOKS = st.sampled_from(
 def test_whoever_is_needed_is_held_or_named(
     hook: Json | None, port: Json | None, config: str, first: bool
 ) -> None:
-    """A container without users beside a server waits for it; or a warning has its name."""
+    """A container without users beside a server waits for it; or a warning names it."""
     lifecycle = {"lifecycle": {"preStop": hook}} if hook else {}
     both = [container("web", served(8080, "http")), container("behind", port, **lifecycle)]
     patched, outcome = judged(pod(*(reversed(both) if first else both)), parse(config))
@@ -172,7 +172,7 @@ def test_whoever_is_needed_is_held_or_named(
 @settings(SLOW, max_examples=200)
 @given(pods())
 def test_a_guess_has_evidence(subject: Json) -> None:
-    """Whatever the Pod: a probe that is new copies one of its own, is annotated, or asks one declared TCP port."""
+    """A new probe copies one of the Pod's own, is annotated, or asks one declared TCP port."""
     patched, outcome = judged(subject, CONFIG)
     codes = {(d.container, d.code) for d in outcome.plan.decisions}
     for was, now in zip(subject["spec"]["containers"], patched["spec"]["containers"], strict=True):

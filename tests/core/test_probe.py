@@ -1,4 +1,4 @@
-"""A readiness probe of ours is known again by what the status says of it, whatever a version's times are."""
+"""The status identifies our readiness probe, whatever the times of a version's probes are."""
 
 import copy
 import json
@@ -27,7 +27,7 @@ OLD = {"timeoutSeconds": 5, "periodSeconds": 7, "successThreshold": 1, "failureT
 
 
 def by_another_version(times: dict[str, int], said: dict[str, int]) -> dict[str, Any]:
-    """Give a Pod whose probe a version made that had other times."""
+    """Give a Pod with a probe from a version that used other times."""
     patched = once(POD, CONFIG)[0]
     patched["spec"]["containers"][0]["readinessProbe"] |= times
     status = json.loads(patched["metadata"]["annotations"][STATUS_ANNOTATION])

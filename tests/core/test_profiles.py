@@ -1,4 +1,4 @@
-"""The built-in profiles: who is recognised, and what holds for all of a kind."""
+"""The built-in profiles: which servers they recognise, and what is true of all."""
 
 import pytest
 from msgspec import ValidationError, convert
@@ -86,7 +86,7 @@ def test_what_holds_for_every_profile(profile: Profile) -> None:
     for image in profile.images:
         assert INDEX.by_image(f"hub.example/{image}:1") is profile
     if profile.worker:
-        assert not profile.images, "an image says nothing of what its command is"
+        assert not profile.images, "an image says nothing about its command"
     if not profile.observe and profile.match and not profile.worker:
         assert profile.ports
     assert profile.signal == "TERM" or profile.signal in profile.stop_on

@@ -1,4 +1,4 @@
-"""What holds for every Pod that there can be."""
+"""What is true of every possible Pod."""
 
 import copy
 import json
@@ -27,7 +27,8 @@ CONFIGS = {
     "very-old": "{kubernetes: {version: '1.27'}}",
     "no-sidecar": "{patches: {sidecar: false}}",
     "grace-off": "{patches: {gracePeriod: false}}",
-    "all-off": "{patches: {sidecar: false, preStop: false, gracePeriod: false, readinessProbe: false}}",
+    "all-off": "{patches:"
+    " {sidecar: false, preStop: false, gracePeriod: false, readinessProbe: false}}",
     "look-up": "{images: [{match: '*', entrypoint: [/entry], cmd: [serve]}]}",
 }
 CONFIG = parse("")
@@ -43,14 +44,20 @@ SLOW = settings(
 @SLOW
 @given(pod=pods())
 def test_any_pod(name: str, pod: Json) -> None:
-    """The patch applies; a second pass is empty; the result is valid; waits fit; nothing of the user's is lost; uninject restores."""
+    """The patch applies, a second pass is empty, the result is valid, and waits fit.
+
+    Nothing of the user's is lost, and uninject restores it.
+    """
     judged(pod, parse(CONFIGS[name]))
 
 
 @SLOW
 @given(pod=pods(), other=pods())
 def test_any_status_annotation_is_harmless(pod: Json, other: Json) -> None:
-    """The status of another Pod, copied here: the Pod stays valid, a pass more adds nothing, and no hook of the user's is lost."""
+    """Another Pod's status is copied here.
+
+    The Pod stays valid, another pass adds nothing, and no hook of the user's is lost.
+    """
     foreign = once(other, CONFIG)[0]["metadata"].get("annotations", {}).get(STATUS_ANNOTATION)
     if foreign is None:
         return
@@ -117,7 +124,7 @@ def test_any_text_as_status_is_harmless(pod: Json, status: str) -> None:
 @SLOW
 @given(pod=pods(), strip=st.booleans())
 def test_status_lost_on_the_way(pod: Json, strip: bool) -> None:
-    """Another webhook drops or garbles our annotation: hooks of the user's are still known from our own command line."""
+    """Another webhook drops or garbles our annotation: our command line still has the hooks."""
     patched = once(pod, CONFIG)[0]
     annotations = patched["metadata"].get("annotations", {})
     if STATUS_ANNOTATION not in annotations:
@@ -147,7 +154,7 @@ def test_status_lost_on_the_way(pod: Json, strip: bool) -> None:
     ),
 )
 def test_a_container_that_comes_later(pod: Json, extra: Json) -> None:
-    """Another webhook adds a container after our first pass: the result is what one pass over the whole would have given."""
+    """Another webhook adds a container after our first pass: the result equals one whole pass."""
     if any(
         c["name"] == extra["name"]
         for part in ("containers", "initContainers")
@@ -164,7 +171,7 @@ def test_a_container_that_comes_later(pod: Json, extra: Json) -> None:
     at_once = once(whole, CONFIG)[0]
     assert problems(second) == []
     assert once(second, CONFIG)[2] == []
-    # The sidecar's resources are those of the first pass: other webhooks may have changed them since.
+    # The sidecar's resources are the first pass's: other webhooks may have changed them since.
     for result in (second, at_once):
         for init in result["spec"].get("initContainers") or ():
             if init["name"] == SIDECAR:
@@ -181,7 +188,7 @@ def test_the_plan_is_the_same_each_time(pod: Json) -> None:
 @SLOW
 @given(pod=pods())
 def test_operations_apply_to_the_received_object_only(pod: Json) -> None:
-    """jsonpatch, an outsider, applies each one; none relies on what an earlier one of ours made."""
+    """jsonpatch, another implementation, applies each; none relies on what an earlier one made."""
     ops = plain(mutate(typed(pod), CONFIG).ops)
     for op in ops:
         jsonpatch.apply_patch(copy.deepcopy(pod), [op])

@@ -1,4 +1,4 @@
-"""Reason codes: each is said somewhere, each that is said exists, and the manual holds them all."""
+"""Reason codes: each is used, each that is used exists, and the manual lists them all."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ SOURCES = [
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
 
 FAMILIES = {f"readiness-{kind}" for kind in ("liveness", "startup")}
-"""Codes that are put together from a word."""
+"""Codes that are built from a word."""
 
 
 @pytest.mark.parametrize("code", REASONS)
@@ -34,7 +34,7 @@ def test_each_is_a_sentence_that_fits_a_warning(code: str) -> None:
 
 @pytest.mark.parametrize(("name", "marker", "table"), TABLES)
 def test_the_manual_is_up_to_date(name: str, marker: str, table: Callable[[], str]) -> None:
-    """`python -m tests.core.docs` writes it anew."""
+    """`python -m tests.core.docs` rewrites it."""
     text = (DOCS / name).read_text(encoding="utf-8")
     assert f"<!-- {marker} -->" in text
     assert filled(text, marker, table()) == text

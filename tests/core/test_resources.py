@@ -1,4 +1,4 @@
-"""What the sidecar asks for, beside all kinds of neighbours."""
+"""What the sidecar requests, beside all kinds of other containers."""
 
 from typing import Any
 

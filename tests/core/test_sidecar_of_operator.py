@@ -1,4 +1,4 @@
-"""The container that we add is the operator's: who runs it, and what its image is pulled with."""
+"""The operator decides about the added container: its user, and its pull secrets."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def test_pull_secrets_are_added_once_and_taken_out_again(
 
 
 def test_pull_secrets_follow_the_configuration() -> None:
-    """An older installation's are taken out where the operator names others, or none."""
+    """An older installation's are removed if the operator names others, or none."""
     patched = once(pod(imagePullSecrets=[{"name": "mine"}]), TWO)[0]
     assert secrets(once(patched, parse("helper: {imagePullSecrets: [{name: new}]}"))[0]) == [
         "mine",
@@ -95,7 +95,7 @@ ROOT = {"securityContext": {"runAsUser": 0}}
     ],
 )
 def test_the_operators_security_context(said: str, spec: Json, then: Json) -> None:
-    """It is used as it is; only runAsNonRoot goes where the Pod is root and no user is named."""
+    """It is unchanged; only runAsNonRoot is dropped if the Pod is root and no user is named."""
     made, config = pod(**spec), parse(f"helper: {{securityContext: {said}}}")
     patched = once(made, config)[0]
     assert once(patched, config)[2] == []

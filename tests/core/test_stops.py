@@ -1,4 +1,4 @@
-"""What a user's own preStop does: every row of the tables, its spellings, and what only looks like it."""
+"""What a user's own preStop does: every table row, its spellings, and what only looks like it."""
 
 import pytest
 
@@ -225,7 +225,7 @@ def test_sleeps_ahead_of_a_stop_are_a_delay(line: str, seconds: int) -> None:
     ],
 )
 def test_a_plain_sleep_stops_nothing(user: Handler) -> None:
-    """So a hook whose length is known needs no look at what it does."""
+    """So if a hook's length is known, what it does need not be read."""
     assert literal_sleep(user) == 3
     assert effect(user) == Effect()
 

@@ -1,4 +1,4 @@
-"""Never less time than before: after the stop signal, for a restart, and for the drain where there is little."""
+"""Never less time than before: after the stop signal, for a restart, and for a short drain."""
 
 from typing import Any
 
@@ -44,14 +44,14 @@ def options(container: Json) -> dict[str, str]:
     return dict(w.split("=", 1) for w in words if w.startswith("--") and "=" in w)
 
 
-# -- the stop signal ---------------------------------------------------------------------------------------------------
+# -- the stop signal -------------------------------------------------------------------------------
 
 
 @given(waits=WAITS, grace=st.integers(1, 3600), data=st.data())
 def test_a_hook_and_the_stop_share_no_less_than_they_did(
     waits: Waits, grace: int, data: st.DataObject
 ) -> None:
-    """However long the hook takes, within what it had: what is left after the signal is what was."""
+    """However long the hook takes, as much time is left after the signal as without podgrace."""
     took = data.draw(st.integers(0, grace))
     for need in (Need(waits, None, shared=True), Need(waits, None), Need(waits, took)):
         after = budget.total(need, grace) - waits.delay_max - waits.drain - took
@@ -87,7 +87,7 @@ def test_what_is_shortened_fits_and_leaves_some_drain(
 
 @pytest.mark.parametrize("grace", range(9, 60, 3))
 def test_little_grace_is_shared(grace: int) -> None:
-    """A node that goes soon: delay, drain and stop all get a part."""
+    """A node that goes soon: delay, drain and stop all get a share."""
     made = pod(grace, {"podgrace.io/grace-period": "disabled"})
     patched, _ = judged(made, CONFIG)
     told = options(patched["spec"]["containers"][0])
@@ -97,7 +97,7 @@ def test_little_grace_is_shared(grace: int) -> None:
 
 
 def test_a_hook_of_unknown_length_is_not_counted_twice() -> None:
-    """An ingress controller that waits for its own end in 300 s stays below the autoscaler's 600 s."""
+    """An ingress controller whose stop takes 300 s stays below the autoscaler's 600 s."""
     hook = {"lifecycle": {"preStop": {"exec": {"command": ["/wait-shutdown"]}}}}
     patched, _ = judged(pod(300, **hook), CONFIG)
     assert patched["spec"]["terminationGracePeriodSeconds"] == 350
@@ -121,7 +121,7 @@ def test_sleep_ahead_of_a_stop_leaves_the_least_of_our_own_delay() -> None:
     assert told["--delay-max"] == "12"
 
 
-# -- restarts ----------------------------------------------------------------------------------------------------------
+# -- restarts --------------------------------------------------------------------------------------
 
 LIVE = {"httpGet": {"path": "/live", "port": 8080}}
 

@@ -1,4 +1,4 @@
-"""Windows in all its spellings, and what only looks like it."""
+"""Every way a Pod can name Windows, and what only looks like it."""
 
 from typing import Any
 

@@ -1,7 +1,8 @@
-"""What the API server checks of a Pod that somebody patched, as far as a patch of ours could break it.
+"""What the API server checks in a patched Pod, as far as our patch could break it.
 
-In: a Pod as JSON. Out: every violation, one sentence each. Written anew from the validation rules of core/v1 (pkg/apis/core/validation,
-Pod Security "restricted" for the sidecar); the cluster tests ask a real API server the same.
+In: a Pod as JSON. Out: every violation, one sentence each. Rewritten from the validation rules of
+core/v1 (pkg/apis/core/validation, Pod Security "restricted" for the sidecar); the cluster tests ask
+a real API server the same.
 """
 
 import re
@@ -39,7 +40,7 @@ def _names(spec: dict[str, Any]) -> Iterator[str]:
             if count > 1:
                 yield f"{what} {name!r} is there {count} times"
             if not LABEL.fullmatch(name):
-                yield f"{what} name {name!r} is no DNS label"
+                yield f"{what} name {name!r} is not a DNS label"
 
 
 def _containers(spec: dict[str, Any]) -> Iterator[str]:
@@ -78,13 +79,14 @@ def _containers(spec: dict[str, Any]) -> Iterator[str]:
                     f"{at}: {hook}", handler, {"exec", "httpGet", "tcpSocket", "sleep"}
                 )
                 if "sleep" in handler and not 0 <= handler["sleep"]["seconds"] <= grace:
-                    yield f"{at}: {hook} sleeps {handler['sleep']['seconds']} s of a grace period of {grace} s"
+                    slept = handler["sleep"]["seconds"]
+                    yield f"{at}: {hook} sleeps {slept} s of a grace period of {grace} s"
         for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
             if container.get(probe) is not None:
                 yield from _probe(f"{at}: {probe}", probe, container[probe])
         for key in ("command", "args"):
             if not all(isinstance(word, str) for word in container.get(key) or ()):
-                yield f"{at}: {key} holds something else than strings"
+                yield f"{at}: {key} holds something other than strings"
         if windows and WINDOWS_FORBIDS & set(container.get("securityContext") or ()):
             yield f"{at}: a securityContext that Windows forbids"
         resources = container.get("resources") or {}
@@ -143,7 +145,7 @@ def _annotations(pod: dict[str, Any]) -> Iterator[str]:
 
 
 def restricted(container: dict[str, Any]) -> list[str]:
-    """Tell what Pod Security "restricted" would say of one injected container."""
+    """Tell what Pod Security "restricted" would say about an injected container."""
     context = container.get("securityContext") or {}
     found = []
     if context.get("runAsNonRoot") is not True or context.get("runAsUser") == 0:
@@ -167,7 +169,7 @@ def restricted(container: dict[str, Any]) -> list[str]:
 
 
 def guaranteed(pod: dict[str, Any]) -> bool:
-    """Whether the Pod is of class Guaranteed (core/v1, GetPodQOSClass), without a total of its own."""
+    """Whether the Pod is Guaranteed (core/v1, GetPodQOSClass), without a total of its own."""
     spec = pod["spec"]
     return all(
         (limits := (container.get("resources") or {}).get("limits") or {}).keys()

@@ -1,4 +1,4 @@
-"""docs/annotations.md tells what policy.py accepts: every key, its values, its bounds, its default."""
+"""docs/annotations.md says what policy.py accepts: every key, its values, bounds and default."""
 
 import re
 

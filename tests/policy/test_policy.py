@@ -1,4 +1,4 @@
-"""Annotations: precedence, bounds, and the three answers to a value (used, cut to the bound, refused)."""
+"""Annotations: precedence, bounds, and what becomes of a value: used, cut to the bound, refused."""
 
 from typing import Any
 
