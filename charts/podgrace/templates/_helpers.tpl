@@ -1,4 +1,4 @@
-{{/* Names are at most 63 characters, so that they fit into labels and into the names of Services. */}}
+{{/* Names are at most 63 characters, so that they fit into labels and names of Services. */}}
 
 {{- define "podgrace.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
@@ -21,8 +21,8 @@
 {{- default .Release.Namespace .Values.namespaceOverride }}
 {{- end }}
 
-{{/* The name of objects without a namespace: it contains the namespace, so that two releases with the
-same name do not collide. */}}
+{{/* The name of objects without a namespace: it contains the namespace, so that two releases with
+the same name do not collide. */}}
 {{- define "podgrace.clusterName" -}}
 {{- $fullname := include "podgrace.fullname" . }}
 {{- $namespace := include "podgrace.namespace" . }}
@@ -71,8 +71,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* An object's metadata. Called with: root, and optionally name, namespace ("" for none), component,
-labels, annotations. */}}
+{{/* An object's metadata. Called with: root, and optionally name, namespace ("" for none),
+component, labels, annotations. */}}
 {{- define "podgrace.metadata" -}}
 {{- $root := .root }}
 {{- $own := dict "app.kubernetes.io/component" (default "webhook" .component) }}

@@ -8,34 +8,40 @@ metrics' names, match. */}}
   expr: sum(increase(apiserver_validating_admission_policy_check_total{policy="{{ include "podgrace.configurationName" . }}-missed",enforcement_action="audit",error_type="invalid_error"}[15m])) > 0
   severity: warning
   summary: Pods that are labelled for podgrace started without it
-  description: The audit policy saw Pods that the webhook should have patched but did not. They will lose requests when they stop; replace them once the webhook answers again.
+  description: The audit policy saw Pods that the webhook should have patched but did not. They will
+    lose requests when they stop; replace them once the webhook answers again.
 - alert: PodgraceFailsOpen
   expr: sum(increase(apiserver_admission_webhook_fail_open_count{ {{- $entries -}} }[15m])) > 0
   severity: warning
   summary: API servers could not reach the webhook, and let Pods pass
-  description: A call failed at the network, at TLS or at the time limit. Pods started without protection.
+  description: A call failed at the network, at TLS or at the time limit. Pods started without
+    protection.
 - alert: PodgraceSlow
   expr: histogram_quantile(0.99, sum by (le) (rate(apiserver_admission_webhook_admission_duration_seconds_bucket{ {{- $entries -}} }[10m]))) > {{ divf .Values.webhook.timeoutSeconds 2 }}
   for: 10m
   severity: warning
   summary: The webhook takes more than half of its time limit
-  description: By the API servers' own measure, one call in a hundred takes longer than half of the {{ .Values.webhook.timeoutSeconds }} s that they wait.
+  description: By the API servers' own measure, one call in a hundred takes longer than half of the
+    {{ .Values.webhook.timeoutSeconds }} s that they wait.
 - alert: PodgraceBug
   expr: sum(increase(podgrace_requests_total{ {{- $ns }},result="bug"}[15m])) + sum(increase(podgrace_failures_total{ {{- $ns }}}[15m])) > 0
   severity: warning
   summary: The webhook hit a bug of its own
-  description: The Pods were allowed without a patch. The webhook's log names the place; please report it.
+  description: The Pods were allowed without a patch. The webhook's log names the place; please
+    report it.
 - alert: PodgraceRefusesCalls
   expr: sum(rate(podgrace_http_responses_total{ {{- $ns }},status=~"4..|5.."}[10m])) / sum(rate(podgrace_http_responses_total{ {{- $ns }}}[10m])) > 0.01
   for: 10m
   severity: warning
   summary: More than one call in a hundred is refused
-  description: Something sends requests that no API server sends, or the webhook refuses calls that it should answer.
+  description: Something sends requests that no API server sends, or the webhook refuses calls that
+    it should answer.
 - alert: PodgraceOverloaded
   expr: sum(increase(podgrace_overload_total{ {{- $ns }}}[15m])) > 0
   severity: warning
   summary: The webhook answered calls without deciding
-  description: There was no time or no memory left for a decision. Those Pods started without protection; give it more replicas.
+  description: There was no time or no memory left for a decision. Those Pods started without
+    protection; give it more replicas.
 - alert: PodgraceDown
   expr: absent(podgrace_build_info{ {{- $ns }}})
   for: 10m
