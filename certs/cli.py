@@ -89,7 +89,7 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         commands,
         "init",
         _init,
-        "Write a throw-away authority's certificates into a directory, for use on one machine.",
+        "Write certificates of a throw-away authority into a directory, for use on one machine.",
     )
     _directory(made)
     made.add_argument(
@@ -120,7 +120,7 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         type=duration,
         default=timedelta(days=7),
         metavar="TIME",
-        help="how soon is soon, such as 12h or 7d (default: 7d)",
+        help="how soon counts as soon, such as 12h or 7d (default: 7d)",
     )
     covered = "name that must be covered; may be repeated (default: in the cluster, the Service's)"
     made.add_argument(
@@ -131,7 +131,7 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         type=duration,
         default=timedelta(),
         metavar="TIME",
-        help="look again until nothing is wrong, at most for this time",
+        help="check again until nothing is wrong, for up to this time",
     )
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
@@ -159,7 +159,7 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         "--webhook-configuration",
         required=True,
         metavar="NAME",
-        help="MutatingWebhookConfiguration whose caBundle fields are kept",
+        help="MutatingWebhookConfiguration in which caBundle is kept up to date",
     )
     made.add_argument(
         "--secret",
@@ -171,9 +171,9 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         "--lease",
         required=True,
         metavar="NAME",
-        help="Lease that says whose turn it is; must exist, may be empty",
+        help="Lease of the replica that renews; must exist, may be empty",
     )
-    further = "further name to serve, such as a webhook url's; may be repeated"
+    further = "another name to serve, such as the webhook URL's; may be repeated"
     made.add_argument(
         "--name", action="append", default=[], type=_name, metavar="NAME", help=further
     )
@@ -197,9 +197,7 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         metavar="TIME",
         help="life of an authority (default: 1825d)",
     )
-    trust_wait = (
-        "how long a new authority is published before it signs what is served (default: 5m)"
-    )
+    trust_wait = "how long a new authority is published before it signs certificates (default: 5m)"
     made.add_argument(
         "--trust-wait", type=duration, default=timedelta(minutes=5), metavar="TIME", help=trust_wait
     )
@@ -208,7 +206,7 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         type=duration,
         default=timedelta(seconds=10),
         metavar="TIME",
-        help="time between two looks (default: 10s)",
+        help="time between two checks (default: 10s)",
     )
     made.add_argument(
         "--metrics-port",
@@ -315,7 +313,7 @@ def _cluster(made: argparse.ArgumentParser, reach: Reach) -> None:
         "--ca-secret", metavar="NAME", help="Secret of the authority (default: RELEASE-ca)"
     )
     made.add_argument(
-        "--lease", metavar="NAME", help="Lease of whoever renews (default: RELEASE-certs)"
+        "--lease", metavar="NAME", help="Lease of the replica that renews (default: RELEASE-certs)"
     )
     configuration = (
         "MutatingWebhookConfiguration (default: RELEASE, or RELEASE-NAMESPACE where the two differ)"
