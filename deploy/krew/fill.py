@@ -1,5 +1,7 @@
 # ruff: noqa: INP001, T201 - a program, not a package
-"""Fill the krew manifest for a release: `fill.py VERSION HOMEPAGE DOWNLOADS FOLDER > podgrace.yaml`.
+"""Fill the krew manifest for a release.
+
+    fill.py VERSION HOMEPAGE DOWNLOADS FOLDER > podgrace.yaml
 
 In: the version, the project's address, the address below which each version's archives are, and a
 folder with the archives. Out: the manifest. An archive that is missing, or that does not hold
