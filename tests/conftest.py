@@ -18,7 +18,12 @@ SLOW = frozenset(
         "admission/test_worst.py",
         "core/test_never_worse.py",
         "core/test_properties.py",
+        "entrypoint/test_connections.py",
+        "entrypoint/test_drain.py",
+        "entrypoint/test_finishes.py",
         "entrypoint/test_fuzz.py",
+        "entrypoint/test_neighbours.py",
+        "entrypoint/test_processes.py",
         "server/test_attacks.py",
         "servers",
     )

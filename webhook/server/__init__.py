@@ -87,7 +87,7 @@ class Server:
         )
         self.shutdown.listen(loop)
         options, metrics = self.options, self.metrics
-        mutate = Mutate(self.config, metrics, options.failure_policy, loop.time)
+        mutate = Mutate(self.config, metrics, options.failure_policy)
         self.certificate.poll(self.log.event)
         listening = bind(options.host, options.port)
         plain = bind(options.plain_host, options.plain_port)

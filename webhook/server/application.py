@@ -34,6 +34,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from time import monotonic
 from typing import Final
 
 from fastapi import FastAPI
@@ -62,10 +63,8 @@ _DURATION = re.compile(
 class Mutate:
     """`POST /mutate`: content type, the time that is left, the decision, one answer."""
 
-    def __init__(
-        self, config: Config, metrics: Metrics, policy: str, clock: Callable[[], float]
-    ) -> None:
-        self._metrics, self._fail, self._clock = metrics, policy == "Fail", clock
+    def __init__(self, config: Config, metrics: Metrics, policy: str) -> None:
+        self._metrics, self._fail = metrics, policy == "Fail"
         self._rest = Replicas(config)
         self._classes = {name: Replicas(of_class) for name, of_class in config.classes.items()}
         self._aside = ThreadPoolExecutor(1, "large")
@@ -127,10 +126,10 @@ class Mutate:
 
     def _late(self, request: Request) -> bool:
         limit = _timeout(request.query) if request.query else 0.0
-        return bool(limit) and self._clock() - request.began >= limit
+        return bool(limit) and monotonic() - request.began >= limit
 
     def _counted(self, request: Request, answer: admission.Answer) -> Response:
-        self._metrics.call(answer, len(request.body), self._clock() - request.began)
+        self._metrics.call(answer, len(request.body), monotonic() - request.began)
         return Response(answer.status, answer.body)
 
     def _overloaded(self, request: Request, cause: str) -> Response:
@@ -163,7 +162,7 @@ def application(
             request.scope["headers"],
             request.scope["query_string"],
             await request.body(),
-            asyncio.get_running_loop().time(),
+            monotonic(),
         )
         answer = paths.get(request.url.path, paths[PATH])(raw)
         found = answer if isinstance(answer, Response) else await answer

@@ -39,6 +39,7 @@ by `_start_asgi_task`; `STATUS_LINE`; of the cycle `body`, `more_body`, `keep_al
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import httptools
@@ -62,7 +63,7 @@ class Request(msgspec.Struct):
     query: bytes
     body: bytes
     began: float
-    """When its head was complete: the loop's clock, in seconds."""
+    """When its head was complete: the monotonic clock, in seconds; the loop's own ticks in ms."""
     shed: bool = False
     """There was no room for the body: only its beginning is here."""
 
@@ -226,7 +227,7 @@ class Connection(HttpToolsProtocol):
         if self._route is None:
             super().on_headers_complete()
             self.cycle.waiting_for_100_continue = False
-        self._query, self._began = query, self.loop.time()
+        self._query, self._began = query, monotonic()
         self.phase = BODY
         self._count(True)
         if self.expect_100_continue:
