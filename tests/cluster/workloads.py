@@ -80,13 +80,19 @@ def manifest(
     replicas: int = REPLICAS,
     annotations: "dict[str, str] | None" = None,
 ) -> Tree:
-    """Make the Deployment of one server in one variant."""
+    """Make the Deployment of one server in one variant.
+
+    Of two servers in a Pod podgrace gives one a readiness probe at most, and nginx is up before
+    php-fpm listens: there each has one of its own, as a user's manifest should.
+    """
     containers = []
+    probed = variant == "sleep" or (variant == "podgrace" and len(SERVERS[server].processes) > 1)
     for process in SERVERS[server].processes:
         made = container(process.name, image, ports=[{"containerPort": process.port}])
         made |= {"args": [*process.args]} if process.args else {"command": [*process.command]}
         if variant == "sleep":
             made["lifecycle"] = {"preStop": {"sleep": {"seconds": 5}}}
+        if probed:
             made["readinessProbe"] = {"tcpSocket": {"port": process.port}, **TIMES}
         containers.append(made)
     labels = {"podgrace.io/inject": "enabled"} if variant == "podgrace" else {}
