@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import escape as quote
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +40,25 @@ def look(page: Path, script: str, *words: str, width: int = 1280) -> tuple[Any, 
     assert match, done.stderr
     text = match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     return json.loads(text), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def fits(page: Path, width: int, scheme: str) -> None:
+    """Assert that a page fits a screen in light or dark.
+
+    A window has 500 px at least: a frame stands for the smaller screen.
+    """
+    inside = quote(page.read_text(encoding="utf-8"))
+    frame = page.with_name("frame.html")
+    style = f"width:{width}px;height:900px;border:0"
+    frame.write_text(f'<body><iframe srcdoc="{inside}" style="{style}"></iframe></body>')
+    script = """
+        const inner = document.querySelector("iframe").contentWindow;
+        const root = inner.document.documentElement;
+        return {width: inner.innerWidth, over: root.scrollWidth - inner.innerWidth,
+                paper: inner.getComputedStyle(inner.document.body).backgroundColor};"""
+    dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
+    found, console = look(frame, script, *dark)
+    assert console == []
+    assert found["width"] == width
+    assert found["over"] <= 0
+    assert found["paper"] == ("rgb(20, 23, 27)" if scheme == "dark" else "rgb(255, 255, 255)")

@@ -1,7 +1,6 @@
 """The picture in a real browser: drawn, told, reached by keyboard; and still one small file."""
 
 import re
-from html import escape as quote
 from pathlib import Path
 
 import pytest
@@ -82,22 +81,7 @@ def test_mouse_and_keyboard_tell_what_a_mark_is(page: Path) -> None:
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_the_screen_in_light_and_dark(page: Path, width: int, scheme: str) -> None:
-    """A window has 500 px at least: a frame stands for the smaller screen."""
-    inside = quote(page.read_text(encoding="utf-8"))
-    frame = page.with_name("frame.html")
-    style = f"width:{width}px;height:900px;border:0"
-    frame.write_text(f'<body><iframe srcdoc="{inside}" style="{style}"></iframe></body>')
-    script = """
-        const inner = document.querySelector("iframe").contentWindow;
-        const root = inner.document.documentElement;
-        return {width: inner.innerWidth, over: root.scrollWidth - inner.innerWidth,
-                paper: inner.getComputedStyle(inner.document.body).backgroundColor};"""
-    dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
-    found, console = browser.look(frame, script, *dark)
-    assert console == []
-    assert found["width"] == width
-    assert found["over"] <= 0
-    assert found["paper"] == ("rgb(20, 23, 27)" if scheme == "dark" else "rgb(255, 255, 255)")
+    browser.fits(page, width, scheme)
 
 
 def test_it_prints_on_one_page(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The report in a real browser: its contents, the filter, and that it fits the screen."""
 
 import json
-from html import escape as quote
 from pathlib import Path
 
 import pytest
@@ -85,18 +84,4 @@ def test_the_filter_works_by_keyboard_and_says_what_it_did(page: Path) -> None:
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_the_screen_in_light_and_dark(page: Path, width: int, scheme: str) -> None:
-    inside = quote(page.read_text(encoding="utf-8"))
-    frame = page.with_name("frame.html")
-    style = f"width:{width}px;height:900px;border:0"
-    frame.write_text(f'<body><iframe srcdoc="{inside}" style="{style}"></iframe></body>')
-    script = """
-        const inner = document.querySelector("iframe").contentWindow;
-        const root = inner.document.documentElement;
-        return {width: inner.innerWidth, over: root.scrollWidth - inner.innerWidth,
-                paper: inner.getComputedStyle(inner.document.body).backgroundColor};"""
-    dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
-    found, console = browser.look(frame, script, *dark)
-    assert console == []
-    assert found["width"] == width
-    assert found["over"] <= 0
-    assert found["paper"] == ("rgb(20, 23, 27)" if scheme == "dark" else "rgb(255, 255, 255)")
+    browser.fits(page, width, scheme)
