@@ -311,7 +311,7 @@ REASONS: Final[dict[str, Reason]] = {
     "profile-annotated": Reason("profile chosen by annotation", "podgrace.io/profile.<container>"),
     "profile-command": Reason("profile seen in the command", "podgrace.io/profile.<container>"),
     "profile-image": Reason(
-        "profile seen in the image's name; the helper looks at the process tree too",
+        "profile seen in the image or its arguments; the helper looks at the process tree too",
         "podgrace.io/profile.<container>",
     ),
     "profile-generic": Reason(
