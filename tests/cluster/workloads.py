@@ -7,7 +7,7 @@ In: the name of a server and of a variant. Out: manifests. What is done to them 
 |----------|--------------------------------------------------------------------------------------|
 | bare     | image and port, nothing else                                                         |
 | sleep    | `preStop.sleep: 5` everywhere, and podgrace's readiness probe: only the stop differs |
-| podgrace | bare, and the label                                                                  |
+| podgrace | bare, and the label; where several servers share a Pod, podgrace.io/readiness-probe  |
 """
 
 from typing import NamedTuple
@@ -82,17 +82,18 @@ def manifest(
 ) -> Tree:
     """Make the Deployment of one server in one variant.
 
-    Of two servers in a Pod podgrace gives one a readiness probe at most, and nginx is up before
-    php-fpm listens: there each has one of its own, as a user's manifest should.
+    podgrace guesses no readiness probe where several servers share a Pod, and warns; nginx is up
+    before php-fpm listens, so the author asks for one in each, by an annotation.
     """
     containers = []
-    probed = variant == "sleep" or (variant == "podgrace" and len(SERVERS[server].processes) > 1)
+    annotations = dict(annotations or {})
+    if variant == "podgrace" and len(SERVERS[server].processes) > 1:
+        annotations["podgrace.io/readiness-probe"] = "tcp"
     for process in SERVERS[server].processes:
         made = container(process.name, image, ports=[{"containerPort": process.port}])
         made |= {"args": [*process.args]} if process.args else {"command": [*process.command]}
         if variant == "sleep":
             made["lifecycle"] = {"preStop": {"sleep": {"seconds": 5}}}
-        if probed:
             made["readinessProbe"] = {"tcpSocket": {"port": process.port}, **TIMES}
         containers.append(made)
     labels = {"podgrace.io/inject": "enabled"} if variant == "podgrace" else {}
