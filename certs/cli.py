@@ -266,7 +266,7 @@ def _command(
     made: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text, allow_abbrev=False
     )
-    made.set_defaults(func=_told(func))
+    made.set_defaults(func=_told(func), parser=made)
     return made
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from webhook.cli import cluster
 from webhook.cli.cluster import ClusterError, Forbidden, Missing
-from webhook.cli.kubectl import _reply
+from webhook.cli.kubectl import reply
 
 Json = dict[str, Any]
 Answer = Callable[[str, dict[str, str]], tuple[int, Json]]
@@ -181,6 +181,13 @@ def test_a_missing_right_is_named(
         assert caught.value.told == told and caught.value.status == 403
 
 
+def test_a_selector_that_is_refused_is_named(serve: Callable[[Answer], str]) -> None:
+    told = "found '=', expected: ',' or 'end of string'"
+    url = serve(lambda *_: (400, {"kind": "Status", "message": told}))
+    with pytest.raises(ClusterError, match="selector 'a=b=c': found"):
+        list(reach("--api", url).items("/api/v1/pods", selector="a=b=c"))
+
+
 @pytest.mark.parametrize(
     ("err", "said"),
     [
@@ -257,5 +264,5 @@ def test_an_answer_that_is_no_json(kubectl: Callable[..., Path]) -> None:
     ],
 )
 def test_statuses_by_kubectls_words(err: str, status: int) -> None:
-    reply = _reply(1, b"", err)
-    assert reply.status == status and reply.told
+    found = reply(1, b"", err)
+    assert found.status == status and found.told

@@ -49,6 +49,14 @@ def test_wrong_arguments(args: tuple[str, ...]) -> None:
     assert "usage: podgrace" in ran.err
 
 
+def test_a_word_too_many_shows_the_usage_of_its_command() -> None:
+    for command in (("version",), ("certs", "show")):
+        ran = podgrace(*command, "extra")
+        usage = f"usage: podgrace {' '.join(command)} "
+        assert ran.code == 2 and ran.err.startswith(usage)
+        assert ran.err.endswith("error: unrecognized arguments: extra\n")
+
+
 def test_every_command_has_help() -> None:
     commands = ("inject", "uninject", "explain", "audit", "profiles", "version", "serve", "demo")
     top = podgrace("--help").out
@@ -67,7 +75,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert podgrace("inject", "-f", str(tmp_path)) == (
         1,
         "",
-        f"podgrace: {tmp_path}: Is a directory\n",
+        f"podgrace: {tmp_path}: a directory; accepted: one file, or - for standard input\n",
     )
     assert (
         podgrace("inject", "-f", NGINX, "--config", str(tmp_path / "c")).err

@@ -140,7 +140,9 @@ def test_wrong_arguments_are_named(
     with pytest.raises(SystemExit) as caught:
         main(["prove", *argv])
     assert caught.value.code == 2
-    assert names in capsys.readouterr().err
+    usage, _, error = capsys.readouterr().err.partition("\n")
+    assert usage == "usage: podgrace prove URL [options] [-- COMMAND ...]"
+    assert names in error
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,7 @@ def test_wrong_arguments_are_named(
         (["http://127.0.0.1:1/", "-H", "no colon"], "header 'no colon'"),
         (["http://127.0.0.1:1/", "-H", "Connection: close"], "prove writes this one itself"),
         (["http://127.0.0.1:1/", "-X", "GE T"], "method 'GE T'"),
+        (["http://127.0.0.1:1/", "--ca", "/none"], "--ca /none: No such file or directory"),
     ],
 )
 def test_a_target_that_cannot_be_used_is_named_before_the_command_runs(

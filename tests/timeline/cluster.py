@@ -62,6 +62,12 @@ elif "--watch" in words:
                 continue
             print(json.dumps(json.loads(line), indent=4), flush=True)
             line = ""
+elif words[1] == "node" and (here / "get-nodes").exists():
+    nodes = json.loads((here / "get-nodes").read_text())["items"]
+    found = [node for node in nodes if node["metadata"]["name"] == words[2]]
+    if not found:
+        sys.exit('Error from server (NotFound): nodes "' + words[2] + '" not found')
+    print(json.dumps(found[0]))
 else:
     name = "get-" + words[1]
     if not (here / name).exists():

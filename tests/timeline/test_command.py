@@ -125,11 +125,21 @@ def test_nodes_that_take_no_pods_are_left_out(
     assert "no node is Ready and without a taint: name one with --from" in capsys.readouterr().err
 
 
+def test_a_node_that_is_not_there_is_named_at_once(
+    cluster: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.holds("nodes", {"items": [{"metadata": {"name": "node-1"}}]})
+    assert main(["timeline", "--from", "node-1,node-2"]) == 1
+    assert 'nodes "node-2" not found' in capsys.readouterr().err
+    assert {made["kind"] for made in cluster.created} <= {"Service", "Pod"}
+    assert not any("asks" in made["metadata"]["name"] for made in cluster.created)
+
+
 def test_a_right_that_is_missing_is_an_error_with_the_servers_words(
     cluster: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["timeline"]) == 1  # the folder gives no nodes
-    assert "kubectl get nodes: Error from server (Forbidden)" in capsys.readouterr().err
+    assert "kubectl get: nodes is forbidden" in capsys.readouterr().err
     assert [line.split()[0] for line in cluster.lines("deleted")] == ["services", "pods"]
 
 
@@ -179,9 +189,9 @@ def test_pods_of_others_are_watched_while_a_command_rolls_them(
     [
         (["shop"], "'shop' is not an option; a command comes after --"),
         (["--", "true"], "a command after -- needs --pods"),
-        (["--service", "shop"], "--service, --port and --path go with --pods"),
-        (["--pods", "a=b", "--alone"], "go without --pods"),
-        (["--ingress", "http://x/"], "--ingress URL and --ingress-class NAME go together"),
+        (["--service", "shop"], "--service, --port and --path need --pods"),
+        (["--pods", "a=b", "--alone"], "accepted only without --pods"),
+        (["--ingress", "http://x/"], "--ingress URL and --ingress-class NAME need each other"),
         (["--ingress", "ftp://x/"], "accepted: http://HOST[:PORT]/PATH"),
         (["--every", "0"], "accepted: 0.01 to 60"),
         (["--repeat", "1.5"], "accepted: 1 to 1000"),

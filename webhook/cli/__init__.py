@@ -61,7 +61,7 @@ def parser(first: str = "") -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog=program(),
         description="Rolling updates of any Kubernetes workload without one lost request.",
-        epilog=f"{program()} COMMAND --help says more about one.",
+        epilog=f"`{program()} COMMAND --help` explains a command.",
     )
     top.add_argument("--version", action="store_true", help=argparse.SUPPRESS)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -84,7 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from webhook.cli.completion import complete  # noqa: PLC0415
 
             return complete(words[1:], parser)
-        args = parser(words[0] if words else "").parse_args(words)
+        top = parser(words[0] if words else "")
+        args, unknown = top.parse_known_args(words)
+        if unknown:
+            getattr(args, "parser", top).error(f"unrecognized arguments: {' '.join(unknown)}")
         return int(args.func(args))
     except Unusable as error:
         return _fail(str(error))

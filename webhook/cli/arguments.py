@@ -8,7 +8,9 @@ import argparse
 import gc
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -29,15 +31,17 @@ def command(
 ) -> argparse.ArgumentParser:
     """Add a command to the top parser's; `examples` are lines of shell."""
     lines = "".join(f"  {line}\n" for line in examples.strip().splitlines())
+    # The formatter that leaves the examples alone does not wrap the description.
+    about = textwrap.fill(text, shutil.get_terminal_size().columns - 2)
     made: argparse.ArgumentParser = commands.add_parser(
         name,
-        description=text,
+        description=about,
         epilog=f"Examples:\n{lines}" if lines else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         **more,
     )
-    made.set_defaults(func=func)
+    made.set_defaults(func=func, parser=made)
     return made
 
 
@@ -62,15 +66,14 @@ def add_class(made: argparse.ArgumentParser) -> None:
     )
 
 
-def add_file(made: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add -f."""
-    instead = "" if required else "; without it, the cluster is asked"
+def add_file(made: argparse.ArgumentParser, *, instead: str = "") -> None:
+    """Add -f for manifests, or for what may be read `instead` of the cluster."""
     made.add_argument(
         "-f",
         "--filename",
-        required=required,
+        required=not instead,
         metavar="FILE",
-        help=f"manifest with one or more documents; - is standard input{instead}",
+        help=f"{instead or 'manifest with one or more documents'}; - is standard input",
     )
 
 
@@ -110,6 +113,8 @@ def with_text(run: "Callable[[argparse.Namespace, str, str, Config], int]") -> R
     def command(args: argparse.Namespace) -> int:
         settings = config(args)
         where = "standard input" if args.filename == "-" else args.filename
+        if Path(args.filename).is_dir():
+            raise Unusable(f"{where}: a directory; accepted: one file, or - for standard input")
         data = sys.stdin.buffer.read() if args.filename == "-" else Path(args.filename).read_bytes()
         # Trees of a million nodes without a cycle: collecting would take a third of the time.
         gc.disable()

@@ -69,7 +69,8 @@ def add_parser(commands: Any) -> None:
     """Add the command to the top parser's."""
     text = "List running Pods that are opted in and slipped through, in the cluster or in a file."
     made = command(commands, "audit", run, text, _EXAMPLES)
-    add_file(made, required=False)
+    dump = "what `kubectl get namespaces,pods -A -o json` printed, instead of the cluster"
+    add_file(made, instead=dump)
     add_config(made)
     cluster.add_options(made, everywhere=True, selector=True)
     terminal.add_output(made, "table", "json", "yaml")

@@ -257,7 +257,13 @@ class Cluster:
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         again = bool(given)
         while True:
-            page = _decoded(self._ask("GET", f"{path}?{urlencode(query)}").body, _Page, path)
+            try:
+                reply = self._ask("GET", f"{path}?{urlencode(query)}")
+            except ClusterError as error:
+                if selector and error.status == 400:
+                    raise ClusterError(f"selector {selector!r}: {error.told}", 400) from None
+                raise
+            page = _decoded(reply.body, _Page, path)
             for raw in page.items or ():
                 uid = hash(_decoded(raw, _Item, path).metadata.uid)
                 if again and uid in given:

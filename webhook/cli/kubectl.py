@@ -74,7 +74,7 @@ class Kubectl(NamedTuple):
         """Make one call, which may take `seconds`. A login by a plugin takes its time."""
         verb, *more = _VERBS[method]
         words = [verb, f"--request-timeout={seconds}s", "--raw", path, *more]
-        return _reply(*self.run(words, body))
+        return reply(*self.run(words, body))
 
     def namespace(self) -> str:
         """Give the namespace of the context; "" if it names none."""
@@ -108,7 +108,7 @@ class Kubectl(NamedTuple):
                     process.wait()
                     said.seek(0)
                     told = said.read().decode(errors="replace").strip()
-                    raise OSError(_reply(1, b"", told).told or "kubectl port-forward said nothing")
+                    raise OSError(reply(1, b"", told).told or "kubectl port-forward said nothing")
                 yield "127.0.0.1", int(match[1])
             finally:
                 late.cancel()
@@ -131,7 +131,7 @@ class Kubectl(NamedTuple):
         return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
 
-def _reply(code: int, out: bytes, err: str) -> Reply:
+def reply(code: int, out: bytes, err: str) -> Reply:
     """Read what kubectl printed: each warning has its own line, the rest is the error."""
     lines = [line for line in err.splitlines() if not _LOG.match(line)]
     warnings = tuple(

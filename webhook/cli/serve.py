@@ -20,89 +20,83 @@ def add_parser(commands: Any) -> None:
     """Add the command to the top parser's."""
     made = command(commands, "serve", run, "Serve the webhook until stopped.")
     add_config(made)
-    add, env = made.add_argument, os.environ.get
-    add(
-        "--host",
-        default=env("PODGRACE_HOST", ""),
-        help="address of both listeners; default: all (env PODGRACE_HOST)",
-    )
-    add(
-        "--port",
-        type=port,
-        default=env("PODGRACE_PORT", "8443"),
-        help="HTTPS port of POST /mutate (env PODGRACE_PORT)",
-    )
+
+    def add(flag: str, default: str, text: str, shown: str = "", **more: Any) -> None:
+        """Add a flag with its environment variable. `shown`: what no default means."""
+        name = "PODGRACE_" + flag.removeprefix("--").replace("-", "_").upper()
+        usual = f"; default: {default or shown}" if default or shown else ""
+        made.add_argument(
+            flag, default=os.environ.get(name, default), help=f"{text} (env {name}{usual})", **more
+        )
+
+    add("--host", "", "address of both listeners", "all")
+    add("--port", "8443", "HTTPS port of POST /mutate", type=port, metavar="PORT")
     add(
         "--plain-port",
+        "9090",
+        "HTTP port of /livez, /readyz, /metrics",
         type=port,
-        default=env("PODGRACE_PLAIN_PORT", "9090"),
-        help="HTTP port of /livez, /readyz, /metrics (env PODGRACE_PLAIN_PORT)",
+        metavar="PORT",
     )
-    add(
-        "--cert-dir",
-        default=env("PODGRACE_CERT_DIR", "/tls"),
-        metavar="DIR",
-        help="directory with tls.crt, tls.key and maybe ca.crt (env PODGRACE_CERT_DIR)",
-    )
+    add("--cert-dir", "/tls", "directory with tls.crt, tls.key and maybe ca.crt", metavar="DIR")
     add(
         "--drain-seconds",
+        "15",
+        "after TERM, serve this long, unready and closing connections",
         type=_between(0, 3600),
-        default=env("PODGRACE_DRAIN_SECONDS", "15"),
         metavar="SECONDS",
-        help="after TERM, serve this long, unready and closing connections "
-        "(env PODGRACE_DRAIN_SECONDS; default 15)",
     )
     add(
         "--failure-policy",
+        "Ignore",
+        "as in the webhook configuration: an overloaded server allows with a warning, or answers"
+        " 503",
         type=_word("Ignore", "Fail"),
-        default=env("PODGRACE_FAILURE_POLICY", "Ignore"),
         metavar="{Ignore,Fail}",
-        help="as in the webhook configuration: an overloaded server allows with a warning, "
-        "or answers 503 (env PODGRACE_FAILURE_POLICY)",
     )
     add(
         "--max-connections",
+        "4096",
+        "connections to the HTTPS port at a time",
         type=_between(8, 65536),
-        default=env("PODGRACE_MAX_CONNECTIONS", "4096"),
         metavar="N",
-        help="connections to the HTTPS port at a time (env PODGRACE_MAX_CONNECTIONS; default 4096)",
     )
     add(
         "--service-name",
-        default=env("PODGRACE_SERVICE_NAME", ""),
+        "",
+        "DNS name by which API servers call; a certificate for another name is not served",
+        "any",
         metavar="NAME",
-        help="DNS name by which API servers call; a certificate for another name is not served "
-        "(env PODGRACE_SERVICE_NAME; default: any)",
     )
     add(
         "--api-servers",
+        "",
+        "addresses of API servers: their connections are never closed to make room",
+        "none",
         type=_networks,
-        default=env("PODGRACE_API_SERVERS", ""),
         metavar="CIDR,...",
-        help="addresses of API servers: their connections are never closed to make room "
-        "(env PODGRACE_API_SERVERS)",
     )
     add(
         "--tls-min-version",
+        "1.2",
+        "oldest TLS version to accept",
         type=_word("1.2", "1.3"),
-        default=env("PODGRACE_TLS_MIN_VERSION", "1.2"),
         metavar="{1.2,1.3}",
-        help="oldest TLS version to accept (env PODGRACE_TLS_MIN_VERSION)",
     )
     add(
         "--client-ca",
-        default=env("PODGRACE_CLIENT_CA") or None,
+        "",
+        "serve only clients with a certificate of this CA: API servers that are set up to show one",
+        "any client",
         metavar="FILE",
-        help="serve only clients with a certificate of this CA: API servers that are set up to "
-        "show one (env PODGRACE_CLIENT_CA)",
     )
     add(
         "--client-names",
+        "",
+        "and only with one of these names in it: common name, DNS or URI",
+        "any name",
         type=_names,
-        default=env("PODGRACE_CLIENT_NAMES", ""),
         metavar="NAME,...",
-        help="and only with one of these names in it: common name, DNS or URI "
-        "(env PODGRACE_CLIENT_NAMES)",
     )
 
 
@@ -125,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         failure_policy=args.failure_policy,
         connections=int(args.max_connections),
         tls_min_version=args.tls_min_version,
-        client_ca=args.client_ca,
+        client_ca=args.client_ca or None,
         client_names=args.client_names,
         service_name=args.service_name,
         api_servers=args.api_servers,

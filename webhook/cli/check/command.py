@@ -24,8 +24,8 @@ def add_parser(commands: Any) -> None:
     """Add the command to the top parser's."""
     text = (
         "Say whether every installation of podgrace in the cluster is sound; with -n, whether a"
-        "\nlabelled Pod would be injected in that namespace now. Nothing is created: Pods are asked"
-        "\nfor by dry run."
+        " labelled Pod would be injected in that namespace now. Nothing is created: Pods are asked"
+        " for by dry run."
     )
     made = command(commands, "check", run, text, _EXAMPLES)
     made.add_argument(
@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         type=duration,
         default=duration("0s"),
         metavar="TIME",
-        help="look again until nothing is wrong, at most for this time (0s)",
+        help="look again until nothing is wrong, for at most this time (0s)",
     )
     cluster.add_options(made)
     terminal.add_output(made, "table", "json", "yaml")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from webhook import __version__
-from webhook.cli import terminal
+from webhook.cli import arguments, terminal
 from webhook.cli.cluster import kubectl_options
 from webhook.cli.exits import DIFFERS, OK, UNUSABLE
 from webhook.cli.prove import compare, report
@@ -28,7 +28,7 @@ from webhook.cli.prove.html import html, template
 from webhook.cli.prove.job import NAME, Plan, job
 from webhook.cli.prove.junit import junit
 from webhook.cli.prove.markdown import markdown
-from webhook.cli.prove.options import options
+from webhook.cli.prove.options import USAGE, options
 from webhook.cli.prove.run import DURATION, SETTLE
 from webhook.cli.prove.run import run as load
 from webhook.cli.prove.runjob import Errand, send
@@ -64,8 +64,8 @@ _CARRIED: Final = (
 def add_parser(commands: Any) -> None:
     """Add the command to the top parser's."""
     about = "Load a workload during a rollout, and count every request that it loses."
-    made = commands.add_parser("prove", description=about, parents=[options()], allow_abbrev=False)
-    made.usage = "podgrace prove URL [options] [-- COMMAND ...]"
+    made = arguments.command(commands, "prove", run, about, _EXAMPLES, parents=[options()])
+    made.usage = USAGE
     # argparse hands over everything from the URL on: options may follow it, but the words after --
     # are not ours.
     made.add_argument(
@@ -74,7 +74,13 @@ def add_parser(commands: Any) -> None:
         metavar="URL [-- COMMAND]",
         help="what to request, fast; and the command that disturbs it",
     )
-    made.set_defaults(func=run)
+
+
+_EXAMPLES: Final = """
+podgrace prove http://shop.example/ --pods app=shop -- kubectl rollout restart deployment/shop
+podgrace prove https://shop.example/ --duration 60 --html shop.html
+podgrace prove compare before.json after.json --html both.html
+"""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,7 +99,7 @@ def _parse(args: argparse.Namespace) -> tuple[argparse.Namespace, list[str]]:
     """Read the options around the URL. Exits with 2 where they don't fit together."""
     words: list[str] = args.words
     cut = words.index("--") if "--" in words else len(words)
-    parser = options()
+    parser = options(args.parser.prog)
     if cut == 0:
         parser.error("a URL is needed: http://HOST[:PORT]/PATH or https://...")
     args.url, command = words[0], words[cut + 1 :]
@@ -107,14 +113,18 @@ def _parse(args: argparse.Namespace) -> tuple[argparse.Namespace, list[str]]:
         parser.error(f"{unknown[0]!r} is not an option; a command comes after --")
     if command and args.until_eof:
         parser.error("--until-eof and a command: accepted: one of the two")
-    if args.until_gone and (args.until_eof or not args.pods):
-        parser.error("--until-gone needs --pods, and goes without --until-eof")
-    if args.job and (command or args.until_eof or (args.pods and not args.namespace)):
-        parser.error("--job goes without a command, and needs -n with --pods")
+    if args.until_gone and not args.pods:
+        parser.error("--until-gone needs --pods, which says whose end it waits for")
+    if args.until_gone and args.until_eof:
+        parser.error("--until-gone and --until-eof: accepted: one of the two")
     if args.job and args.run_job:
         parser.error("--job prints what --run-job runs: accepted: one of the two")
-    if args.run_job and (args.until_eof or (args.pods and not args.namespace)):
-        parser.error("--run-job goes without --until-eof, and needs -n with --pods")
+    if args.job and command:
+        parser.error("--job takes no command: run it yourself while the Job loads")
+    if (args.job or args.run_job) and args.until_eof:
+        parser.error("--until-eof: a Job has no standard input")
+    if (args.job or args.run_job) and args.pods and not args.namespace:
+        parser.error("-n is needed: a Job watches --pods in its own namespace")
     if args.no_new and not args.connections:
         parser.error("--no-new and --connections 0 leave no client")
     return args, command

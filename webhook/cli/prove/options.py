@@ -1,11 +1,18 @@
 """The arguments of `podgrace prove`: argv in, values out; errors name what is accepted."""
 
 import argparse
+import math
+from typing import Final
+
+from webhook.cli import terminal
+
+_MOST: Final = 86400
+USAGE: Final = "%(prog)s URL [options] [-- COMMAND ...]"
 
 
-def options() -> argparse.ArgumentParser:
+def options(prog: str = "podgrace prove") -> argparse.ArgumentParser:
     """Build the options that may come before or after the URL."""
-    made = argparse.ArgumentParser(prog="podgrace prove", add_help=False, allow_abbrev=False)
+    made = argparse.ArgumentParser(prog=prog, usage=USAGE, add_help=False, allow_abbrev=False)
     add = made.add_argument
     add(
         "--rate",
@@ -131,25 +138,29 @@ def options() -> argparse.ArgumentParser:
         help="create that Job, run the command here while it loads, report, delete it again",
     )
     add("--image", default="", metavar="NAME", help="the Job's image (podgrace/podgrace:VERSION)")
-    add("-o", "--output", choices=("table", "json"), default="table")
+    terminal.add_output(made, "table", "json")
     return made
 
 
 def _positive(text: str) -> float:
-    value = _seconds(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: accepted: a number above 0")
+    value = _number(text)
+    if not 0 < value <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r}: accepted: a number above 0, up to {_MOST}")
     return value
 
 
 def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r}: accepted: 0 to 86400")
+    value = _number(text)
+    if not 0 <= value <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r}: accepted: 0 to {_MOST}")
     return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _allowed(text: str) -> int:

@@ -125,7 +125,9 @@ def _context(args: argparse.Namespace) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=args.ca)
     except ssl.SSLError as error:
-        raise LoadError(f"{args.ca}: not PEM certificates: {error.reason or error}") from error
+        raise LoadError(f"--ca {args.ca}: not PEM certificates: {error.reason or error}") from error
+    except OSError as error:
+        raise LoadError(f"--ca {args.ca}: {error.strerror or error}") from error
     if args.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

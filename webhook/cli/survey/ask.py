@@ -93,7 +93,7 @@ def ask(reach: Reach, config: Config, selector: str = "") -> tuple[Cluster, list
             try:
                 yield from _listed(reach, one, selector if one.chosen else "")
             except (Forbidden, Missing) as error:
-                if one.needed:
+                if one.needed or (one.kind == "Namespace" and isinstance(error, Missing)):
                     raise
                 missing.append(f"{one.resource} were not read: {error}")
             else:

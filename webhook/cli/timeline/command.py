@@ -15,9 +15,9 @@ import argparse
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from webhook.cli import cluster, terminal
+from webhook.cli import arguments, cluster, terminal
 from webhook.cli.exits import OK, STOPPED, UNUSABLE
 from webhook.cli.timeline import options, remote, report, workload
 from webhook.cli.timeline.html import html, template
@@ -32,14 +32,19 @@ def add_parser(commands: Any) -> None:
         "Say what happens when, while a Pod comes and goes: in the API, EndpointSlices, DNS, and to"
         " clients of its Service on every node."
     )
-    made = commands.add_parser("timeline", description=about, allow_abbrev=False)
-    made.usage = "podgrace timeline [options] [-- COMMAND ...]"
+    made = arguments.command(commands, "timeline", run, about, _EXAMPLES)
+    made.usage = "%(prog)s [options] [-- COMMAND ...]"
     cluster.add_options(made, api=False)
     options.add(made)
     made.add_argument(
         "words", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what rolls the Pods"
     )
-    made.set_defaults(func=run, parser=made)
+
+
+_EXAMPLES: Final = """
+podgrace timeline -n scratch --repeat 5 --html timeline.html
+podgrace timeline --pods app=shop --service shop -- kubectl rollout restart deployment/shop
+"""
 
 
 def run(args: argparse.Namespace) -> int:

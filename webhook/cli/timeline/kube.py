@@ -5,9 +5,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from webhook.cli.kubectl import reply
 from webhook.cli.watching.streams import WatchError
 
 _LIMIT: Final = 60.0
+_CREATING: Final = 'error when creating "STDIN": '
 
 Tree = dict[str, Any]
 
@@ -57,7 +59,6 @@ class Kube:
             process.kill()
             raise WatchError(f"kubectl {words[0]}: no answer within {_LIMIT:g} s") from None
         if process.returncode:
-            said = err.decode(errors="replace").strip().splitlines()
-            why = said[-1] if said else f"ended with {process.returncode}"
-            raise WatchError(f"kubectl {' '.join(words[:2])}: {why.removeprefix('error: ')}")
+            why = reply(process.returncode, b"", err.decode(errors="replace")).told
+            raise WatchError(f"kubectl {words[0]}: {why.removeprefix(_CREATING)}")
         return out

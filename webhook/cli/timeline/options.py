@@ -3,6 +3,7 @@
 import argparse
 from urllib.parse import urlsplit
 
+from webhook.cli import terminal
 from webhook.cli.timeline.hub import HERE
 from webhook.cli.timeline.run import NODES
 
@@ -15,21 +16,32 @@ def add(made: argparse.ArgumentParser) -> None:
         "--pods",
         default="",
         metavar="SELECTOR",
-        help="only watch these Pods, which others roll, or the command after --; "
-        "without it, Pods of"
-        " podgrace's own image are made and removed",
+        help="only watch these Pods, which others or the command after -- roll; without it, Pods"
+        " of podgrace's own image are made and removed",
     )
-    word("--repeat", type=_count, default=1, metavar="N", help="times (1)")
+    word(
+        "--repeat",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="how often a Pod comes and goes (1)",
+    )
     word("--image", default="", metavar="NAME", help="podgrace's image (podgrace/podgrace:VERSION)")
     word("--alone", action="store_true", help="no second Pod stays: the Service has this one only")
     word("--no-probe", action="store_true", help="our Pod has no readiness probe")
-    word("--start", type=_seconds, default=1.0, metavar="S", help="our server listens after (1)")
+    word(
+        "--start",
+        type=_seconds,
+        default=1.0,
+        metavar="S",
+        help="seconds until our server listens (1)",
+    )
     word(
         "--linger",
         type=_seconds,
         default=10.0,
         metavar="S",
-        help="and serves this long after SIGTERM (10); 0: it exits at once",
+        help="seconds that it serves after SIGTERM (10); 0: it exits at once",
     )
     group = made.add_argument_group("which ways are watched, and from where")
     word = group.add_argument
@@ -39,8 +51,8 @@ def add(made: argparse.ArgumentParser) -> None:
         type=_places,
         default=None,
         metavar="PLACES",
-        help="nodes, names of nodes, here: on a node a small Pod asks, without rights (nodes; here"
-        " with --pods)",
+        help="where clients ask: `here`, names of nodes, or `nodes` for all of them, with commas;"
+        " on a node a small Pod without rights asks (nodes; with --pods: here)",
     )
     word(
         "--service",
@@ -50,30 +62,51 @@ def add(made: argparse.ArgumentParser) -> None:
         help="with --pods: a Service of theirs, headless or not; may be repeated",
     )
     word(
-        "--port", type=_port, metavar="N", help="with --pods: theirs (the first that they declare)"
+        "--port",
+        type=_port,
+        metavar="N",
+        help="with --pods: the port to ask (the first that they declare)",
     )
     word(
-        "--path", default="", metavar="PATH", help="with --pods: ask in HTTP for that; else connect"
+        "--path",
+        default="",
+        metavar="PATH",
+        help="with --pods: ask for this path over HTTP; without it, clients only connect",
     )
-    word("--ingress", type=_url, metavar="URL", help="ask there as well")
+    word("--ingress", type=_url, metavar="URL", help="ask through this Ingress as well")
     word(
         "--ingress-class",
         default="",
         metavar="NAME",
-        help="without --pods: make an Ingress of this class; --ingress is its controller's address",
+        help="without --pods: make an Ingress of this class; --ingress is its controller's URL",
     )
-    word("--dns", default="", metavar="ADDRESS", help="DNS server (each place's own)")
-    word("--cluster-domain", default="cluster.local", metavar="NAME", help="(cluster.local)")
-    word("--every", type=_pause, default=0.05, metavar="S", help="between two questions (0.05)")
+    word("--dns", default="", metavar="ADDRESS", help="DNS server to ask (each place's own)")
     word(
-        "--timeout", type=_seconds, default=120.0, metavar="S", help="for each coming, going (120)"
+        "--cluster-domain",
+        default="cluster.local",
+        metavar="NAME",
+        help="domain of Services (cluster.local)",
+    )
+    word(
+        "--every",
+        type=_pause,
+        default=0.05,
+        metavar="S",
+        help="seconds between two questions (0.05)",
+    )
+    word(
+        "--timeout",
+        type=_seconds,
+        default=120.0,
+        metavar="S",
+        help="seconds to wait for a Pod to come, and again for it to go (120)",
     )
     group = made.add_argument_group("what is written")
     word = group.add_argument
     word("--title", default="", metavar="TEXT", help="name of this run in reports")
     word("--json", metavar="FILE", help="write the report there as well")
     word("--html", metavar="FILE", help="draw the picture there (needs the extra podgrace[prove])")
-    word("-o", "--output", choices=("table", "json"), default="table")
+    terminal.add_output(made, "table", "json")
     made.add_argument("--as", dest="role", choices=("server", "observer"), help=argparse.SUPPRESS)
 
 
@@ -87,11 +120,11 @@ def check(made: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
     if command and not args.pods:
         made.error("a command after -- needs --pods, which says what it rolls")
     if not args.pods and (args.service or args.port or args.path):
-        made.error("--service, --port and --path go with --pods")
+        made.error("--service, --port and --path need --pods")
     if args.pods and (args.alone or args.no_probe or args.ingress_class):
-        made.error("--alone, --no-probe and --ingress-class go without --pods")
+        made.error("--alone, --no-probe and --ingress-class: accepted only without --pods")
     if not args.pods and bool(args.ingress) != bool(args.ingress_class):
-        made.error("--ingress URL and --ingress-class NAME go together, unless --pods is given")
+        made.error("without --pods, --ingress URL and --ingress-class NAME need each other")
     return list(command)
 
 

@@ -301,6 +301,8 @@ class _Run:
         """Choose the nodes: those named, or the first ones that take any Pod."""
         places = self._args.places
         named = [place for place in places if place not in (HERE, NODES)]
+        for node in named:
+            await self._must_exist(node)
         if NODES not in places:
             return named
         trees = (await self._kube.get("nodes"))["items"]
@@ -310,6 +312,14 @@ class _Run:
         if len(free) > MOST:
             self._hub.troubles.append(f"asked from {MOST} of {len(free)} nodes")
         return sorted({*named, *free[:MOST]})
+
+    async def _must_exist(self, node: str) -> None:
+        """Raise `WatchError` for a node that is not there: a Pod for it would wait in vain."""
+        try:
+            await self._kube.get("node", node)
+        except WatchError as error:
+            if "not found" in str(error):  # without the right to look, try it
+                raise
 
     async def _running(self, count: int) -> None:
         """Wait until the observers run. Raises `WatchError` with what keeps them from it."""
