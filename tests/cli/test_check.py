@@ -6,10 +6,8 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,13 @@ import jsonpatch
 import msgspec
 import pytest
 
+from tests.cli.apiserver import ApiServer, Call, Json
 from webhook.admission import answer as webhook_answer
 from webhook.cli.check.namespace import pod
 from webhook.cli.check.nodes import mounts_images
 from webhook.cli.check.selector import selects
 from webhook.config import load
 
-Json = dict[str, Any]
 NAMESPACE = "/api/v1/namespaces/shop"
 PODS = f"POST {NAMESPACE}/pods"
 CONFIGURATIONS = "GET /apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -64,7 +62,7 @@ def configuration(
     }
 
 
-class Api:
+class Api(ApiServer):
     """Answers by method and path: a status and a body, or a function of the body that was sent."""
 
     def __init__(self) -> None:
@@ -72,37 +70,15 @@ class Api:
             f"GET {NAMESPACE}": (200, {"metadata": {"name": "shop", "labels": {}}}),
             CONFIGURATIONS: (200, configuration()),
         }
-        self.warnings: list[str] = []
-        self.seen: list[tuple[str, Json | None]] = []
-        api = self
+        self.seen: list[Call] = []
+        super().__init__(self._answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def serve(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
-                api.seen.append((f"{self.command} {self.path}", body))
-                status, told = api.answers.get(
-                    f"{self.command} {self.path.partition('?')[0]}", (404, {"message": "not found"})
-                )
-                content = json.dumps(told(body) if callable(told) else told).encode()
-                self.send_response_only(status)
-                for warning in api.warnings:
-                    self.send_header("Warning", f'299 - "{warning}"')
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = serve  # noqa: N815 - the library's names
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(
-            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        ).start()
+    def _answer(self, call: Call) -> tuple[int, Any]:
+        self.seen.append(call)
+        status, told = self.answers.get(
+            f"{call.method} {call.path}", (404, {"message": "not found"})
+        )
+        return status, told(call.body) if callable(told) else told
 
     def pods(self, status: int, told: Json | Callable[[Json], Json]) -> None:
         self.answers[PODS] = (status, told)
@@ -112,8 +88,7 @@ class Api:
 def api() -> Iterator[Api]:
     made = Api()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 def check(api: Api, *more: str, status: int) -> "subprocess.CompletedProcess[str]":
@@ -160,9 +135,10 @@ def test_a_pod_that_comes_back_marked(api: Api) -> None:
 def test_nothing_is_created_and_one_call_is_enough(api: Api) -> None:
     api.pods(201, injected)
     check(api, status=0)
-    ((call, sent),) = api.seen
-    assert call == f"{PODS}?dryRun=All&fieldManager=podgrace"
-    assert sent == pod()
+    (call,) = api.seen
+    assert f"{call.method} {call.path}" == PODS
+    assert call.query == {"dryRun": "All", "fieldManager": "podgrace"}
+    assert call.body == pod()
 
 
 def test_the_webhook_finds_something_to_do_for_it() -> None:
@@ -320,13 +296,11 @@ def test_an_answer_that_is_no_pod(api: Api, told: Any) -> None:
 
 
 def test_no_api_server(api: Api) -> None:
-    api.server.shutdown()
-    api.server.server_close()
+    api.close()
     assert (
         "podgrace: unreachable: POST /api/v1/namespaces/shop/pods at http://127.0.0.1:"
         in check(api, status=1).stderr
     )
-    api.server = Api().server
 
 
 def test_the_same_as_json(api: Api) -> None:
@@ -353,7 +327,7 @@ def test_waiting_until_it_works(api: Api) -> None:
 
     api.answers[PODS] = (403, serve)
     assert "podgrace: injected" in check(api, "--wait", "60s", status=0).stdout
-    assert sum(call.startswith("POST") for call, _ in api.seen) == 3
+    assert sum(call.method == "POST" for call in api.seen) == 3
 
 
 def test_waiting_ends(api: Api) -> None:
@@ -371,7 +345,7 @@ def test_what_waiting_does_not_change_is_told_at_once(api: Api) -> None:
         {"metadata": {"labels": {"podgrace.io/inject": "disabled"}}},
     )
     check(api, "--wait", "10m", status=3)
-    assert sum(call.startswith("POST") for call, _ in api.seen) == 1
+    assert sum(call.method == "POST" for call in api.seen) == 1
 
 
 def test_every_word_is_in_the_document() -> None:

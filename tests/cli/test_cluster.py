@@ -1,55 +1,29 @@
 """How commands reach a cluster: through kubectl, or over HTTP; what they say when they do not."""
 
 import argparse
+import contextlib
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.cli.apiserver import Answer, ApiServer, Call, Json
 from webhook.cli import cluster
 from webhook.cli.cluster import ClusterError, Forbidden, Missing
 from webhook.cli.kubectl import reply
 
-Json = dict[str, Any]
-Answer = Callable[[str, dict[str, str]], tuple[int, Json]]
-
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Answer], str]]:
-    """Serve what a function of path and query says."""
-    servers = []
+    """Serve what a function says."""
+    with contextlib.ExitStack() as stack:
 
-    def start(answer: Answer) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                parts = urlsplit(self.path)
-                query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-                status, body = answer(parts.path, query)
-                content = json.dumps(body).encode()
-                self.send_response_only(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+        def start(answer: Answer) -> str:
+            return stack.enter_context(contextlib.closing(ApiServer(answer))).url
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        return f"http://127.0.0.1:{server.server_address[1]}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 @pytest.fixture
@@ -81,7 +55,8 @@ def book(total: int, size: int, expires: int = 0) -> tuple[Answer, list[dict[str
     """Serve a list in pages; the `expires`-th call with a token finds that it is too old."""
     seen: list[dict[str, str]] = []
 
-    def answer(_: str, query: dict[str, str]) -> tuple[int, Json]:
+    def answer(call: Call) -> tuple[int, Json]:
+        query = call.query
         seen.append(query)
         if len(seen) == expires:
             return 410, {"kind": "Status", "message": "The provided continue parameter is too old"}
@@ -113,7 +88,7 @@ def test_an_expired_page_begins_again_and_repeats_nothing(serve: Callable[[Answe
 
 
 def test_a_list_that_expires_again_and_again_is_an_error(serve: Callable[[Answer], str]) -> None:
-    url = serve(lambda *_: (410, {"message": "too old"}))
+    url = serve(lambda _: (410, {"message": "too old"}))
     with pytest.raises(ClusterError, match="too old"):
         list(reach("--api", url).items("/api/v1/pods"))
 
@@ -173,7 +148,7 @@ def test_a_missing_right_is_named(
 ) -> None:
     """Whichever way the call went."""
     told = FORBIDDEN.format(where)
-    url = serve(lambda *_: (403, {"kind": "Status", "message": told}))
+    url = serve(lambda _: (403, {"kind": "Status", "message": told}))
     kubectl(err=f"Error from server (Forbidden): {told}", code=1)
     for way in (reach("--api", url), reach()):
         with pytest.raises(Forbidden, match=f"needed: {needed}") as caught:
@@ -183,7 +158,7 @@ def test_a_missing_right_is_named(
 
 def test_a_selector_that_is_refused_is_named(serve: Callable[[Answer], str]) -> None:
     told = "found '=', expected: ',' or 'end of string'"
-    url = serve(lambda *_: (400, {"kind": "Status", "message": told}))
+    url = serve(lambda _: (400, {"kind": "Status", "message": told}))
     with pytest.raises(ClusterError, match="selector 'a=b=c': found"):
         list(reach("--api", url).items("/api/v1/pods", selector="a=b=c"))
 

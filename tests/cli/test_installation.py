@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.cli.apiserver import ApiServer, Call
 from tests.cli.command import podgrace
 from tests.cli.test_check import injected
 from webhook.cli import cluster
@@ -338,7 +339,7 @@ def reach(*words: str) -> cluster.Cluster:
     return cluster.of(parser.parse_args(words))
 
 
-class Api:
+class Api(ApiServer):
     """A cluster with one release, as lists by path; Pods are admitted as the webhook does it."""
 
     def __init__(self) -> None:
@@ -367,42 +368,22 @@ class Api:
             ],
             "/api/v1/namespaces": [{"metadata": {"name": "shop", "labels": labels}}],
         }
-        api = self
+        super().__init__(self._answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                path = self.path.partition("?")[0]
-                length = int(self.headers.get("Content-Length") or 0)
-                status, told = 200, {"items": api.lists.get(path)}
-                if length:
-                    body = json.loads(self.rfile.read(length))
-                    label = body["metadata"]["labels"]["podgrace.io/inject"]
-                    told = injected(body) if label == "enabled" else body
-                elif path not in api.lists:
-                    status, told = 404, {"message": "the server could not find it"}
-                content = json.dumps(told).encode()
-                self.send_response_only(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = answer  # noqa: N815 - the library's names
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+    def _answer(self, call: Call) -> tuple[int, Any]:
+        if call.body is not None:
+            label = call.body["metadata"]["labels"]["podgrace.io/inject"]
+            return 200, injected(call.body) if label == "enabled" else call.body
+        if call.path not in self.lists:
+            return 404, {"message": "the server could not find it"}
+        return 200, {"items": self.lists[call.path]}
 
 
 @pytest.fixture
 def api() -> Iterator[Api]:
     made = Api()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 def test_the_whole_command(api: Api) -> None:
@@ -426,8 +407,6 @@ def test_a_deleted_configuration_fails_the_command(api: Api) -> None:
 
 
 def test_no_cluster_is_an_error_and_no_verdict(api: Api) -> None:
-    api.server.shutdown()
-    api.server.server_close()
+    api.close()
     ran = podgrace("check", "--api", api.url)
     assert (ran.code, ran.out) == (1, "") and "refused" in ran.err
-    api.server = Api().server

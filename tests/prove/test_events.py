@@ -1,24 +1,25 @@
 """Server-sent events: a stream is whole, or resumed where its ids allow it, or lost."""
 
 import contextlib
-import json
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import uvicorn
 
+from tests.prove import command
+from tests.prove.command import FIRST
 from tests.prove.servers import Server, reset, serve
 from webhook.cli import main
 from webhook.cli.prove.events import Decoder
 
-FIRST = 1
-"""The stream that `prove` begins before the load, as a look."""
+prove = partial(command.prove, rate=20, seconds=1)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 Play = Callable[[socket.socket, int, int], object]
 """Is called with the connection, the number of the stream, and the last id that the client had."""
@@ -77,18 +78,6 @@ def broken(
             whole(connection, last + (resume or 1) if last else 1, ids=ids)
 
     return play
-
-
-def prove(
-    url: str, *options: str, expected: int, capsys: pytest.CaptureFixture[str]
-) -> dict[str, Any]:
-    words = ["--rate", "20", "--duration", "1", "-o", "json", *options]
-    code = main(["prove", url, *words])
-    out = capsys.readouterr()
-    assert code == expected, out
-    report: dict[str, Any] = json.loads(out.out)
-    assert report["sent"] == sum(c["ok"] + c["lost"] for c in report["clients"].values())
-    return report
 
 
 def url_of(server: Server) -> str:

@@ -1,6 +1,5 @@
 """HTTP/2 and gRPC: each way in which a stream ends has its own count; a GOAWAY loses nothing."""
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -9,26 +8,12 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.prove.command import FIRST, prove
 from tests.prove.http2 import Peer, Play, application, grpc_server, hypercorn, streams
 from tests.prove.servers import reset, serve
 from webhook.cli import main
 
-FIRST = 1
-"""The request that `prove` sends before the load, as a look."""
 REFUSED, INTERNAL = 0x7, 0x2
-
-
-def prove(
-    url: str, *options: str, expected: int, capsys: pytest.CaptureFixture[str]
-) -> dict[str, Any]:
-    code = main(["prove", url, "--rate", "20", "--duration", "2", "-o", "json", *options])
-    out = capsys.readouterr()
-    assert code == expected, out
-    report: dict[str, Any] = json.loads(out.out)
-    for client in report["clients"].values():
-        assert client["sent"] == client["ok"] + client["lost"]
-        assert client["lost"] == sum(client["outcomes"].values())
-    return report
 
 
 def once(act: Play, well: Play, number: int = FIRST + 6) -> Play:

@@ -1,31 +1,19 @@
 """Each way to lose a request is counted once, as what it is, and nothing else is counted."""
 
-import json
 import socket
 import ssl
+from functools import partial
 from typing import Any
 
 import pytest
 import trustme
 
+from tests.prove import command
+from tests.prove.command import FIRST
 from tests.prove.servers import ANSWER, Behaviour, Server, answer, reset, serve
 from webhook.cli import main
 
-FIRST = 1
-"""The request that `prove` sends before the load, as a look."""
-
-
-def prove(
-    url: str, *options: str, expected: int, capsys: pytest.CaptureFixture[str]
-) -> dict[str, Any]:
-    code = main(["prove", url, "--rate", "50", "--duration", "1", "-o", "json", *options])
-    out = capsys.readouterr()
-    assert code == expected, out
-    report: dict[str, Any] = json.loads(out.out)
-    for client in report["clients"].values():
-        assert client["sent"] == client["ok"] + client["lost"]
-        assert client["lost"] == sum(client["outcomes"].values())
-    return report
+prove = partial(command.prove, rate=50, seconds=1)
 
 
 def only(behaviour: Behaviour, number: int) -> Behaviour:

@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +13,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
-from webhook.cli import main
+from tests.prove.command import FIRST, prove
 
-FIRST = 1
-"""The connection that `prove` opens before the load, as a look."""
 Act = Callable[[ServerConnection], object]
 
 
@@ -69,19 +66,6 @@ def serving(
         finally:
             server.shutdown()
             thread.join()
-
-
-def prove(
-    url: str, *options: str, expected: int, capsys: pytest.CaptureFixture[str]
-) -> dict[str, Any]:
-    words = ["--rate", "20", "--duration", "2", "-o", "json", *options]
-    code = main(["prove", url, *words])
-    out = capsys.readouterr()
-    assert code == expected, out
-    report: dict[str, Any] = json.loads(out.out)
-    for client in report["clients"].values():
-        assert client["sent"] == client["ok"] + client["lost"]
-    return report
 
 
 KEPT = ("--no-new", "--connections", "2", "--body", "hello")
