@@ -158,14 +158,6 @@ def test_a_long_release_name_gives_names_that_fit() -> None:
 
 # --- the webhook configuration
 
-RULE = {
-    "apiGroups": [""],
-    "apiVersions": ["v1"],
-    "operations": ["CREATE"],
-    "resources": ["pods"],
-    "scope": "Namespaced",
-}
-
 
 def entries(*files: Path, **sets: str) -> dict[str, Object]:
     found = objects(*files, sets=sets).one("MutatingWebhookConfiguration")["webhooks"]

@@ -92,10 +92,6 @@ class Phase(NamedTuple):
 Prove = Callable[..., "list[str]"]
 
 
-def _deployment(api: Api, namespace: str, server: str) -> Tree:
-    return api.get("Deployment", namespace, server)
-
-
 def _restart(api: Api, namespace: str, server: str) -> None:
     """Do as `kubectl rollout restart` does."""
     stamp = {

@@ -83,7 +83,7 @@ def test_a_command_is_looked_through(command: list[str], profile: str | None) ->
     ],
 )
 def test_an_init_keeps_its_place(command: list[str], init: str) -> None:
-    assert INDEX.init(INDEX.launchers.programs(command)) == init
+    assert INDEX.launchers.init(INDEX.launchers.programs(command)) == init
 
 
 def test_a_container_of_unknown_command_is_known_by_its_arguments_first() -> None:
@@ -118,7 +118,7 @@ def test_a_name_is_one_that_c_can_hold(name: str) -> None:
 def test_the_longest_command_takes_no_time(words: list[str]) -> None:
     begin = time.process_time()
     INDEX.by_command(words)
-    INDEX.init(INDEX.launchers.programs(words))
+    INDEX.launchers.init(INDEX.launchers.programs(words))
     assert time.process_time() - begin < 1.0
 
 

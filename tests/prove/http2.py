@@ -23,8 +23,6 @@ from hyperframe.frame import GoAwayFrame
 
 from tests.prove.servers import Behaviour, Server
 
-GRPC_OK = [("grpc-status", "0")]
-
 
 class Peer:
     """The server's side of one connection."""

@@ -25,7 +25,6 @@ from webhook.cli.survey.rules import RULES
 from webhook.config import parse
 
 NGINX = {"image": "acme/edge", "command": ["nginx", "-g", "daemon off;"]}
-SLEEPS = {"preStop": {"sleep": {"seconds": 10}}}
 READY = {"readinessProbe": READINESS}
 
 

@@ -100,7 +100,7 @@ def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
         return _SHARED
     if not look.command:
         return "entrypoint-unknown"
-    if operator.profiles.init(look.programs):
+    if operator.profiles.launchers.init(look.programs):
         return "already-init"
     named = any(map(names_pid_1, ([*look.command, *(look.view.args or ())], *_asked(look))))
     return "names-pid-1" if named else ""

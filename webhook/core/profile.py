@@ -142,10 +142,6 @@ class Index:
             return found
         return self._by_image.get(image_name(image))
 
-    def init(self, programs: Iterable[Program]) -> str:
-        """Return the init that keeps a command from being wrapped, or "": see `Launchers.init`."""
-        return self.launchers.init(programs)
-
     def _profile(self, program: Program) -> Profile | None:
         name = program.name
         entries = self._by_match.get(name)

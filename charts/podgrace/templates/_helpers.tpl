@@ -71,8 +71,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* An object's metadata. Called with: root, and optionally name, namespace ("" for none),
-component, labels, annotations. */}}
+{{/* An object's metadata. Called with: root, and optionally name, namespace, clusterScoped (true:
+no namespace), component, labels, annotations. */}}
 {{- define "podgrace.metadata" -}}
 {{- $root := .root }}
 {{- $own := dict "app.kubernetes.io/component" (default "webhook" .component) }}

@@ -62,7 +62,6 @@ class _State(msgspec.Struct):
 
 class _ContainerStatus(msgspec.Struct, rename="camel"):
     state: _State = msgspec.field(default_factory=_State)
-    last_state: _State = msgspec.field(default_factory=_State)
     restart_count: int = 0
 
 
