@@ -57,8 +57,8 @@ def programs(*names: str) -> None:
     if not lacking:
         return
     packages = sorted({PACKAGES[name] for name in lacking if name in PACKAGES})
-    mend = f": {INSTALL}{' '.join(packages)}" if packages else ", which Debian does not have"
-    absent(f"needs {', '.join(lacking)}{mend}")
+    remedy = f": {INSTALL}{' '.join(packages)}" if packages else ", which Debian does not have"
+    absent(f"needs {', '.join(lacking)}{remedy}")
 
 
 def program(name: str) -> str:

@@ -101,16 +101,16 @@ def whole(*releases: Release, **more: Any) -> Facts:
 
 
 def said(found: Facts, code: str) -> tuple[str, str]:
-    """Give the worst line of a code: its level, its text and mend."""
+    """Give the worst line of a code: its level, its text and remedy."""
     lines = [line for line in verdict.judge(found, NOW) if line.code == code]
     worst = max(lines, key=lambda line: ("ok", "warn", "fail").index(line.level))
-    return worst.level, f"{worst.text} | {worst.mend}"
+    return worst.level, f"{worst.text} | {worst.remedy}"
 
 
 def test_a_sound_installation_has_nothing_to_mend() -> None:
     lines = verdict.judge(whole(SOUND), NOW)
     assert {line.level for line in lines} == {"ok"}
-    assert not any(line.mend for line in lines)
+    assert not any(line.remedy for line in lines)
     assert verdict.text(lines, colour=False).endswith("\nSound.")
 
 
@@ -403,7 +403,7 @@ def test_a_deleted_configuration_fails_the_command(api: Api) -> None:
             api.lists[name] = []
     ran = podgrace("check", "--api", api.url)
     assert ran.code == 3
-    assert "fail  configuration" in ran.out and "to mend it: helm upgrade" in ran.out
+    assert "fail  configuration" in ran.out and "to fix it: helm upgrade" in ran.out
 
 
 def test_no_cluster_is_an_error_and_no_verdict(api: Api) -> None:

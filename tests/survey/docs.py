@@ -25,13 +25,13 @@ def parts() -> dict[str, str]:
     """Give each marker's text."""
     found = {
         place: table(
-            ("code", "harm", "means", "mend"),
+            ("code", "harm", "means", "what to do"),
             [
                 (
                     f"`{r.code}`",
                     HARMS[r.harm],
                     r.sentence,
-                    r.mend.replace("<container>", "CONTAINER"),
+                    r.remedy.replace("<container>", "CONTAINER"),
                 )
                 for r in rules
             ],

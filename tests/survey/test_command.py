@@ -105,18 +105,18 @@ def test_as_a_table() -> None:
     assert ran.code == 0
     assert ran.out.startswith(GOLDEN), ran.out
     assert "left alone: excluded-namespace" in ran.out
-    assert "Mend: enable podgrace" in ran.out
+    assert "To fix it: enable podgrace" in ran.out
     assert "not judged: Node, HorizontalPodAutoscaler, ResourceQuota, LimitRange" in " ".join(
         ran.err.replace("they are", "").split()
     )
 
 
-def test_details_say_who_mends_what() -> None:
+def test_details_say_who_fixes_what() -> None:
     ran = podgrace("plan", "--details", "-f", "-", stdin=json.dumps(as_list(CLUSTER)))
     lines = ran.out.splitlines()
     assert "shop deployment/edge: would lose requests" in lines
     assert (
-        "  no-delay (loses requests, mended by podgrace): edge (nginx): no preStop, so its stop"
+        "  no-delay (loses requests, fixed by podgrace): edge (nginx): no preStop, so its stop"
         " signal comes at once" in lines
     )
 

@@ -472,9 +472,9 @@ def test_the_cost_is_that_of_all_pods() -> None:
 def test_a_rule_reads_well(code: str) -> None:
     rule = RULES[code]
     assert len(rule.sentence) <= 100
-    assert len(rule.mend) <= 100
+    assert len(rule.remedy) <= 100
     assert not rule.sentence.endswith(".")
-    assert not rule.mend.endswith(".")
+    assert not rule.remedy.endswith(".")
 
 
 def test_a_workload_is_planned_for_by_the_class_of_its_namespace() -> None:

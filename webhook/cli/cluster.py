@@ -299,9 +299,9 @@ class Cluster:
             except OSError as error:
                 told = str(error)
                 needed = needs(told)
-                mend = f"; needed: {needed}" if needed else ""
+                remedy = f"; needed: {needed}" if needed else ""
                 raise ClusterError(
-                    f"port {port} of Pod {namespace}/{pod}: {told}{mend}", 1
+                    f"port {port} of Pod {namespace}/{pod}: {told}{remedy}", 1
                 ) from error
             yield where
 
@@ -335,16 +335,16 @@ def failed(what: str, reply: Reply) -> ClusterError:
         )
     if reply.status == 403:
         needed = needs(told)
-        mend = f"; needed: {needed}" if needed else ""
-        return Forbidden(f"{what}: {told}{mend}", 403, told)
+        remedy = f"; needed: {needed}" if needed else ""
+        return Forbidden(f"{what}: {told}{remedy}", 403, told)
     if reply.status == 404:
         return Missing(f"{what}: {told}", 404, told)
     if reply.status == 410:
         return _Expired(f"{what}: {told}", 410, told)
     if reply.status:
         return ClusterError(f"{what}: {told}", reply.status, told)
-    mend = next((text for pattern, text in _MENDS if re.search(pattern, told)), "")
-    return ClusterError(told + (f": {mend}" if mend else ""), 0, told)
+    remedy = next((text for pattern, text in _REMEDIES if re.search(pattern, told)), "")
+    return ClusterError(told + (f": {remedy}" if remedy else ""), 0, told)
 
 
 def needs(told: str) -> str:
@@ -357,7 +357,7 @@ def needs(told: str) -> str:
     return f"the right to {match['verb']} {match['resource']}{group} {where}"
 
 
-_MENDS: Final = (
+_REMEDIES: Final = (
     (r"context .* does not exist", "`kubectl config get-contexts` lists those that do"),
     (
         r"localhost:8080 was refused",

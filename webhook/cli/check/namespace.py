@@ -82,8 +82,8 @@ def found(reach: Cluster, namespace: str, body: dict[str, Any]) -> Found:
     mark = ((body.get("metadata") or {}).get("annotations") or {}).get(STATUS_ANNOTATION)
     if mark is not None and (old := _without_image_volumes(reach, body)):
         text = f"the helper comes as an image volume, which these nodes cannot mount: {old}"
-        mend = "upgrade their runtime, or set config.helper.delivery: sidecar"
-        return Found("runtime", DIFFERS, f"{text}; {mend}")
+        remedy = "upgrade their runtime, or set config.helper.delivery: sidecar"
+        return Found("runtime", DIFFERS, f"{text}; {remedy}")
     if mark is not None:
         text = f"a Pod labelled {INJECT_LABEL}={ENABLED} in {namespace} gets {_summary(mark)}"
         return Found("injected", OK, text)

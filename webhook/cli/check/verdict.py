@@ -58,7 +58,7 @@ class Line(msgspec.Struct):
     code: str
     release: str
     text: str
-    mend: str = ""
+    remedy: str = ""
 
 
 def judge(facts: Facts, now: datetime | None = None) -> list[Line]:
@@ -67,8 +67,8 @@ def judge(facts: Facts, now: datetime | None = None) -> list[Line]:
     lines = list(_cluster(facts))
     for release in facts.releases:
         about = f"{release.name} in {release.namespace or '?'}"
-        for level, code, text, mend in _release(facts, release, now):
-            lines.append(Line(level, code, about, text, mend))
+        for level, code, text, remedy in _release(facts, release, now):
+            lines.append(Line(level, code, about, text, remedy))
     return lines
 
 
@@ -85,8 +85,8 @@ def text(lines: Sequence[Line], *, colour: bool) -> str:
                 else [terminal.bold(about, colour=colour)]
             )
         out.append(f"{terminal.level(line.level, colour=colour)}  {line.code:13}  {line.text}")
-        if line.mend:
-            out.append(f"{'':21}to mend it: {line.mend}")
+        if line.remedy:
+            out.append(f"{'':21}to fix it: {line.remedy}")
     counts = {level: sum(line.level == level for line in lines) for level in ("warn", "fail")}
     if counts["fail"]:
         verdict = f"Not sound: {counts['fail']} failed, {counts['warn']} to look at."
@@ -166,8 +166,8 @@ def _uncalled(facts: Facts, release: Release) -> Found:
         f"no MutatingWebhookConfiguration calls Deployment {release.name}: no Pod is injected"
         " (unless a static manifest on the API servers does it, which the API does not show)"
     )
-    mend = f"helm upgrade --reuse-values {release.name} ... -n {release.namespace}"
-    yield "fail", "configuration", said, mend
+    remedy = f"helm upgrade --reuse-values {release.name} ... -n {release.namespace}"
+    yield "fail", "configuration", said, remedy
     yield from _endpoints(release, None)
 
 
@@ -266,11 +266,11 @@ def _served(release: Release, now: datetime) -> Found:
             continue
         until = f"{pod.expires:%Y-%m-%d %H:%M} UTC"
         if pod.refusal:
-            mend = next(mend for word, mend in _REFUSALS if word in pod.refusal)
+            remedy = next(remedy for word, remedy in _REFUSALS if word in pod.refusal)
             said = (
                 f"Pod {pod.pod} serves one that API servers refuse: {pod.refusal} (until {until})"
             )
-            yield "fail", "certificate", said, mend
+            yield "fail", "certificate", said, remedy
         elif now >= pod.expires:
             yield "fail", "certificate", f"Pod {pod.pod}: expired at {until}", _REFUSALS[0][1]
         elif now + SOON >= pod.expires:
@@ -345,11 +345,11 @@ def _namespaces(release: Release) -> Found:
         said = f"none is opted in; {may}"
         yield "ok", "namespaces", said, ""
     else:
-        mend = (
+        remedy = (
             f"kubectl label namespace NAME {INJECT_LABEL}={ENABLED}, and podgrace.io/revision where"
             " the release has one"
         )
-        yield "warn", "namespaces", "no namespace is selected: nothing is ever injected", mend
+        yield "warn", "namespaces", "no namespace is selected: nothing is ever injected", remedy
 
 
 def _order(facts: Facts, configuration: Configuration) -> Found:
@@ -401,8 +401,8 @@ def _trial(release: Release, configuration: Configuration) -> Found:
     limit = min(entry.timeout_seconds for entry in configuration.webhooks)
     said = f"the webhook adds about {milliseconds:.0f} ms; its timeout is {limit} s"
     if trial.added > limit / 2:
-        mend = "has it enough CPU? see docs/metrics.md"
-        yield "warn", "latency", said, mend
+        remedy = "has it enough CPU? see docs/metrics.md"
+        yield "warn", "latency", said, remedy
     else:
         yield "ok", "latency", said, ""
 

@@ -16,7 +16,7 @@ from webhook.admission import sentence
 from webhook.cli.check.nodes import mounts_images
 from webhook.cli.survey.evidence import Around, Evidence
 from webhook.cli.survey.objects import Limit, Node
-from webhook.cli.survey.rule import ClusterRule, Hit, Rule, Space, SpaceRule
+from webhook.cli.survey.rule import Hit, Rule, Space
 from webhook.config import Config
 from webhook.core.names import CLASS_LABEL
 from webhook.core.reasons import REASONS
@@ -231,28 +231,28 @@ RULES: Final = (
     ),
 )
 SPACE_RULES: Final = (
-    SpaceRule(
+    Rule(
         "quota",
         "refused",
         "a ResourceQuota has no room for all sidecars: the last Pods would be refused",
         "raise the quota, lower helper.resources, or use helper.delivery: image",
         _quota,
     ),
-    SpaceRule(
+    Rule(
         "limit-range",
         "refused",
         "a LimitRange refuses what the sidecar asks for",
         "change helper.resources in the configuration, or the LimitRange",
         _limit_range,
     ),
-    SpaceRule(
+    Rule(
         "pod-security",
         "refused",
         "Pod Security of the namespace refuses what podgrace adds",
         "change helper.securityContext or helper.delivery, or the enforce-version label",
         _pod_security,
     ),
-    SpaceRule(
+    Rule(
         "class-unknown",
         "advice",
         "the namespace's label names a class that is not in the configuration, so it is in none",
@@ -261,21 +261,21 @@ SPACE_RULES: Final = (
     ),
 )
 CLUSTER_RULES: Final = (
-    ClusterRule(
+    Rule(
         "runtime",
         "refused",
         "the helper comes as an image volume, which some nodes cannot mount: Pods hang there",
         "helper.delivery: sidecar, or a newer container runtime",
         _runtime,
     ),
-    ClusterRule(
+    Rule(
         "old-kubelet",
         "refused",
         "some kubelets are older than the configuration says, and lack what it relies on",
         "config kubernetes.oldestKubelet: the oldest version that runs",
         _old_kubelet,
     ),
-    ClusterRule(
+    Rule(
         "other-policies",
         "advice",
         "other policies judge Pods too, and may refuse what podgrace adds",

@@ -51,7 +51,7 @@ _RUNGS: Final = ("wrap", "hook", "hook-http", "sleep")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A finding. `by`: who mends it, "podgrace" or "you"."""
+    """A finding. `by`: who fixes it, "podgrace" or "you"."""
 
     code: str
     harm: str
@@ -178,7 +178,7 @@ def _findings(it: Evidence) -> Iterator[Found]:
     """Ask every rule.
 
     1. Of a workload that serves nobody only the obstacles are asked.
-    2. What podgrace mends is gone where it is there already.
+    2. What podgrace fixes is gone where it is there already.
     3. Without a Service in front of it, a loss is a matter of who else calls it: advice.
     """
     rules = list(obstacles.RULES)

@@ -1,4 +1,4 @@
-"""What a rule is: a code, how bad it is, what it says, what mends it, and how it is found.
+"""What a rule is: a code, how bad it is, what it says, what fixes it, and how it is found.
 
 In: nothing. Out: `Rule`, `Hit`, and the words for harm and place. The rules themselves stand in
 `today`, `obstacles` and `beyond`; `rules` has them all. A code is stable, like those of
@@ -6,11 +6,13 @@ In: nothing. Out: `Rule`, `Hit`, and the words for harm and place. The rules the
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, ParamSpec
 
 from webhook.cli.survey.evidence import Around, Evidence
 from webhook.config import Config
 from webhook.core.names import CLASS_LABEL
+
+P = ParamSpec("P")
 
 HARMS: Final[Mapping[str, str]] = {
     "loses": "loses requests",
@@ -26,17 +28,17 @@ HARMS: Final[Mapping[str, str]] = {
 PLACES: Final[Mapping[str, str]] = {
     "today": "Why requests are lost today",
     "obstacles": "What stands in the way",
-    "beyond": "What no Pod patch can mend",
+    "beyond": "What no Pod patch can fix",
 }
 """Where a rule belongs -> its heading."""
 
 PODGRACE: Final = "podgrace"
 YOU: Final = "you"
-"""Who mends it."""
+"""Who fixes it."""
 
 
 class Hit(NamedTuple):
-    """What a rule found. `harm`: "" for the rule's own; `by`: who mends it."""
+    """What a rule found. `harm`: "" for the rule's own; `by`: who fixes it."""
 
     detail: str
     harm: str = ""
@@ -58,31 +60,15 @@ class Space(NamedTuple):
         return self.whole.of(self.labels.get(CLASS_LABEL, ""))
 
 
-class Rule(NamedTuple):
-    """One rule. `sentence`: what it means; `mend`: what to do; `find`: reads the evidence."""
+class Rule(NamedTuple, Generic[P]):
+    """One rule. `sentence`: what it means; `remedy`: what to do; `find`: reads the evidence.
+
+    It reads an `Evidence` (a workload), a `Space` (a namespace), or `Around` and the configuration
+    (the cluster).
+    """
 
     code: str
     harm: str
     sentence: str
-    mend: str
-    find: Callable[[Evidence], Iterable[Hit]]
-
-
-class SpaceRule(NamedTuple):
-    """One rule about a whole namespace."""
-
-    code: str
-    harm: str
-    sentence: str
-    mend: str
-    find: Callable[[Space], Iterable[Hit]]
-
-
-class ClusterRule(NamedTuple):
-    """One rule about the whole cluster."""
-
-    code: str
-    harm: str
-    sentence: str
-    mend: str
-    find: Callable[[Around, Config], Iterable[Hit]]
+    remedy: str
+    find: Callable[P, Iterable[Hit]]

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from webhook.cli.survey import beyond, obstacles, today
-from webhook.cli.survey.rule import ClusterRule, Rule, SpaceRule
+from webhook.cli.survey.rule import Rule
 
-BY_PLACE: Final[Mapping[str, tuple[Rule | SpaceRule | ClusterRule, ...]]] = {
+BY_PLACE: Final[Mapping[str, tuple[Rule[...], ...]]] = {
     "today": today.RULES,
     "obstacles": (*obstacles.RULES, *obstacles.SPACE_RULES, *obstacles.CLUSTER_RULES),
     "beyond": beyond.RULES,
 }
 """Place (see `rule.PLACES`) -> its rules."""
 
-RULES: Final[Mapping[str, Rule | SpaceRule | ClusterRule]] = {
+RULES: Final[Mapping[str, Rule[...]]] = {
     rule.code: rule for rules in BY_PLACE.values() for rule in rules
 }

@@ -130,7 +130,7 @@ def _details(report: Report, *, colour: bool) -> str:
             f"  podgrace: {would}",
         ]
         lines += [
-            f"  {found.code} ({HARMS[found.harm]}, mended by {found.by}): {found.detail}"
+            f"  {found.code} ({HARMS[found.harm]}, fixed by {found.by}): {found.detail}"
             for found in row.findings
         ]
         parts.append("\n".join(lines))
@@ -142,7 +142,7 @@ def _meanings(report: Report) -> str:
     for one in report.elsewhere:
         numbers[one.code] = numbers.get(one.code, 0) + 1
     rows = [
-        (code, str(numbers[code]), f"{rule.sentence}. Mend: {rule.mend}")
+        (code, str(numbers[code]), f"{rule.sentence}. To fix it: {rule.remedy}")
         for code, rule in RULES.items()
         if code in numbers
     ]

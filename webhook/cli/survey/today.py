@@ -2,7 +2,7 @@
 
 In: `Evidence`. Out: hits. What is known for sure says "loses": the server's program is in its
 command, or the strategy takes all Pods away. Everything else "may lose": an image's name is a hint,
-and of an unknown server nobody knows what it does at its signal. Most of these podgrace mends.
+and of an unknown server nobody knows what it does at its signal. podgrace fixes most of these.
 
 Sources: pod termination and EndpointSlices (kubernetes.io, pod-lifecycle, endpoint-slices);
 docs/profiles.md for what each server was measured to do.
@@ -18,7 +18,7 @@ from webhook.core.profile import image_name
 
 
 def _by(server: Server, *, signal: bool = False) -> str:
-    """Say who mends what a server lacks. `signal`: a sleep alone does not."""
+    """Say who fixes what a server lacks. `signal`: a sleep alone does not."""
     desired = server.desired
     if desired is None or desired.waits is None:
         return YOU
@@ -82,11 +82,11 @@ def _over_grace(it: Evidence) -> Iterator[Hit]:
     for server in it.servers:
         delay = _delay(server)
         if delay and delay >= it.facts.grace > 0:
-            mended = it.grace > max(delay, it.facts.grace)
+            enough = it.grace > max(delay, it.facts.grace)
             yield Hit(
                 f"{server.name}: its preStop sleeps {delay} s of {it.facts.grace} s of grace",
                 _harm(server),
-                _by(server) if mended else YOU,
+                _by(server) if enough else YOU,
             )
 
 
