@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,6 +101,28 @@ def test_ports_on_loopback_get_no_guess(number: int, host: str, form: str) -> No
     }[form]
     subject = container("m", served(number, "http"), args=args)
     assert "readinessProbe" not in after(pod(subject))[0]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"command": ["uvicorn", "shop:app"]},
+        {"args": ["--peers=b,c"]},
+        {"image": "r.example/socat:1", "args": ["TCP-LISTEN:8080,fork", "TCP:db:5432"]},
+        {"image": "r.example/xinetd:1"},
+    ],
+    ids=lambda more: " ".join(map(str, more)),
+)
+def test_no_guess_where_a_probe_fails_or_disturbs(more: Json) -> None:
+    assert "readinessProbe" not in after(pod(container("m", served(8080, "http"), **more)))[0]
+
+
+@pytest.mark.parametrize(("name", "number"), [("raft", 8300), ("gossip", 1), ("", 7946)])
+def test_a_member_of_a_cluster_gets_no_guess(name: str, number: int) -> None:
+    members: Json = {"containerPort": number, **({"name": name} if name else {})}
+    subject = container("m") | {"ports": [served(8080, "http"), members]}
+    assert "readinessProbe" not in after(pod(subject))[0]
+    assert "readinessProbe" in after(pod(container("m", served(8080, "http"))))[0]
 
 
 @SLOW

@@ -14,8 +14,11 @@ caution: if a word might close a port to others, we assume that it does.
 | --udp=:8090                                          | 8090 is UDP                              |
 | --upstream=127.0.0.1:8080, --db-host=127.0.0.1       | nothing: it sends requests there         |
 | --metrics-addr=:9100                                 | nothing: users do not go there           |
+| uvicorn, flask run..., and no address of its own     | every port is for its own Pod only: that |
+|                                                      | is the server's default                  |
 | --leader-elect, --election-id=x, flock FILE          | only one of many opens the port          |
-| nc, ncat, socat, tcpserver, xinetd                   | each connection starts the work          |
+| --peers=a,b, --join=a, --seeds=a, SEED_NODES=a       | it may wait for others before it opens   |
+| nc, ncat, socat, TCP-LISTEN:80, tcpserver, xinetd    | each connection starts the work          |
 """
 
 import re
@@ -30,13 +33,17 @@ MOST_LETTERS: Final = 8192
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
-    """What the words say. `loopback_only`: a loopback address without a port, or a Unix socket."""
+    """What the words say. `loopback_only`: a loopback address without a port, or a Unix socket.
+
+    `peers`: it is told of other members of its cluster.
+    """
 
     listens: frozenset[int] = frozenset()
     loopback: frozenset[int] = frozenset()
     udp: frozenset[int] = frozenset()
     loopback_only: bool = False
     elects: bool = False
+    peers: bool = False
     per_connection: bool = False
 
     def closed(self, port: int) -> bool:
@@ -51,11 +58,27 @@ _TOOLS: Final = frozenset(
     | {"inetd", "xinetd", "websocketd", "busybox-nc"}
 )
 """Programs that start their work with each connection, or end with it."""
+_TOOL_ADDRESS: Final = re.compile(r"(?:tcp|openssl|sctp)[46]?-l(?:isten)?:", re.IGNORECASE)
+"""An address of socat, which is often the image's entrypoint."""
+
+_LOCAL: Final[Mapping[str, str]] = {
+    **dict.fromkeys(["uvicorn", "gunicorn", "hypercorn", "granian", "daphne"], ""),
+    **dict.fromkeys(["manage.py", "django-admin"], "runserver"),
+    "flask": "run",
+    "fastapi": "dev",
+}
+"""Servers that listen on loopback unless they are told an address, and the word that starts them.
+From the documentation of each. A configuration file (-c, --config) may tell them, too."""
 
 _ELECTS: Final = re.compile(
     "leader-?elect|leader-?lease|election-?(id|name|namespace)|lease-?(name|id|duration|lock)"
-    "|lock-?(object-?)?(name|file)|enable-?leader|leader-?for-?life"
+    "|lock-?(object-?)?(name|file)|enable-?leader|leader-?for-?life|elect-?leader"
 )
+_PEERS: Final = re.compile(
+    "(?:.*-)?(?:peers?|seeds|seed(?=-)|join|initial-cluster|bootstrap-expect|quorum)"
+    "(?:-(?:urls?|nodes?|hosts?|list|service|addr|address|addresses|servers?))?"
+)
+"""Options that name the other members of a cluster. A `--seed` is a number for chance."""
 _OFF: Final = frozenset({"false", "0", "no", "off", "disabled"})
 
 _HERE: Final = frozenset(
@@ -79,8 +102,15 @@ _EMPTY: Final = frozenset[int]()
 EMPTY: Final[Mapping[str, str]] = {}
 _VARIABLES: Final = re.compile(
     "((HTTP|SERVER|LISTEN|BIND|APP|WEB)_)?(PORT|HOST|ADDR|ADDRESS|BIND|LISTEN|LISTEN_ADDR)"
+    "|(UVICORN|GRANIAN|FLASK_RUN|NUXT|NITRO)_(HOST|PORT)|(ASPNETCORE|DOTNET)_URLS"
 )
 """Variables that say where the program itself listens."""
+_SETTING: Final = re.compile("(ASPNETCORE|DOTNET|UVICORN|GRANIAN|FLASK_RUN|NUXT|NITRO)_")
+"""How they begin where the program's name stands before the option's."""
+_WORDS: Final = frozenset(
+    {"GUNICORN_CMD_ARGS", "JAVA_OPTS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "CATALINA_OPTS"}
+)
+"""Variables whose value is read as more arguments."""
 
 _ADDRESS: Final = re.compile(
     r"(?:(?P<scheme>[a-z][a-z0-9+]*):(?://)?)?"
@@ -95,12 +125,15 @@ _LOOPBACK: Final = re.compile(
 _ANYWHERE: Final = frozenset(
     {"", "*", "+", "0.0.0.0", "0", "[::]", "[]", "[0:0:0:0:0:0:0:0]"}  # noqa: S104 - it is read
 )
+_SOME: Final = re.compile("[.:*$0-9]")
+"""What an address has, though it may be a variable; `--interface asgi` names none."""
 _CUT: Final = re.compile(r"[\s'\"`;&|(){}<>,]+")
 _PARTS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _ATTACHED: Final = re.compile(r"-([A-Za-z])((?:[0-9:\[*]|localhost).*)")
 _WORTH: Final = re.compile(
     r":?\d\d|unix:|\.sock|127\.|::1|localhost|elect|lease|leader|lock"
-    r"|\bn(et)?c(at)?\b|socat|tcp|inetd|websocketd",
+    r"|\bn(et)?c(at)?\b|socat|tcp|inetd|websocketd|-l(isten)?:|peer|seed|join|cluster|quorum|expect"
+    r"|corn\b|granian|daphne|manage\.py|django-admin|flask|fastapi",
     re.IGNORECASE,
 )
 """What a line must hold for any row of the table to fit."""
@@ -111,18 +144,25 @@ def read(words: Sequence[str], environment: Mapping[str, str] = EMPTY) -> Told:
     """Read a command, its arguments, and the values in its environment."""
     if not words and not environment:
         return NOTHING
-    tokens = list(_tokens(words))
+    tokens = list(_tokens([*words, *(environment[n] for n in environment if n in _WORDS)]))
     if not environment and _WORTH.search(" ".join(tokens)) is None:
         return NOTHING
     reading = _Reading()
     for name, value in _options(tokens):
         reading.take(name, value)
     for name, value in environment.items():
-        if len(name) < 40 and (_VARIABLES.fullmatch(name) or _ELECTS.search(_dashed(name))):
-            reading.take(name, value[:80])
+        if len(name) < 40 and (
+            _VARIABLES.fullmatch(name)
+            or _ELECTS.search(dashed := _dashed(name))
+            or _PEERS.fullmatch(dashed)
+        ):
+            reading.take(_SETTING.sub("", name), value[:80])
     return reading.told(
-        per_connection=any(t.rsplit("/", 1)[-1] in _TOOLS for t in tokens),
+        per_connection=any(
+            t.rsplit("/", 1)[-1] in _TOOLS or _TOOL_ADDRESS.match(t) is not None for t in tokens
+        ),
         locked=any(t.rsplit("/", 1)[-1] == "flock" for t in tokens),
+        local=_is_local(tokens),
     )
 
 
@@ -143,13 +183,18 @@ class _Reading:
         self._hosts: set[str] = set()
         """Heads of options that name a loopback address without a port."""
         self._elects = False
+        self._peers = False
         self._socket = False
+        self._open = False
+        """An address that others reach was named."""
 
     def take(self, name: str, value: str) -> None:
         """Take an option and its value, or a bare word under the name ""."""
         parts = _dashed(name).split("-") if name else []
         if parts and _ELECTS.search("-".join(parts)) and value.lower() not in _OFF:
             self._elects = True
+        if parts and _PEERS.fullmatch("-".join(parts)) and value.lower() not in _OFF:
+            self._peers = True
         # Numbers at the end tell several of a kind apart: http2, listen0.
         while parts and parts[-1].isdigit():
             parts.pop()
@@ -159,8 +204,13 @@ class _Reading:
         for one in value.split(","):
             self._address("-".join(head), last, one.strip("'\""))
 
-    def told(self, *, per_connection: bool, locked: bool) -> Told:
-        """Join hosts and ports that belong to the same options."""
+    def told(self, *, per_connection: bool, locked: bool, local: bool) -> Told:
+        """Join hosts and ports that belong to the same options.
+
+        `local`: its server listens on loopback unless it is told an address.
+        """
+        if local and not self._open:
+            self._hosts.add("")
         open_to_all = set(self._listens)
         only = self._socket and not self._listens
         for head in self._hosts:
@@ -174,6 +224,7 @@ class _Reading:
             frozenset(self._udp),
             only,
             self._elects or locked,
+            self._peers,
             per_connection,
         )
 
@@ -190,11 +241,14 @@ class _Reading:
             return
         found = _ADDRESS.fullmatch(text)
         if found is None:
+            self._open |= last not in ("", "port", "ports") and _SOME.search(text) is not None
             return
         host, port = found["host"] or "", int(found["port"])
         if is_loopback(host):
             self._loopback.add(port)
-        elif host in _ANYWHERE or (last in ("bind", "listen", "listener") and host):
+            return
+        self._open |= bool(last) or host in _ANYWHERE
+        if host in _ANYWHERE or (last in ("bind", "listen", "listener") and host):
             self._port(head, "udp" if found["scheme"] == "udp" else last, port)
 
     def _port(self, head: str, last: str, port: int) -> None:
@@ -205,6 +259,17 @@ class _Reading:
             return
         self._listens.add(port)
         self._ports.setdefault(head, set()).add(port)
+
+
+def _is_local(tokens: Sequence[str]) -> bool:
+    """Whether a server of `_LOCAL` is started, and no configuration file is named after it."""
+    for at, token in enumerate(tokens):
+        word = _LOCAL.get(token.rsplit("/", 1)[-1])
+        if word is not None:
+            rest = tokens[at + 1 :]
+            configured = any(t == "-c" or t.startswith("--config") for t in rest)
+            return not configured and (not word or word in rest)
+    return False
 
 
 def _dashed(name: str) -> str:

@@ -43,6 +43,13 @@ SERVING_NAMES: Final = frozenset({"http", "https", "web", "www", "grpc", "h2c"})
 SERVING_NUMBERS: Final = frozenset({80, 443, 3000, 5000, 8000, 8080, 8443})
 _FRONT_NUMBERS: Final = frozenset({80, 443, 8080, 8443})
 
+PEER_NAMES: Final = frozenset(
+    {"peer", "peers", "raft", "gossip", "cluster", "clustering", "serf", "memberlist", "swim"}
+    | {"membership", "replication", "repl", "transport", "internode", "intra", "remoting"}
+    | {"election", "leader", "quorum", "discovery", "epmd", "galera", "wsrep", "jgroups"}
+)
+"""Words that say: the members of a cluster come here."""
+
 SIDE_NAMES: Final = frozenset(
     {"metrics", "metric", "prom", "prometheus", "monitor", "monitoring", "telemetry", "exporter"}
     | {"stats", "statistics", "scrape", "instrumentation"}
@@ -51,12 +58,14 @@ SIDE_NAMES: Final = frozenset(
     | {"jmx", "jmxremote", "jolokia", "rmi", "inspect", "inspector", "zpages"}
     | {"health", "healthz", "healthcheck", "healthchecks", "probe", "probes", "status"}
     | {"livez", "liveness", "readyz", "readiness"}
-    | {"peer", "peers", "raft", "gossip", "cluster", "clustering", "serf", "memberlist", "swim"}
-    | {"membership", "replication", "repl", "transport", "internode", "intra"}
-    | {"election", "leader", "quorum", "discovery", "epmd", "galera", "wsrep"}
+    | PEER_NAMES
 )
 """Words in a port's name that say: users do not come here."""
 
+PEER_NUMBERS: Final = frozenset(
+    # etcd, Serf, Consul, Elasticsearch, Cassandra, RabbitMQ, ZooKeeper, NATS, Galera
+    {2380, 7946, 8300, 8301, 8302, 9300, 7199, 4369, 25672, 2888, 3888, 6222, 8222} | {4567, 4568}
+)
 SIDE_NUMBERS: Final = frozenset(
     # metrics: Prometheus' convention, and its list of default ports beyond 9100 to 9129
     {9090, *range(9100, 9130), 9150, 9153, 9182, 9187, 9216, 9256, 9273, 9308, 9404, 9419}
@@ -65,9 +74,7 @@ SIDE_NUMBERS: Final = frozenset(
     | {15000, 15004, 15014, 15020, 15021, 15090, 4191}
     # administration, debuggers, profilers, JMX
     | {2019, 5005, 6060, 9229, 9010, 1099, 8778}
-    # peers: etcd, Serf, Consul, Elasticsearch, Cassandra, RabbitMQ, ZooKeeper, NATS, Galera
-    | {2380, 7946, 8300, 8301, 8302, 9300, 7199, 4369, 25672, 2888, 3888, 6222, 8222}
-    | {4567, 4568}
+    | PEER_NUMBERS
 )
 """Numbers that say the same if no name does."""
 
@@ -208,6 +215,16 @@ def is_udp(container: Container, number: int) -> bool:
             if "tcp" in name_words(port.name or ""):
                 return False
     return number in UDP_NUMBERS
+
+
+def has_peers(container: Container) -> bool:
+    """Whether a declared port is one for the members of a cluster."""
+    for port in container.ports or ():
+        words = name_words(port.name or "")
+        nameless = not port.name or _says(port.name) == "nothing"
+        if not PEER_NAMES.isdisjoint(words) or (nameless and port.container_port in PEER_NUMBERS):
+            return True
+    return False
 
 
 def is_shy(container: Container, number: int) -> bool:

@@ -14,8 +14,8 @@ fail. What counts as evidence, the first row that fits:
 | a mesh in the Pod                            | none: it rewrites probes, and would not see ours  |
 | its own startup or liveness probe            | a copy, never stricter than its source; no copy   |
 |                                              | of liveness where members start one after another |
-| a StatefulSet, or an unknown controller      | none: members may wait for each other before they |
-|                                              | open                                              |
+| a StatefulSet, or an unknown controller;     | none: members may wait for each other before they |
+| arguments or a port for peers                | open                                              |
 | another container that serves                | none: one must not take the other out of its      |
 |                                              | Service; and no copy, where this one shows no     |
 |                                              | sign of serving users                             |
@@ -37,8 +37,9 @@ import msgspec
 from webhook.core import arguments, probe
 from webhook.core.decision import Facts, Look
 from webhook.core.pod import port_number, variables
-from webhook.core.ports import is_shy, is_tls, is_udp, plausible
+from webhook.core.ports import has_peers, is_shy, is_tls, is_udp, plausible
 from webhook.core.probe import Probe
+from webhook.core.profile import image_name
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -108,9 +109,13 @@ def _guessed(look: Look, facts: Facts, *, neighbours: bool) -> Answer:
         return _refused("readiness-stateful", facts.owner)
     if neighbours:
         return _refused("readiness-neighbour")
-    told = arguments.read([*look.command, *(look.view.args or ())], variables(look.container))
+    # An unknown entrypoint often is the program that the image is named after: socat, xinetd.
+    command = look.command or [image_name(look.container.image or "")]
+    told = arguments.read([*command, *(look.view.args or ())], variables(look.container))
     if told.elects:
         return _refused("readiness-elected")
+    if told.peers or has_peers(look.container):
+        return _refused("readiness-stateful", "it has peers")
     if told.per_connection:
         return _refused("readiness-per-connection")
     found = _candidates(look)
