@@ -29,6 +29,15 @@ NAMES = [
     "sleep 5; kill -TERM 1",
     "(kill 1)",
     "$(kill -0 1) && echo `jstat -gc 1`",
+    'test "$(pidof java)" = 1',
+    "[ $(pgrep -o java) -eq 1 ] || exit 2",
+    "[ $(cat /run/web.pid) -eq 1 ]",
+    "PID=1; kill -TERM $PID",
+    "if [ $$ -ne 1 ]; then exit 3; fi",
+    "pgrep -P 1 java",
+    "pkill -HUP -P1",
+    "ps -o pid= --ppid 1",
+    "pidof java | grep -qx 1",
 ]
 DOES_NOT = [
     "kill -1 77",
@@ -42,6 +51,11 @@ DOES_NOT = [
     "test $(cat /state) = 1",
     "ps aux | grep -c 1",
     "redis-cli -n 1 ping",
+    "pidof nginx || exit 1",
+    "pgrep -x nginx >/dev/null 2>&1 || sleep 1",
+    "test $(pgrep -c java) -ge 1",
+    "pgrep nginx && curl -m 1 localhost",
+    "[ $READY = 1 ]",
     "",
 ]
 

@@ -8,7 +8,9 @@ container is not wrapped; that belongs to `ladder`.
 |------------------------------------------|-----------------------------------------------------|
 | /proc/1                                  | readlink /proc/1/exe; echo > /proc/1/fd/1           |
 | a program that takes a PID, and a word   | jcmd 1 VM.uptime; kill -0 1; nsenter -t 1; ps -p 1; |
-| that is 1, or an option with the value 1 | tail --pid=1; strace -p1                           |
+| that is 1, or an option with the value 1 | tail --pid=1; strace -p1                            |
+| a PID that is compared with 1 or set to  | [ $(pidof java) = 1 ]; PID=1; [ $$ -eq 1 ];         |
+| it, or whose parent is 1                 | pgrep -P 1; ps --ppid 1                             |
 """
 
 import re
@@ -16,9 +18,14 @@ from collections.abc import Sequence
 from typing import Final
 
 _MAYBE: Final = re.compile(
-    r"/proc/1(?![0-9])|(?<![\w./:-])1(?![\w./:-])|=1(?![\w.])|-[pt]1(?![\w.])"
+    r"/proc/1(?![0-9])|(?<![\w./:-])1(?![\w./:-])|=1(?![\w.])|-[pPt]1(?![\w.])"
 )
 _PROC: Final = re.compile(r"/proc/1(?![0-9])")
+_PID: Final = re.compile(r"pid|pgrep|pkill|\$\$", re.IGNORECASE)
+_COMPARED: Final = re.compile(
+    r"""(?:=|\s-(?:eq|ne)|\s-P|--(?:ppid|parent)|\bgrep\s+-\w*[wx]\w*)\s*["']?1(?![\w./-])"""
+)
+"""Read only where a word such as pidof says that the number is a PID."""
 _COMMANDS: Final = re.compile(r"[;&|\n]+")
 _WORDS: Final = re.compile(r"[^\s()`'\"<>{}]+")
 _ONE: Final = re.compile(r"1|--?[\w-]+=1|-[pt]1")
@@ -42,7 +49,7 @@ def names_pid_1(words: Sequence[str]) -> bool:
     line = " ".join(words)[:_LONGEST]
     if "1" not in line or not _MAYBE.search(line):
         return False
-    if _PROC.search(line):
+    if _PROC.search(line) or (_PID.search(line) and _COMPARED.search(line)):
         return True
     for command in _COMMANDS.split(line):
         found = _WORDS.findall(command)
