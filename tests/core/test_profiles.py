@@ -130,6 +130,9 @@ def test_of_two_balancers_the_slower_one_counts() -> None:
     known = tuple(BALANCERS.values())
     assert slowest(["target-health.elbv2.k8s.aws/k8s-a-b"], known).name == "aws"
     assert slowest(["cloud.google.com/load-balancer-neg-ready"], known).name == "gke"
+    assert slowest(["service.readiness.alibabacloud.com/web"], known).name == "alibaba"
+    gate = "cloud.tencent.com/load-balancer-backendgroup-ready"
+    assert slowest([gate], known).name == "tencent"
     assert slowest(["our.example/ready"], known) is None
     assert slowest([], known) is None
     ours = Balancer("ours", ("our.example/",), 90)

@@ -26,7 +26,7 @@ def term(*wanted: tuple[str, str, list[str]]) -> dict[str, Any]:
 
 
 IN, NOT_LINUX = term((OS, "In", ["windows"])), term((OS, "NotIn", ["linux"]))
-BUILD = ("node.kubernetes.io/windows-build", "In", ["10.0.20348"])
+BUILD = ("example.com/build", "In", ["10.0.20348"])
 OPTIONS = {"securityContext": {"windowsOptions": {"hostProcess": True}}}
 
 WINDOWS: dict[str, dict[str, Any]] = {
@@ -43,6 +43,12 @@ WINDOWS: dict[str, dict[str, Any]] = {
     "options of the Pod": pod(securityContext={"windowsOptions": {"runAsUserName": "x"}}),
     "options of a container": pod(OPTIONS),
     "options of an init container": pod(initContainers=[{"name": "i", **OPTIONS}]),
+    "a label that only Windows has": pod(nodeSelector={"node.kubernetes.io/windows-build": "10.0"}),
+    "runtime class": pod(runtimeClassName="windows-2022"),
+    "toleration": pod(tolerations=[{"key": "os", "value": "windows", "effect": "NoSchedule"}]),
+    "toleration of the label": pod(tolerations=[{"key": OS, "value": "windows"}]),
+    "image": pod({"image": "mcr.microsoft.com/windows/servercore/iis:latest"}),
+    "tag": pod({"image": "r.example/shop:2-nanoserver-ltsc2022"}),
     "options, the affinity says nothing": pod(OPTIONS, affinity=affinity(term(BUILD))),
 }
 LINUX: dict[str, dict[str, Any]] = {
@@ -67,6 +73,14 @@ LINUX: dict[str, dict[str, Any]] = {
     "empty options": pod({"securityContext": {"windowsOptions": {}}}),
     "null options": pod({"securityContext": {"windowsOptions": None}}),
     "a word in the text": pod({"command": ["sh", "-c", "echo windowsOptions"]}),
+    "hints, but a selector": pod(
+        {"image": "r.example/servercore"},
+        nodeSelector={OS: "linux"},
+        tolerations=[{"key": "os", "value": "windows"}],
+        runtimeClassName="windows",
+    ),
+    "tolerates everything": pod(tolerations=[{"operator": "Exists"}]),
+    "tolerates another": pod(tolerations=[{"key": "pool", "value": "windows"}]),
     "another label": pod(nodeSelector={"example.com/os": "windows"}),
 }
 

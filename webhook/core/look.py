@@ -19,6 +19,7 @@ from webhook.core.pod import EMPTY, Container, Pod, every_container, owner_kind,
 from webhook.core.profile import GENERIC, Profile
 from webhook.core.settings import Operator, PodSettings, Settings
 from webhook.core.status import Before, before, grace_before, read
+from webhook.core.virtual import is_virtual
 from webhook.core.windows import is_windows
 
 DEFAULT_GRACE: Final = 30
@@ -51,9 +52,7 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
         gateway=MESH_PROXIES.issuperset([c.name for c in spec.containers]),
         shared_pid=bool(spec.share_process_namespace or spec.host_pid),
         host_network=bool(spec.host_network),
-        no_helper=sidecar.why_no_helper(
-            pod, operator, windows=is_windows(pod), wanted=settings.sidecar
-        ),
+        no_helper=sidecar.why_no_helper(pod, operator, place=_place(pod), wanted=settings.sidecar),
         owner=kind,
         ordered=kind not in _UNORDERED,
         balancer=balancer.slowest(
@@ -63,6 +62,11 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
         else None,
         asked=bool(owner) or labels.get(INJECT_LABEL) == ENABLED,
     )
+
+
+def _place(pod: Pod) -> str:
+    """Give the code of a place where the helper cannot run, or ""."""
+    return "windows" if is_windows(pod) else "virtual-node" if is_virtual(pod) else ""
 
 
 def container_look(

@@ -145,7 +145,7 @@ def _behind(look: Look, facts: Facts, operator: Operator, *, drained: bool) -> C
         return Choice(look, rung, notes=notes)
     hooks = prestop.compose(look, rung, facts.grace, operator.drain_bound)
     if not hooks.rung.name:
-        notes = (*notes, *hooks.notes, ("not-held", "its own preStop"))
+        notes = (*notes, hooks.notes[0], ("not-held", "its own preStop"))
         return Choice(look, notes=notes)
     return Choice(look, rung, hooks.hook, notes=(*notes, hooks.notes[0]))
 

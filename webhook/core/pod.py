@@ -128,6 +128,13 @@ class Gate(msgspec.Struct, rename="camel", gc=False, frozen=True):
     condition_type: str = ""
 
 
+class Toleration(msgspec.Struct, gc=False, frozen=True):
+    """`spec.tolerations[]`; without a key it tolerates everything, and says nothing."""
+
+    key: str = ""
+    value: str | None = None
+
+
 class Owner(msgspec.Struct, gc=False, frozen=True):
     """`metadata.ownerReferences[]`."""
 
@@ -181,6 +188,8 @@ class Spec(msgspec.Struct, rename="camel", gc=False, frozen=True):
     security_context: PodSecurityContext | None = None
     resources: Raw = ABSENT
     readiness_gates: list[Gate] | None = None
+    tolerations: list[Toleration] | None = None
+    runtime_class_name: str | None = None
 
 
 class Metadata(msgspec.Struct, rename="camel", gc=False, frozen=True):

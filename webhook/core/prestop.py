@@ -54,7 +54,8 @@ def compose(
        how the server leaves its registry, ours begins with that; but only if a readiness probe
        (`probed`) makes a rollout wait for the new server. Without it, the new one might not be in
        the registry yet.
-    2. One that the helper cannot run stays as it is; only PID 1 is left of ours, if any.
+    2. One that the helper cannot run stays as it is; only PID 1 is left of ours, if any. If nothing
+       is, its author is told.
     3. The helper runs any other: after the drain if it stops the server, or if its container is
        only held for the others; otherwise before the drain.
     """
@@ -74,7 +75,8 @@ def compose(
         kept = found is not None
         hook, note = (Hook(seconds=seconds), found) if found else _run(look, user, seconds, grace)
         if kept and rung.name != "wrap":
-            return Composed(NONE, hook, None, (note,))
+            alone = (("not-drained", ""),) if note[0] == "prestop-kept-http" else ()
+            return Composed(NONE, hook, None, (note, *alone))
     if kept:
         rung = replace(rung, delivery="none")
     notes = (note, ("hook-http" if rung.delivery == "http" else rung.name, ""))

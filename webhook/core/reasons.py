@@ -147,6 +147,11 @@ REASONS: Final[dict[str, Reason]] = {
         "the cluster's version lacks the native field", "config kubernetes"
     ),
     "windows": Reason("Windows: native sleep only"),
+    "virtual-node": Reason(
+        "it may run on a virtual node, where neither init containers nor hooks are sure to work: "
+        "native sleep only",
+        "spec.tolerations or spec.nodeSelector",
+    ),
     "pod-resources": Reason(
         "no helper: the Pod's own resource total has no room for the sidecar",
         "spec.resources or config helper.resources",
@@ -203,6 +208,11 @@ REASONS: Final[dict[str, Reason]] = {
     "prestop-kept-http": Reason(
         "its own preStop is a request that the helper cannot send: kept as it is",
         "make it plain http",
+    ),
+    "not-drained": Reason(
+        "nothing waits for its requests: its own preStop stays alone",
+        "make it plain http",
+        warn=True,
     ),
     # grace period
     "grace-raised": Reason("raised to the budget", "podgrace.io/grace-period"),
@@ -287,7 +297,8 @@ REASONS: Final[dict[str, Reason]] = {
         "not added: its own probe names a host", "podgrace.io/readiness-probe.<container>"
     ),
     "readiness-loopback": Reason(
-        "not added: its arguments bind the port to loopback, where no probe arrives",
+        "not added: its arguments or its server's default bind the port to loopback, where no "
+        "probe arrives",
         "podgrace.io/readiness-probe.<container>",
     ),
     "readiness-off": Reason(

@@ -175,13 +175,14 @@ def evictable(pod: Pod, *, added: bool, wanted: bool, empty: bool) -> tuple[str 
     return (f"{value},{VOLUME}" if value else VOLUME), True
 
 
-def why_no_helper(pod: Pod, operator: Operator, *, windows: bool, wanted: bool) -> str:
+def why_no_helper(pod: Pod, operator: Operator, *, place: str, wanted: bool) -> str:
     """Return the code that says why no container of this Pod can have the helper, or "".
 
-    `wanted`: what the author and the operator said.
+    `place`: the code of a node that the helper cannot run on, or "". `wanted`: what the author and
+    the operator said.
     """
-    if windows:
-        return "windows"
+    if place:
+        return place
     if not wanted:
         return "sidecar-off"
     spec = pod.spec

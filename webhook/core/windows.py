@@ -9,10 +9,17 @@ that says anything decides:
 | `nodeSelector`: kubernetes.io/os, beta.kubernetes.io/os        | either is windows           |
 | required `nodeAffinity`, In or NotIn of these labels in every  | no term lets Linux nodes in |
 | term                                                           |                             |
-| `windowsOptions` in the securityContext of the Pod or a        | it has a member, such as    |
-| container                                                      | hostProcess                 |
+| any of these, since nothing above says Linux:                  |                             |
+| - `nodeSelector`: node.kubernetes.io/windows-build             | it is there                 |
+| - `windowsOptions` in the securityContext of the Pod or a      | it has a member, such as    |
+|   container                                                    | hostProcess                 |
+| - `runtimeClassName`                                           | it holds the word windows   |
+| - a toleration of `os`                                         | its value is windows        |
+| - a container's image                                          | it is named after a base    |
+|                                                                | image of Windows            |
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,6 +30,11 @@ from webhook.core.pod import Pod, Raw, every_container, present
 _WINDOWS: Final = "windows"
 _LINUX: Final = "linux"
 _LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
+_BUILD: Final = "node.kubernetes.io/windows-build"
+"""The kubelet sets this label on Windows nodes alone."""
+_IMAGES: Final = re.compile(
+    r"nanoserver|servercore|mcr\.microsoft\.com/(?:windows|dotnet/framework)/"
+)
 
 
 class _Requirement(msgspec.Struct, frozen=True, gc=False):
@@ -70,10 +82,20 @@ def is_windows(pod: Pod) -> bool:
         systems = {_system(term) for term in terms}
         if "" not in systems:
             return systems == {_WINDOWS}
+    if selector and _BUILD in selector:
+        return True
     if spec.security_context is not None and spec.security_context.windows_options:
         return True
-    contexts = [c.security_context for c in every_container(pod) if c.security_context]
-    return any(map(_has_options, contexts))
+    if _WINDOWS in (spec.runtime_class_name or ""):
+        return True
+    if any(
+        t.value == _WINDOWS and t.key.rpartition("/")[2] == "os" for t in spec.tolerations or ()
+    ):
+        return True
+    return any(
+        _has_options(c.security_context) or _IMAGES.search(c.image or "") is not None
+        for c in every_container(pod)
+    )
 
 
 def _terms(raw: Raw) -> Sequence[_Term]:
@@ -102,4 +124,6 @@ def _system(term: _Term) -> str:
 
 
 def _has_options(raw: Raw) -> bool:
-    return b"windowsOptions" in bytes(raw) and bool(_context.decode(raw).windows_options)
+    return (
+        bool(raw) and b"windowsOptions" in bytes(raw) and bool(_context.decode(raw).windows_options)
+    )
