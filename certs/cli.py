@@ -84,13 +84,16 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
     commands = subparsers.add_parser("certs", description=text, allow_abbrev=False).add_subparsers(
         metavar="COMMAND", required=True
     )
+    _add_init(commands)
+    _add_show(commands, reach)
+    _add_check(commands, reach)
+    _add_run(commands)
+    _add_renew(commands, reach)
 
-    made = _command(
-        commands,
-        "init",
-        _init,
-        "Write certificates of a throw-away authority into a directory, for use on one machine.",
-    )
+
+def _add_init(commands: Any) -> None:
+    text = "Write certificates of a throw-away authority into a directory, for use on one machine."
+    made = _command(commands, "init", _init, text)
     _directory(made)
     made.add_argument(
         "--name",
@@ -101,13 +104,16 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         help="DNS name or IP address to serve; may be repeated",
     )
 
-    made = _command(
-        commands, "show", _show, "List the certificates of a directory (--dir), or of the cluster."
-    )
+
+def _add_show(commands: Any, reach: Reach) -> None:
+    text = "List the certificates of a directory (--dir), or of the cluster."
+    made = _command(commands, "show", _show, text)
     _directory(made, required=False)
     _cluster(made, reach)
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
+
+def _add_check(commands: Any, reach: Reach) -> None:
     text = (
         "Exit 1 and say why if the certificates of a directory (--dir), or of the cluster, can't "
         "be served, or expire soon."
@@ -122,9 +128,8 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         metavar="TIME",
         help="how soon counts as soon, such as 12h or 7d (default: 7d)",
     )
-    covered = "name that must be covered; may be repeated (default: in the cluster, the Service's)"
-    made.add_argument(
-        "--name", action="append", default=[], type=_name, metavar="NAME", help=covered
+    _names_option(
+        made, "name that must be covered; may be repeated (default: in the cluster, the Service's)"
     )
     made.add_argument(
         "--wait",
@@ -135,79 +140,41 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
     )
     made.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
-    made = _command(
-        commands,
-        "run",
-        _run,
-        "Keep a Deployment's certificates valid until stopped: beside the webhook, in each Pod.",
-    )
-    made.add_argument("--namespace", required=True, metavar="NAME", help="namespace of the webhook")
-    made.add_argument(
-        "--ca-secret",
-        required=True,
-        metavar="NAME",
-        help="Secret of the authority; must exist, may be empty",
-    )
+
+def _add_run(commands: Any) -> None:
+    text = "Keep a Deployment's certificates valid until stopped: beside the webhook, in each Pod."
+    made = _command(commands, "run", _run, text)
+    for option, help_ in (
+        ("--namespace", "namespace of the webhook"),
+        ("--ca-secret", "Secret of the authority; must exist, may be empty"),
+        ("--service", "Service by which the API server calls the webhook"),
+        (
+            "--webhook-configuration",
+            "MutatingWebhookConfiguration in which caBundle is kept up to date",
+        ),
+        ("--secret", "Secret of the serving certificate; must exist, may be empty"),
+        ("--lease", "Lease of the replica that renews; must exist, may be empty"),
+    ):
+        made.add_argument(option, required=True, metavar="NAME", help=help_)
     _reached(made, InPod())
-    made.add_argument(
-        "--service",
-        required=True,
-        metavar="NAME",
-        help="Service by which the API server calls the webhook",
-    )
-    made.add_argument(
-        "--webhook-configuration",
-        required=True,
-        metavar="NAME",
-        help="MutatingWebhookConfiguration in which caBundle is kept up to date",
-    )
-    made.add_argument(
-        "--secret",
-        required=True,
-        metavar="NAME",
-        help="Secret of the serving certificate; must exist, may be empty",
-    )
-    made.add_argument(
-        "--lease",
-        required=True,
-        metavar="NAME",
-        help="Lease of the replica that renews; must exist, may be empty",
-    )
-    further = "another name to serve, such as the webhook URL's; may be repeated"
-    made.add_argument(
-        "--name", action="append", default=[], type=_name, metavar="NAME", help=further
-    )
+    _names_option(made, "another name to serve, such as the webhook URL's; may be repeated")
     made.add_argument(
         "--cluster-domain",
         default="cluster.local",
         metavar="DOMAIN",
         help="domain of Services (default: cluster.local)",
     )
-    made.add_argument(
-        "--leaf-life",
-        type=duration,
-        default=LEAF_LIFE,
-        metavar="TIME",
-        help="life of a serving certificate (default: 60d)",
-    )
-    made.add_argument(
-        "--ca-life",
-        type=duration,
-        default=CA_LIFE,
-        metavar="TIME",
-        help="life of an authority (default: 1825d)",
-    )
-    trust_wait = "how long a new authority is published before it signs certificates (default: 5m)"
-    made.add_argument(
-        "--trust-wait", type=duration, default=timedelta(minutes=5), metavar="TIME", help=trust_wait
-    )
-    made.add_argument(
-        "--poll",
-        type=duration,
-        default=timedelta(seconds=10),
-        metavar="TIME",
-        help="time between two checks (default: 10s)",
-    )
+    for option, default, help_ in (
+        ("--leaf-life", LEAF_LIFE, "life of a serving certificate (default: 60d)"),
+        ("--ca-life", CA_LIFE, "life of an authority (default: 1825d)"),
+        (
+            "--trust-wait",
+            timedelta(minutes=5),
+            "how long a new authority is published before it signs certificates (default: 5m)",
+        ),
+        ("--poll", timedelta(seconds=10), "time between two checks (default: 10s)"),
+    ):
+        made.add_argument(option, type=duration, default=default, metavar="TIME", help=help_)
     made.add_argument(
         "--metrics-port",
         type=_port,
@@ -216,12 +183,10 @@ def add_parser(subparsers: Any, reach: Reach | None = None) -> None:
         help="HTTP port of /metrics, /healthz and /startz (default: 0, none)",
     )
 
-    made = _command(
-        commands,
-        "renew",
-        _renew,
-        "Ask for a new serving certificate, or a new authority, before it is due.",
-    )
+
+def _add_renew(commands: Any, reach: Reach) -> None:
+    text = "Ask for a new serving certificate, or a new authority, before it is due."
+    made = _command(commands, "renew", _renew, text)
     _namespace(made)
     made.add_argument(
         "--ca-secret",
@@ -278,6 +243,10 @@ def _directory(made: argparse.ArgumentParser, *, required: bool = True) -> None:
         metavar="DIR",
         help=f"holds {store.CERT_FILE}, {store.KEY_FILE} and {store.CA_FILE}",
     )
+
+
+def _names_option(made: argparse.ArgumentParser, text: str) -> None:
+    made.add_argument("--name", action="append", default=[], type=_name, metavar="NAME", help=text)
 
 
 def _namespace(made: argparse.ArgumentParser) -> None:

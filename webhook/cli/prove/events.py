@@ -67,6 +67,7 @@ class EventStream(Http1):
         self._whole = False
         self._next: int | None = None
         self._looking = False
+        self._type = b""
 
     async def ask(self, where: Target, *, last: bool) -> None:
         """Follow a stream to its end."""
@@ -153,5 +154,3 @@ class EventStream(Http1):
         if where.last_event not in (None, ENDLESS) and where.last_event in data:
             self._whole = True
             self._complete()
-
-    _type = b""

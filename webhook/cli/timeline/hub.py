@@ -45,7 +45,10 @@ class Hub:
         self._every, self._target = every, target
         self._now: dict[str, PodState] = {}
         self._gone: dict[str, float] = {}
+        self.ready = False
+        """Whether the initial state is complete: everything reported after that is new."""
         self._fixed: dict[str, list[Question]] = {}
+        self._asked: tuple[tuple[str, ...], tuple[Question, ...]] | None = None
         self._observers: dict[str, Observer | Remote] = {}
         self._streams: list[streams.Stream] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -114,8 +117,6 @@ class Hub:
         self._fixed = fixed
         self._asked = None
         self._ask()
-
-    _asked: Any = None
 
     def _ask(self) -> None:
         """Tell the places what is asked now, if that has changed."""
@@ -200,6 +201,3 @@ class Hub:
 
     def _slice(self, kind: str, tree: Any) -> None:
         self.slices.append(slices.read(kind, tree, self.now()))
-
-    ready = False
-    """Whether the initial state is complete: everything reported after that is new."""
