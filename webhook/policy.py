@@ -21,7 +21,7 @@ The operator's `patches` and `bounds` stand above all of them.
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
 
@@ -200,6 +200,15 @@ POD_KEYS: Final[Mapping[str, tuple[str, Callable[[str, Config], Any]]]] = {
 _OWN = frozenset({"status", "inject"})
 
 
+class _Wishes(NamedTuple):
+    """Annotations, parsed: fields for every container, for single ones, and for the whole Pod."""
+
+    general: dict[str, Any]
+    special: dict[str, dict[str, Any]]
+    whole: dict[str, Any]
+    notes: list[tuple[str, str, str]]
+
+
 def resolve(pod: Pod, config: Config) -> PodSettings:
     """Settle what applies to a Pod and to each of its containers."""
     patches = config.file.patches
@@ -217,16 +226,29 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
     }
     if not ours.keys() - _OWN:
         return PodSettings(config.defaults, {}, patches.grace_period, patches.sidecar, tuple(notes))
-    containers = {container.name for container in pod.spec.containers}
-    general: dict[str, Any] = {}
-    special: dict[str, dict[str, Any]] = {}
-    whole: dict[str, Any] = {"grace": patches.grace_period, "sidecar": patches.sidecar}
+    wishes = _read(ours, frozenset(container.name for container in pod.spec.containers), config)
+    general = _both_ends(wishes.general)
+    return PodSettings(
+        _settle(config.defaults, general),
+        {
+            name: _settle(config.defaults, general | _both_ends(fields))
+            for name, fields in wishes.special.items()
+        },
+        wishes.whole.get("grace", patches.grace_period),
+        wishes.whole.get("sidecar", patches.sidecar),
+        (*notes, *wishes.notes),
+    )
+
+
+def _read(ours: Mapping[str, str], containers: frozenset[str], config: Config) -> _Wishes:
+    """Parse our annotations, whose names come without the prefix."""
+    wishes = _Wishes({}, {}, {}, [])
     unused = 0
     for name, text in ours.items():
         if name in _OWN:
             continue
         key, _, container = name.partition(".")
-        table, into = (POD_KEYS, whole) if key in POD_KEYS else (KEYS, general)
+        table, into = (POD_KEYS, wishes.whole) if key in POD_KEYS else (KEYS, wishes.general)
         if key not in table or (container and table is POD_KEYS):
             code, why = "annotation-unknown", None
         elif container and container not in containers:
@@ -235,30 +257,21 @@ def resolve(pod: Pod, config: Config) -> PodSettings:
             field, parse = table[key]
             code, value, why = _parsed(parse, text, config)
             if code in ("", "annotation-bounded"):
-                (special.setdefault(container, {}) if container else into)[field] = value
+                (wishes.special.setdefault(container, {}) if container else into)[field] = value
             if not code:
                 continue
         unused += 1
         if unused <= _MOST_NOTES:
-            notes.append(_note(code, why, name, text, hint=unused <= _MOST_HINTS))
+            wishes.notes.append(_note(code, why, name, text, hint=unused <= _MOST_HINTS))
     if unused > _MOST_NOTES:
-        notes.append(("annotations-more", "", str(unused - _MOST_NOTES)))
+        wishes.notes.append(("annotations-more", "", str(unused - _MOST_NOTES)))
     shared = len(ours.get("entrypoint", "")) * len(containers)
-    if "entrypoint" in general and shared > SHARED_BYTES:
-        del general["entrypoint"]
-        why = f"accepted for {len(containers)} containers: {SHARED_BYTES // len(containers)} bytes"
-        notes.append(("annotation-invalid", "", f"{names.PREFIX}entrypoint: {why}"))
-    general = _both_ends(general)
-    return PodSettings(
-        _settle(config.defaults, general),
-        {
-            name: _settle(config.defaults, general | _both_ends(fields))
-            for name, fields in special.items()
-        },
-        whole["grace"],
-        whole["sidecar"],
-        tuple(notes),
-    )
+    if "entrypoint" in wishes.general and shared > SHARED_BYTES:
+        del wishes.general["entrypoint"]
+        most = SHARED_BYTES // len(containers)
+        why = f"accepted for {len(containers)} containers: {most} bytes"
+        wishes.notes.append(("annotation-invalid", "", f"{names.PREFIX}entrypoint: {why}"))
+    return wishes
 
 
 def _both_ends(fields: dict[str, Any]) -> dict[str, Any]:
