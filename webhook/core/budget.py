@@ -52,7 +52,7 @@ def settle(
     fitted: list[Choice] = []
     seconds, longest = 0, None
     for choice in choices:
-        wanted, fits = _fitted(choice, facts.grace, limit, operator.grace_bound, told=may_raise)
+        wanted, fits = _fitted(choice, facts.grace, limit, operator.grace_bound, noted=may_raise)
         fitted.append(fits)
         if wanted > seconds:
             seconds, longest = wanted, fits
@@ -141,7 +141,7 @@ def _tail(need: Need, grace: int) -> int:
 
 
 def _fitted(
-    choice: Choice, grace: int, limit: int, bound: int, *, told: bool
+    choice: Choice, grace: int, limit: int, bound: int, *, noted: bool
 ) -> tuple[int, Choice]:
     """Shorten a container's waits to the limit. Returns the seconds of grace that it then needs.
 
@@ -158,7 +158,7 @@ def _fitted(
         refused = (*choice.notes, ("grace-no-room", f"{limit} s"))
         return 0, replace(choice, rung=NONE, need=None, notes=refused)
     notes = choice.notes
-    if told:
+    if noted:
         code = "grace-capped" if limit > grace else "grace-over-bound"
         notes = (*notes, (code, f"wanted {wanted} s, bound {bound} s"))
     return limit, replace(choice, need=replace(need, waits=waits), capped=True, notes=notes)

@@ -40,8 +40,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     server's default. `gateway`: all its containers are mesh proxies, so they are its servers.
     `ours`: the helper is there already. `no_helper`: the code that says why no container can have
     it, or "". `owner`: the kind of the Pod's owner, "" for none. `ordered`: its Pods may start one
-    after another. `balancer`: a cloud load balancer that sends straight to the Pod. `asked`: the
-    Pod's own author opted in.
+    after another. `balancer`: a cloud load balancer that sends straight to the Pod. `opted_in`:
+    by the Pod's own author.
     """
 
     status: Status | None
@@ -56,7 +56,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     owner: str
     ordered: bool
     balancer: Balancer | None
-    asked: bool
+    opted_in: bool
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):

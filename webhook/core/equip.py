@@ -84,7 +84,7 @@ def _parts(choice: Choice, operator: Operator, report: int) -> _Parts:
     if rung.delivery == "http":
         # The kubelet waits for the answer, whatever its status.
         answer = helper.answer(name, choice.ports, waits, choice.probe_period)
-        return _Parts({"httpGet": helper.asked(name, operator.port)}, answer=answer)
+        return _Parts({"httpGet": helper.ask(name, operator.port)}, answer=answer)
     options = helper.common(
         name,
         choice.ports,

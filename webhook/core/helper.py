@@ -124,7 +124,7 @@ def hook(user: Handler) -> list[str]:
     return ["--", *((user.exec and user.exec.command) or ())]
 
 
-def asked(container: str, port: int) -> dict[str, object]:
+def ask(container: str, port: int) -> dict[str, object]:
     """Build an httpGet preStop: the sidecar waits for what `answer` says.
 
     The header tells it from a user's.

@@ -82,19 +82,21 @@ def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
         return "" if operator.native_sleep else "unsupported-version"
     if facts.no_helper:
         return facts.no_helper
-    possible = look.view.helper_possible
-    if name == "hook":
-        if not look.settings.prestop:
-            return "prestop-off"
-        # A mesh redirects the kubelet's request to itself, and the hook would fail at once.
-        asked = (
-            look.ports
-            and operator.delivery == "sidecar"
-            and not facts.host_network
-            and not facts.mesh
-        )
-        return "" if possible or asked else "mount-collision"
-    if not possible:
+    return (_why_no_hook if name == "hook" else _why_no_wrap)(look, facts, operator)
+
+
+def _why_no_hook(look: Look, facts: Facts, operator: Operator) -> str:
+    if not look.settings.prestop:
+        return "prestop-off"
+    # A mesh redirects the kubelet's request to itself, and the hook would fail at once.
+    by_http = (
+        look.ports and operator.delivery == "sidecar" and not facts.host_network and not facts.mesh
+    )
+    return "" if look.view.helper_possible or by_http else "mount-collision"
+
+
+def _why_no_wrap(look: Look, facts: Facts, operator: Operator) -> str:
+    if not look.view.helper_possible:
         return "mount-collision"
     if facts.shared_pid:
         return _SHARED
@@ -102,11 +104,11 @@ def _why_not(name: str, look: Look, facts: Facts, operator: Operator) -> str:
         return "entrypoint-unknown"
     if operator.profiles.launchers.init(look.programs):
         return "already-init"
-    named = any(map(names_pid_1, ([*look.command, *(look.view.args or ())], *_asked(look))))
-    return "names-pid-1" if named else ""
+    main = [*look.command, *(look.view.args or ())]
+    return "names-pid-1" if any(map(names_pid_1, (main, *_other_commands(look)))) else ""
 
 
-def _asked(look: Look) -> list[Sequence[str]]:
+def _other_commands(look: Look) -> list[Sequence[str]]:
     """Give every other command line of a container: its probes and hooks."""
     container, view = look.container, look.view
     post_start = container.lifecycle.get("postStart") if container.lifecycle else None

@@ -2,7 +2,7 @@
 
 In: the Pod as received, settings, and the operator's decisions. Out: `Facts` for the Pod and a
 `Look` for each container: the container as it was before us, its role, its ports, what it runs, and
-its profile. Nothing is settled here.
+its profile. Nothing is settled here but the delay that a load balancer needs (`floored`).
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
         )
         if spec.readiness_gates
         else None,
-        asked=bool(owner) or labels.get(INJECT_LABEL) == ENABLED,
+        opted_in=bool(owner) or labels.get(INJECT_LABEL) == ENABLED,
     )
 
 
@@ -87,9 +87,9 @@ def container_look(
     profile, source = _profile(container, view, known, settings, operator)
     if found.source in ("", "side"):
         told = arguments.read(words, variables(container))
-        asked = any([kind == "readiness" for kind, _ in probes])  # noqa: C419 - a list is quicker
-        ready = view.readiness is not None and not asked
-        found = ports.of_unnamed(found, told, profile, ready=ready)
+        by_port = any([kind == "readiness" for kind, _ in probes])  # noqa: C419 - a list is quicker
+        by_exec = view.readiness is not None and not by_port
+        found = ports.of_unnamed(found, told, profile, ready=by_exec)
     # An image's name is only a hint: the process tree, which the helper sees, is better evidence.
     detect = profile is GENERIC or source == "profile-image"
     return Look(

@@ -136,14 +136,14 @@ def _why_kept(look: Look, rung: Rung, user: Handler, *, long: bool) -> Note | No
     if long:
         return "prestop-kept-long", ""
     if user.http_get is not None:
-        why = _why_not_asked(user.http_get, look.container)
+        why = _why_not_sent(user.http_get, look.container)
         return ("prestop-kept-http", why) if why else None
     if user.sleep is None and (user.exec is None or not user.exec.command):
         return "prestop-kept-tcp", ""
     return None
 
 
-def _why_not_asked(get: HttpGet, container: Container) -> str:
+def _why_not_sent(get: HttpGet, container: Container) -> str:
     """Return why the helper cannot make the request of an httpGet hook, or ""."""
     if (get.scheme or "HTTP") != "HTTP":
         return "https"

@@ -211,12 +211,12 @@ _UNITS: Final[Mapping[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600}
 def effect(user: Handler) -> Effect:
     """Look up a handler."""
     if user.http_get is not None:
-        return _asked(user.http_get.path or "/") or NOTHING
+        return _by_path(user.http_get.path or "/") or NOTHING
     words = (user.exec.command if user.exec is not None else None) or ()
-    return _told(words, 0)
+    return _by_command(words, 0)
 
 
-def _asked(path: str) -> Effect | None:
+def _by_path(path: str) -> Effect | None:
     """Look up a request by its path."""
     bare = re.split(r"[?#]", path[:LONGEST], maxsplit=1)[0]
     for row in PATHS:
@@ -225,7 +225,7 @@ def _asked(path: str) -> Effect | None:
     return None
 
 
-def _told(words: Sequence[str], depth: int) -> Effect:
+def _by_command(words: Sequence[str], depth: int) -> Effect:
     """Look up a command line: its first command that stops something."""
     delay, looping = 0, False
     for command in [*_commands(words)][-MOST_COMMANDS:]:
@@ -237,7 +237,7 @@ def _told(words: Sequence[str], depth: int) -> Effect:
         if name == "sleep":
             delay += 0 if looping else _seconds(head[1:])
             continue
-        found = _told(head, depth + 1) if name in _SHELLS and depth < 2 else _one(name, head)
+        found = _by_command(head, depth + 1) if name in _SHELLS and depth < 2 else _one(name, head)
         delay += found.delay
         if found.shown:
             return replace(found, shown=found.shown[:80], delay=delay)
@@ -314,8 +314,8 @@ def _one(name: str, words: Sequence[str]) -> Effect:
         return NOTHING
     for url in _URL.finditer(said) if "/" in said and ":" in said else ():
         local = url["host"] or (not url["scheme"] and url["port"])
-        if local and (url["scheme"] or url["port"]) and (asked := _asked(url["path"])):
-            return asked
+        if local and (url["scheme"] or url["port"]) and (request := _by_path(url["path"])):
+            return request
     return _guess(name, words)
 
 

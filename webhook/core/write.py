@@ -125,6 +125,6 @@ def _of_pod(operator: Operator, facts: Facts, settled: Budget, *, helped: bool) 
 
 def _of_idle(facts: Facts, settled: Budget) -> list[Decision]:
     """Give the reasons of a Pod in which no container needs anything."""
-    vain = [c for c in settled.choices if facts.asked and c.look.role in ("idle", "side")]
+    vain = [c for c in settled.choices if facts.opted_in and c.look.role in ("idle", "side")]
     found = [Decision("asked-in-vain", choice.look.container.name) for choice in vain]
     return [*found, Decision("nothing-to-do")]
