@@ -14,7 +14,6 @@
 import argparse
 import asyncio
 import secrets
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -86,13 +85,9 @@ podgrace prove compare before.json after.json --html both.html
 def run(args: argparse.Namespace) -> int:
     """Load, disturb, count. Returns the exit code."""
     args, command = _parse(args)
-    try:
-        if args.url == COMPARE:
-            return _compare(args, command)
-        return _print_job(args) if args.job else _prove(args, command)
-    except LoadError as error:
-        print(f"podgrace: {error}", file=sys.stderr)
-        return UNUSABLE
+    if args.url == COMPARE:
+        return _compare(args, command)
+    return _print_job(args) if args.job else _prove(args, command)
 
 
 def _parse(args: argparse.Namespace) -> tuple[argparse.Namespace, list[str]]:

@@ -28,7 +28,7 @@ from webhook.cli.prove.protocols import PROTOCOLS, kind, once
 from webhook.cli.prove.report import SLOW
 from webhook.cli.prove.target import LoadError, Target, target
 from webhook.cli.prove.watch import Watch
-from webhook.cli.watching import streams
+from webhook.cli.watching import disturbance, streams
 
 SETTLE: Final = 900.0
 """Seconds to wait for Pods that go: the operator's default bound of a grace period."""
@@ -173,13 +173,7 @@ class _Middle:
     async def _disturb(self, command: list[str]) -> None:
         """Run the command."""
         self._seen.append(CommandSeen(self._load.now(), tuple(command)))
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr
-            )
-        except OSError as error:
-            raise LoadError(f"{command[0]}: {error.strerror or error}") from error
-        code = await process.wait()
+        code = await (await disturbance.start(command)).wait()
         self._seen.append(CommandSeen(self._load.now(), tuple(command), code))
 
     async def _settle(self, watch: Watch, limit: float) -> bool:

@@ -28,6 +28,7 @@ from typing import Final, NamedTuple
 
 from webhook.cli.prove import report
 from webhook.cli.prove.target import LoadError
+from webhook.cli.watching import disturbance
 
 _START: Final = 180.0
 """Seconds until the Job must be loading: it may need a new node, and pull an image."""
@@ -141,12 +142,7 @@ class _Run:
         if self._stop.is_set():
             return None
         begin = self._now()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *errand.command, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr
-            )
-        except OSError as error:
-            raise LoadError(f"{errand.command[0]}: {error.strerror or error}") from error
+        process = await disturbance.start(errand.command)
         await self._first(process.wait())
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

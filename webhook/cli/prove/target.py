@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from webhook import __version__
+from webhook.cli.exits import Unusable
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Methods that a client may repeat by itself (RFC 9110, 9.2.2)."""
@@ -44,7 +45,7 @@ SCHEMES: Final = {
 }
 
 
-class LoadError(ValueError):
+class LoadError(Unusable):
     """The target can't be used; the message names it and what is accepted."""
 
 

@@ -25,7 +25,7 @@ from webhook.cli.timeline.kube import Kube
 from webhook.cli.timeline.lives import Life, moment
 from webhook.cli.timeline.manifests import Plan
 from webhook.cli.timeline.sight import HEADLESS, INGRESS, NAME, PATHS, SERVICE, Question
-from webhook.cli.watching import streams
+from webhook.cli.watching import disturbance, streams
 from webhook.cli.watching.streams import Resource, WatchError
 
 NODES: Final = "nodes"
@@ -226,12 +226,7 @@ class _Run:
             return self._found()
 
     async def _roll(self) -> None:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr
-            )
-        except OSError as error:
-            raise WatchError(f"{self._command[0]}: {error.strerror or error}") from error
+        process = await disturbance.start(self._command)
         if code := await process.wait():
             self._hub.troubles.append(f"{' '.join(self._command)} ended with {code}")
 
