@@ -69,6 +69,7 @@ STOP = [
     "postfix stop",
     "unbound-control stop",
     "asterisk -rx 'core stop gracefully'",
+    "iptables -A INPUT -p tcp --dport 8080 -j REJECT; sleep 5",
     "poweroff",
     "kill 1",
     "kill -QUIT $(cat /run/web.pid)",
@@ -85,6 +86,16 @@ STOP = [
     'curl -X POST "http://${POD_IP}:8080/actuator/shutdown"',
     "curl --unix-socket /run/x http://localhost/quitquitquit",
     "python3 -c \"import urllib.request as u; u.urlopen('http://localhost:9090/-/quit')\"",
+]
+SENT = [
+    "echo SHUTDOWN | nc localhost 8005",
+    "sleep 5; printf 'SHUTDOWN\\n' | nc -w 1 127.0.0.1 8005",
+    "echo SHUTDOWN > /dev/tcp/localhost/8005",
+    "echo -n shutdown | socat - TCP:localhost:11211",
+    "echo 'disable frontend www' | socat stdio /run/haproxy.sock; sleep 10",
+    'echo "shutdown frontend www" | socat - UNIX-CONNECT:/run/haproxy.sock',
+    "echo q > /tmp/master-fifo",
+    "echo Q >/run/uwsgi.fifo",
 ]
 WRAPPED = [
     "exec nginx -s quit",
@@ -110,6 +121,8 @@ GUESSES = [
     "sh /scripts/stop.sh",
     "/opt/graceful-shutdown.sh --now",
     "bash /graceful_stop",
+    "echo stop > /run/server.ctl",
+    "echo quit | nc localhost 9000",
     "kill -HUP 1",
     "pkill -USR1 haproxy",
     "curl localhost:8080/shutdown",
@@ -118,6 +131,11 @@ GUESSES = [
 NOTHING = [
     "touch /tmp/shutdown; sleep 20",
     "echo shutdown > /tmp/state",
+    "echo shutdown > /tmp/shutdown.log",
+    "echo stopping | nc -u log.svc 514",
+    "echo 'show stat' | socat stdio /run/haproxy.sock",
+    "echo 'set server www/a state drain' | socat stdio /run/haproxy.sock",
+    "echo shutdown; sleep 5; nc -z localhost 8080; sleep 5",
     "rm -f /run/stop && sleep 10",
     "echo 'done; kill it'",
     "# kill 1\nsleep 3",
@@ -144,7 +162,7 @@ NOTHING = [
 ]
 
 
-@pytest.mark.parametrize("line", [*STOP, *WRAPPED])
+@pytest.mark.parametrize("line", [*STOP, *WRAPPED, *SENT])
 def test_it_stops_the_server(line: str) -> None:
     found = effect(shell(line))
     assert found.shown

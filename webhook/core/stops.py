@@ -11,9 +11,10 @@ How a hook is read:
 2. A shell line is read command by command, with respect for its quotes. The program, also one
    behind `env`, `exec`, `timeout`, `xargs` or a shell, is looked up in `STOPS` by its name and its
    words.
-3. A row marked as a guess relies on a single word. A file's name in an argument does not count:
+3. A text that `echo` sends to a socket, a pipe or a port is looked up in `TEXTS`.
+4. A row marked as a guess relies on a single word. A file's name in an argument does not count:
    `touch /tmp/shutdown`.
-4. Plain sleeps before the first such command are a delay: `sleep 15 && nginx -s quit`.
+5. Plain sleeps before the first such command are a delay: `sleep 15 && nginx -s quit`.
 """
 
 import math
@@ -149,10 +150,24 @@ STOPS: Final = (
         r"\b(?:core stop|core shutdown|fsctl shutdown|shutdown)\b",
         "their consoles",
     ),
+    _stop("iptables ip6tables", r"-j\s*(?:REJECT|DROP)\b", "iptables(8): it refuses"),
     _stop("poweroff halt shutdown killall5", _ANY, "the system's own commands"),
 )
 """Rows that are certain. `kill` and the like are read by their signal; any other word is a
 guess."""
+
+TEXTS: Final = (
+    _stop("", r"^\s*(?:SHUTDOWN|shutdown)\s*$", "Tomcat, shutdown port; memcached; Redis"),
+    _stop("", r"^\s*[qQ]\s*$", "uWSGI, Master FIFO"),
+    _stop("", r"\b(?:shutdown|disable)\s+frontend\b", "HAProxy, management guide"),
+    _stop("", r"^\s*(?:stop|quit|exit|terminate|kill)\b", "", guess=True),
+)
+"""What a server is told by a text, whoever sends it."""
+_SAYS: Final = frozenset({"echo", "printf"})
+_SENDS: Final = frozenset({"nc", "ncat", "netcat", "socat", "telnet"})
+_REDIRECT: Final = re.compile(r"\s*[0-9]?>>?\s*(\S*)\s*$")
+_CHANNEL: Final = re.compile(r"/dev/(?:tcp|udp)/.+|.*(?:fifo|pipe|\.sock|\.socket|\.ctl)")
+"""A file that somebody reads at once."""
 
 _KILLS: Final = frozenset({"kill", "pkill", "killall", "skill", "fuser"})
 _NO_STOP: Final = frozenset({"0", "L", "CONT", "18", "STOP", "19", "TSTP", "20", "CHLD", "17"})
@@ -227,17 +242,20 @@ def _by_path(path: str) -> Effect | None:
 
 def _by_command(words: Sequence[str], depth: int) -> Effect:
     """Look up a command line: its first command that stops something."""
-    delay, looping = 0, False
+    delay, looping, spoken = 0, False, ""
     for command in [*_commands(words)][-MOST_COMMANDS:]:
         head = _program(command)
         looping = looping or command[0] in _LOOPS
         if not head:
             continue
         name = head[0].rsplit("/", 1)[-1]
+        sent, spoken = spoken, _spoken(head) if name in _SAYS else ""
         if name == "sleep":
             delay += 0 if looping else _seconds(head[1:])
             continue
         found = _by_command(head, depth + 1) if name in _SHELLS and depth < 2 else _one(name, head)
+        if name in _SENDS and not found.shown:
+            found = _sent(name, sent)
         delay += found.delay
         if found.shown:
             return replace(found, shown=found.shown[:80], delay=delay)
@@ -310,6 +328,10 @@ def _one(name: str, words: Sequence[str]) -> Effect:
         if found := row.words.search(said):
             # Only what matched: other words may be a password.
             return Effect(f"{name} {found[0].strip()}".strip(), row.guess)
+    if name in _SAYS:
+        where = _REDIRECT.search(said)
+        if where is not None and _CHANNEL.fullmatch(where[1]):
+            return _sent(name, _REDIRECT.sub("", _spoken(words)))
     if name in _FILES:
         return NOTHING
     for url in _URL.finditer(said) if "/" in said and ":" in said else ():
@@ -317,6 +339,20 @@ def _one(name: str, words: Sequence[str]) -> Effect:
         if local and (url["scheme"] or url["port"]) and (request := _by_path(url["path"])):
             return request
     return _guess(name, words)
+
+
+def _spoken(words: Sequence[str]) -> str:
+    """Give what `echo` or `printf` says, without options and the newline at its end."""
+    said = " ".join(word for word in words[1:] if word not in ("-n", "-e", "-ne", "-en", "%s"))
+    return said.replace("\\r", "").replace("\\n", "")[:LONGEST]
+
+
+def _sent(name: str, text: str) -> Effect:
+    """Look up a text that is sent to a server."""
+    for row in TEXTS:
+        if found := row.words.search(text):
+            return Effect(f"{name} {found[0].strip()}", row.guess)
+    return NOTHING
 
 
 def _killed(name: str, said: str) -> Effect:
