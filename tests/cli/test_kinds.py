@@ -76,6 +76,8 @@ SILENT = {
     "a Service": "apiVersion: v1\nkind: Service\nmetadata: {name: plain}\nspec: {ports:   []}\n",
     "a schema": "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n"
     "spec: {properties:   {containers: {type: array, image: x}}}\n",
+    "another kind of an operator": "apiVersion: kafka.strimzi.io/v1beta2\nkind: KafkaTopic\n"
+    "metadata: {name: t}\nspec: {partitions:   3, replicas: 3}\n",
     "values of a chart": "containers: [{image:   x}]\n",
 }
 
@@ -95,6 +97,10 @@ NAMED = {
     "another group": (
         FARM.replace("Farm", "Job") + "spec: [{template: {initContainers: [{image: x}]}}]\n",
         "not read: Job.example.com f: podgrace does not",
+    ),
+    "an operator's kind": (
+        FARM.replace("example.com/v1\nkind: Farm", "kafka.strimzi.io/v1beta2\nkind: Kafka"),
+        "line 1: not read: Kafka.kafka.strimzi.io f: its operator makes the Pods",
     ),
     "a patch of a container": (
         HEAD + "spec: {template: {spec: {containers: [{name: a, resources: {}}]}}}\n",

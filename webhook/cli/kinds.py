@@ -1,8 +1,9 @@
 """Which objects are workloads, and where their Pod templates are: a table.
 
 In: the data of a document, and the kinds that the configuration adds (`workloads`). Out: `Found`,
-one for each Pod or Pod template, in Lists too; and `Passed` for an object that has containers but
-is not read, so that this is said. What happens to a Pod belongs in `webhook.admission`.
+one for each Pod or Pod template, in Lists too; and `Passed` for an object that has containers, or
+whose operator makes them, but is not read, so that this is said. What happens to a Pod belongs in
+`webhook.admission`.
 
 A kustomize patch names a kind but is not a whole workload: it has no template, no containers, or no
 image in any of them. It is not read, like an object of another kind.
@@ -95,6 +96,45 @@ KINDS: Final = (
 )
 """The kinds that are built in, each for all versions of its API."""
 
+_MADE: Final = "its operator makes the Pods, and only the webhook sees those"
+
+OPERATED: Final = frozenset(
+    (group, kind)
+    for group, kinds in {
+        "kafka.strimzi.io": "Kafka KafkaNodePool KafkaConnect KafkaMirrorMaker KafkaMirrorMaker2"
+        " KafkaBridge",
+        "elasticsearch.k8s.elastic.co": "Elasticsearch",
+        "kibana.k8s.elastic.co": "Kibana",
+        "logstash.k8s.elastic.co": "Logstash",
+        "postgresql.cnpg.io": "Cluster Pooler",
+        "acid.zalan.do": "postgresql",
+        "postgres-operator.crunchydata.com": "PostgresCluster PGAdmin",
+        "pxc.percona.com": "PerconaXtraDBCluster",
+        "psmdb.percona.com": "PerconaServerMongoDB",
+        "mongodbcommunity.mongodb.com": "MongoDBCommunity",
+        "mysql.oracle.com": "InnoDBCluster",
+        "k8s.mariadb.com": "MariaDB MaxScale",
+        "rabbitmq.com": "RabbitmqCluster",
+        "databases.spotahome.com": "RedisFailover",
+        "redis.redis.opstreelabs.in": "Redis RedisCluster RedisReplication RedisSentinel",
+        "cassandra.datastax.com": "CassandraDatacenter",
+        "scylla.scylladb.com": "ScyllaCluster",
+        "clickhouse.altinity.com": "ClickHouseInstallation",
+        "monitoring.coreos.com": "Prometheus PrometheusAgent Alertmanager ThanosRuler",
+        "operator.victoriametrics.com": "VMSingle VMCluster VMAgent VMAlert VMAuth VMAlertmanager",
+        "opentelemetry.io": "OpenTelemetryCollector",
+        "grafana.integreatly.org": "Grafana",
+        "k8s.keycloak.org": "Keycloak",
+        "flink.apache.org": "FlinkDeployment",
+        "solr.apache.org": "SolrCloud",
+        "serving.kserve.io": "InferenceService",
+        "minio.min.io": "Tenant",
+        "temporal.io": "TemporalCluster",
+    }.items()
+    for kind in kinds.split()
+)
+"""Kinds of operators that are widespread: (group, kind). They need not name a container."""
+
 _CORE: Final = re.compile(r"v[0-9]+(?:(?:alpha|beta)[0-9]+)?")
 
 
@@ -163,6 +203,9 @@ def find(
         None,
     )
     if kind is None:
+        if (group, named) in OPERATED:
+            yield Passed(what, path, _MADE)
+            return
         where = next(_containers(data, path), None) if named else None
         if where is not None:
             yield Passed(what, where, "podgrace does not know this kind")
