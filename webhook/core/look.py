@@ -85,6 +85,8 @@ def container_look(
     programs = list(operator.profiles.launchers.programs(words)) if words else ()
     known = programs if command else None
     profile, source = _profile(container, view, known, settings, operator)
+    if found.doubtful and found.source == "declared":
+        found = ports.named(found, arguments.read(words, variables(container)))
     if found.source in ("", "side"):
         told = arguments.read(words, variables(container))
         by_port = any([kind == "readiness" for kind, _ in probes])  # noqa: C419 - a list is quicker

@@ -4,13 +4,17 @@ In: a container, its probes, and what its command line says. Out: `Ports`: those
 wait for, and those that visibly serve users. Which readiness probe they get belongs to `readiness`.
 
 Whom a port serves. The first row that fits decides. A name is split at its dashes, so "prom" does
-not match "promotions":
+not match "promotions". Its last word says what it is, but for words such as http, tcp and port:
+"http-metrics" and "metrics-http" are for metrics, "stats-api" is not:
 
 | its name or number                                    | the port is                            |
 |-------------------------------------------------------|----------------------------------------|
-| the word metrics, admin, debug, health, peer, raft... | a side port: no user waits for answers |
+| metrics, admin, debug, health, peer, raft... at last  | a side port: no user waits for answers |
+| one of these, and another word after it               | unknown                                |
 | the word http, https, web, www, grpc or h2c           | serving                                |
-| no telling name, and an exporter's or a peer's number | a side port                            |
+| no telling name, and an exporter's or a peer's number | a side port; unknown if a grpc probe   |
+|                                                       | asks it, or an argument names it, or   |
+|                                                       | it is the only one and readiness does  |
 | 80, 443, 3000, 5000, 8000, 8080, 8443                 | serving                                |
 | anything else                                         | unknown: watched, which harms nobody;  |
 |                                                       | never probed by guess                  |
@@ -28,15 +32,17 @@ Which ports are watched. The first row that gives any decides:
 |           | the container is ready (exec)                                                    |
 """
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from webhook.core.arguments import Told
 from webhook.core.pod import Container, Handler, Port, Raw, handler, port_number, present
-from webhook.core.profile import Profile
+from webhook.core.profile import Profile, image_name
 from webhook.core.status import Before
 
 SERVING_NAMES: Final = frozenset({"http", "https", "web", "www", "grpc", "h2c"})
@@ -97,6 +103,12 @@ TLS_NAMES: Final = frozenset({"https", "tls", "ssl", "mtls"})
 TLS_NUMBERS: Final = frozenset({443, 8443, 6443, 9443})
 """Servers that may log every connection without a handshake."""
 
+_NO_HEADS: Final = frozenset(
+    {"http", "https", "grpc", "h2c", "web", "www", "tcp", "udp", "tls", "ssl", "rpc", "port"}
+    | {"ports", "server", "svc", "service", "endpoint", "listener", "check", "checks", "lan"}
+    | {"wan", "int", "internal", "ext", "external"}
+)
+"""Words after which another word says what a port is for."""
 _SAYS_NOTHING: Final = frozenset({"", "tcp", "port", "ports", "p", "container", "main"})
 
 
@@ -104,12 +116,13 @@ class Ports(msgspec.Struct, frozen=True, gc=False):
     """What was found. `source`: the row of the second table, "side" if all are side ports, or "".
 
     `watched`: () with `source` "profile" or "ready" means whatever listens. `serving`: the declared
-    ports that visibly serve users.
+    ports that visibly serve users. `doubtful`: side ports by their number alone.
     """
 
     source: str = ""
     watched: Sequence[int] = ()
     serving: Sequence[int] = ()
+    doubtful: Sequence[int] = ()
 
 
 NONE: Final = Ports()
@@ -141,19 +154,25 @@ def find(
     annotated: Sequence[int] | None,
 ) -> Ports:
     """Find the ports by what the Pod declares: rows "annotated", "declared" and "probed"."""
-    open_ports, serving, side = [], [], []
+    open_ports, serving, side, doubtful = [], [], [], []
     for port in container.ports or ():
         if port.protocol is not None and port.protocol != "TCP":
             continue
         kind = _kind(port.name or "", port.container_port)
         if kind == "side":
             side.append(port.container_port)
+            if not port.name or _says(port.name) != "side":
+                doubtful.append(port.container_port)
             continue
         open_ports.append(port.container_port)
         if kind == "serving":
             serving.append(port.container_port)
     if annotated:
         return Ports("annotated", annotated, serving)
+    if doubtful and (asked := _asked(container, probes, doubtful, alone=not open_ports)):
+        open_ports += asked
+        side = [number for number in side if number not in asked]
+        doubtful = [number for number in doubtful if number not in asked]
     probed = []
     for _, probe in probes:
         where = probe.http_get or probe.tcp_socket or probe.grpc
@@ -162,8 +181,42 @@ def find(
             probed.append(number)
     source = "declared" if open_ports else "probed" if probed else "side" if side else ""
     if len(open_ports) + len(probed) > 1:
-        return Ports(source, sorted({*open_ports, *probed}), sorted(set(serving)))
-    return Ports(source, open_ports or probed, serving)
+        return Ports(source, sorted({*open_ports, *probed}), sorted(set(serving)), doubtful)
+    return Ports(source, open_ports or probed, serving, doubtful)
+
+
+def _asked(
+    container: Container,
+    probes: Sequence[tuple[str, Handler]],
+    doubtful: Sequence[int],
+    *,
+    alone: bool,
+) -> list[int]:
+    """Give those of `doubtful` that probes ask as if users came there.
+
+    `alone`: no other port is declared for users. An exporter is known by its name, or by a probe
+    that asks for its metrics.
+    """
+    words = re.split(r"[-_.]", f"{container.name}-{image_name(container.image or '')}")
+    alone = alone and SIDE_NAMES.isdisjoint(words)
+    asked = []
+    for kind, probe in probes:
+        get = probe.http_get
+        if not probe.grpc and not (alone and kind == "readiness"):
+            continue
+        if get is not None and "metrics" in (get.path or ""):
+            continue
+        where = probe.grpc or get or probe.tcp_socket
+        number = port_number(where.port, container) if where is not None else None
+        if number is not None and number in doubtful:
+            asked.append(number)
+    return sorted(set(asked))
+
+
+def named(found: Ports, told: Told) -> Ports:
+    """Add those side ports by number alone that the arguments name as the server's own."""
+    more = told.listens.intersection(found.doubtful)
+    return replace(found, watched=sorted({*found.watched, *more})) if more else found
 
 
 def of_unnamed(found: Ports, told: Told, profile: Profile, *, ready: bool) -> Ports:
@@ -256,6 +309,8 @@ def _kind(name: str, number: int) -> str:
     said = _says(name) if name else "nothing"
     if said == "nothing" and number in SIDE_NUMBERS:
         return "side"
+    if said == "mixed":
+        return ""
     if said in ("side", "serving"):
         return said
     return "serving" if number in SERVING_NUMBERS else ""
@@ -263,10 +318,11 @@ def _kind(name: str, number: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _says(name: str) -> str:
-    """Tell what a name says: "side", "serving", "nothing", or "" if we do not know it."""
+    """Tell what a name says: "side", "mixed", "serving", "nothing", or "" if it is not known."""
     words = name_words(name)
     if not SIDE_NAMES.isdisjoint(words):
-        return "side"
+        heads = [w for w in name.split("-") if w.rstrip("0123456789") not in {"", *_NO_HEADS}]
+        return "mixed" if SIDE_NAMES.isdisjoint(name_words(heads[-1])) else "side"
     if not SERVING_NAMES.isdisjoint(words):
         return "serving"
     if all(word.rstrip("0123456789") in _SAYS_NOTHING for word in words):
