@@ -169,10 +169,10 @@ def find(
             serving.append(port.container_port)
     if annotated:
         return Ports("annotated", annotated, serving)
-    if doubtful and (asked := _asked(container, probes, doubtful, alone=not open_ports)):
-        open_ports += asked
-        side = [number for number in side if number not in asked]
-        doubtful = [number for number in doubtful if number not in asked]
+    if doubtful and (proven := _proven(container, probes, doubtful, alone=not open_ports)):
+        open_ports += proven
+        side = [number for number in side if number not in proven]
+        doubtful = [number for number in doubtful if number not in proven]
     probed = []
     for _, probe in probes:
         where = probe.http_get or probe.tcp_socket or probe.grpc
@@ -185,7 +185,7 @@ def find(
     return Ports(source, open_ports or probed, serving, doubtful)
 
 
-def _asked(
+def _proven(
     container: Container,
     probes: Sequence[tuple[str, Handler]],
     doubtful: Sequence[int],
@@ -199,7 +199,7 @@ def _asked(
     """
     words = re.split(r"[-_.]", f"{container.name}-{image_name(container.image or '')}")
     alone = alone and SIDE_NAMES.isdisjoint(words)
-    asked = []
+    proven = []
     for kind, probe in probes:
         get = probe.http_get
         if not probe.grpc and not (alone and kind == "readiness"):
@@ -209,8 +209,8 @@ def _asked(
         where = probe.grpc or get or probe.tcp_socket
         number = port_number(where.port, container) if where is not None else None
         if number is not None and number in doubtful:
-            asked.append(number)
-    return sorted(set(asked))
+            proven.append(number)
+    return sorted(set(proven))
 
 
 def named(found: Ports, told: Told) -> Ports:
