@@ -112,6 +112,17 @@ def _fits(original: Json, patched: Json) -> None:
 _GRACE = "terminationGracePeriodSeconds"
 
 
+_RESTARTING = ("livenessProbe", "startupProbe")
+
+
+def _restarts(was: Json, now: Json, old_grace: int, new_grace: int) -> None:
+    """Assert that a restart by a probe takes no longer than it did."""
+    for name in _RESTARTING:
+        if was.get(name) and was[name] != now[name]:
+            assert now[name] == {**was[name], _GRACE: max(1, old_grace)}
+            assert _GRACE not in was[name] and new_grace > old_grace
+
+
 def _keeps(original: Json, patched: Json) -> None:
     """Nothing of the user's is lost, renamed or reordered; nothing but our few fields is new."""
     touched = {"command", "args", "lifecycle", "readinessProbe", "volumeMounts"}
@@ -120,12 +131,8 @@ def _keeps(original: Json, patched: Json) -> None:
     old, new = original["spec"]["containers"], patched["spec"]["containers"]
     assert [c["name"] for c in old] == [c["name"] for c in new]
     for was, now in zip(old, new, strict=True):
-        # A restart by one of these takes no longer than it did.
-        for name in ("livenessProbe", "startupProbe"):
-            if was.get(name) and was[name] != now[name]:
-                assert now[name] == {**was[name], _GRACE: max(1, old_grace)}
-                assert _GRACE not in was[name] and new_grace > old_grace
-        others = touched | {"livenessProbe", "startupProbe"}
+        _restarts(was, now, old_grace, new_grace)
+        others = touched | set(_RESTARTING)
         assert {key: value for key, value in was.items() if key not in others} == {
             k: v for k, v in now.items() if k not in others
         }
@@ -143,10 +150,19 @@ def _keeps(original: Json, patched: Json) -> None:
     assert {k: v for k, v in original["spec"].items() if k not in rest} == {
         k: v for k, v in patched["spec"].items() if k not in rest
     }
-    for part in ("initContainers", "volumes"):
-        assert [x for x in patched["spec"].get(part) or () if x["name"] != SIDECAR] == [
-            x for x in original["spec"].get(part) or () if x["name"] != SIDECAR
+    inits, volumes = (
+        [
+            [x for x in pod["spec"].get(part) or () if x["name"] != SIDECAR]
+            for pod in (original, patched)
         ]
+        for part in ("initContainers", "volumes")
+    )
+    assert volumes[0] == volumes[1]
+    for was, now in zip(*inits, strict=True):
+        if was.get("restartPolicy") == "Always":
+            _restarts(was, now, old_grace, new_grace)
+            now = {**now, **{name: was[name] for name in _RESTARTING if name in was}}  # noqa: PLW2901
+        assert was == now
     assert {k: v for k, v in original["metadata"].items() if k != "annotations"} == {
         k: v for k, v in patched["metadata"].items() if k != "annotations"
     }

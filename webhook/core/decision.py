@@ -6,7 +6,7 @@ as it is), `Rung`, `Hook` and `Need` (what was settled), `Choice` (all of it for
 them, as `Note`s; only `write` and `plan` turn them into `Decision`s. No rule belongs here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -193,3 +193,5 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     status: str | None = None
     pull_secrets: Sequence[str] = ()
     empty: Sequence[str] = ()
+    native_graces: Mapping[int, Graces] = {}
+    """Of the user's native sidecars, by index: the grace periods of their probes."""

@@ -15,8 +15,8 @@ import msgspec
 from webhook.core import sidecar
 from webhook.core.decision import Desired, Plan
 from webhook.core.names import MOUNT_PATH, SAFE_TO_EVICT, STATUS_ANNOTATION, VOLUME
-from webhook.core.pod import EMPTY, Pod, Raw, pre_stop, present
-from webhook.core.restart import graces
+from webhook.core.pod import EMPTY, Container, Pod, Raw, pre_stop, present
+from webhook.core.restart import Graces, graces
 
 Op = dict[str, Any]
 
@@ -64,8 +64,7 @@ def _container(ops: list[Op], desired: Desired) -> None:
         _member(ops, f"{at}/lifecycle", "preStop", now, desired.pre_stop)
     _member(ops, at, "readinessProbe", present(container.readiness_probe), desired.readiness)
     if desired.probe_graces:
-        for name, seconds in graces(container).items():
-            _member(ops, f"{at}/{name}", _GRACE, seconds, desired.probe_graces.get(name))
+        _probe_graces(ops, at, container, desired.probe_graces)
     mounts = container.volume_mounts or []
     if desired.mount and not view.mounted:
         _append(ops, f"{at}/volumeMounts", container.volume_mounts, sidecar.MOUNT)
@@ -78,9 +77,18 @@ def _container(ops: list[Op], desired: Desired) -> None:
         _drop(ops, f"{at}/volumeMounts", mounts, ours, keep="volumeMounts" in view.empty)
 
 
+def _probe_graces(ops: list[Op], at: str, container: Container, wanted: Graces) -> None:
+    for name, seconds in graces(container).items():
+        _member(ops, f"{at}/{name}", _GRACE, seconds, wanted.get(name))
+
+
 def _pod(ops: list[Op], pod: Pod, plan: Plan) -> None:
     spec = pod.spec
     _member(ops, "/spec", _GRACE, spec.termination_grace_period_seconds, plan.grace)
+    # Before our sidecar comes or goes, since that moves them.
+    for index, wanted in plan.native_graces.items():
+        container = (spec.init_containers or [])[index]
+        _probe_graces(ops, f"/spec/initContainers/{index}", container, wanted)
     _sidecar(ops, pod, plan)
     _volume(ops, pod, plan)
     _pull_secrets(ops, pod, plan)

@@ -21,7 +21,14 @@ from webhook.core.look import container_look, floored, pod_facts
 from webhook.core.pod import Pod
 from webhook.core.readiness import Answer
 from webhook.core.settings import Operator, PodSettings
-from webhook.core.status import before, empty_before, grace_before, pull_secrets_before, read
+from webhook.core.status import (
+    before,
+    empty_before,
+    grace_before,
+    native_graces_before,
+    pull_secrets_before,
+    read,
+)
 from webhook.core.write import evictable_in, write
 
 _WITHOUT_USERS: Final[Mapping[str, tuple[Note, ...]]] = {
@@ -83,6 +90,7 @@ def restore(pod: Pod) -> Plan:
         evictable=evictable,
         pull_secrets=pull_secrets_before(pod, status),
         empty=empty,
+        native_graces=native_graces_before(pod, status),
     )
 
 

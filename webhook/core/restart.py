@@ -1,10 +1,10 @@
 """A restart after a failed probe takes no longer than it did.
 
-In: a container, the grace period as it was, and what a status says. Out: the grace periods that its
-liveness and startup probes should have. The Pod's grace period limits such a restart too: once
-raised for the drain, it would keep a hung server for longer. A probe's own
-`terminationGracePeriodSeconds` (KEP-2238; 1.28) keeps the restart as short as it was; readiness
-probes have no such field. A value that the user set is never touched.
+In: a container or a native sidecar of the user's, the grace period as it was, and what a status
+says. Out: the grace periods that its liveness and startup probes should have. The Pod's grace
+period limits such a restart too: once raised for the drain, it would keep a hung server for longer.
+A probe's own `terminationGracePeriodSeconds` (KEP-2238; 1.28) keeps the restart as short as it was;
+readiness probes have no such field. A value that the user set is never touched.
 """
 
 from collections.abc import Mapping

@@ -18,7 +18,14 @@ import msgspec
 from msgspec.structs import replace
 
 from webhook.core import helper, probe, restart, size
-from webhook.core.names import MOUNT_PATH, SAFE_TO_EVICT, STATUS_ANNOTATION, VOLUME
+from webhook.core.names import (
+    MESH_PROXIES,
+    MOUNT_PATH,
+    SAFE_TO_EVICT,
+    SIDECAR,
+    STATUS_ANNOTATION,
+    VOLUME,
+)
 from webhook.core.pod import (
     ABSENT,
     EMPTY,
@@ -91,6 +98,7 @@ class Before(msgspec.Struct, frozen=True, gc=False):
     probe_graces: Graces = {}
 
 
+_OTHERS: Final = MESH_PROXIES | {SIDECAR}
 _SMALL: Final = 16 << 10
 _STRINGS: Final = 16 << 10
 """Bytes up to which strings are not counted, and the most strings: 256 containers have 40 each."""
@@ -200,6 +208,21 @@ def before(container: Container, status: Status | None) -> Before:
         _empty(container, record),
         restart.before(container, record.probe_graces if record is not None else {}),
     )
+
+
+def native_graces_before(pod: Pod, status: Status | None) -> dict[int, Graces]:
+    """Give the probes' grace periods of the user's native sidecars, by index, as the user set them.
+
+    A mesh's proxy is left to the mesh.
+    """
+    found: dict[int, Graces] = {}
+    for index, container in enumerate(pod.spec.init_containers or ()):
+        if container.restart_policy == "Always" and container.name not in _OTHERS:
+            record = status.containers.get(container.name) if status is not None else None
+            was = restart.before(container, record.probe_graces if record is not None else {})
+            if was:
+                found[index] = was
+    return found
 
 
 def _is_ours(readiness: Raw, record: ContainerStatus) -> bool:

@@ -9,7 +9,7 @@ everything done or not done. Nothing is settled here. How a plan becomes JSON Pa
 from collections.abc import Sequence
 from typing import Final
 
-from webhook.core import sidecar
+from webhook.core import restart, sidecar
 from webhook.core.budget import Budget
 from webhook.core.decision import Decision, Desired, Facts, Plan
 from webhook.core.equip import equip
@@ -21,6 +21,7 @@ from webhook.core.status import (
     Status,
     empty_before,
     encode,
+    native_graces_before,
     overfull,
     pull_secrets_before,
 )
@@ -50,6 +51,13 @@ def write(
             answers.append(desired.answer)
         if record.codes or record.probe_graces:
             records[choice.look.container.name] = record
+    native = native_graces_before(pod, status)
+    if raised_from:
+        for index, was in native.items():
+            if kept := restart.kept(was, raised_from):
+                name = (pod.spec.init_containers or [])[index].name
+                records[name] = ContainerStatus(probe_graces=kept)
+                native[index] = {**was, **kept}
     empty = empty_before(pod, status)
     evictable, added = evictable_in(pod, status, empty, wanted=copied)
     own = pull_secrets_before(pod, status)
@@ -83,6 +91,7 @@ def write(
         status=text,
         pull_secrets=[*own, *secrets],
         empty=empty,
+        native_graces=native,
     )
 
 
