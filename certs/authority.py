@@ -106,10 +106,6 @@ class Certificate:
             if name not in covered and f"*.{name.partition('.')[2]}" not in covered
         )
 
-    def valid(self, now: datetime) -> bool:
-        """Tell whether *now* is within its validity."""
-        return self.not_before <= now < self.not_after
-
     def needs_renewal(self, now: datetime, names: Iterable[str] = ()) -> str | None:
         """Say why it should be replaced, as half a sentence; None if there is no reason."""
         if now >= self.not_after:

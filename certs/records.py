@@ -141,9 +141,8 @@ def _state(data: Mapping[str, bytes], problems: list[str]) -> dict[str, Any]:
     version = state.get("version")
     if isinstance(version, int) and version > VERSION:
         raise BadMaterial(
-            f"{STATE} has version {version}; this program knows {VERSION}: a newer podgrace wrote "
-            "it,"
-            " and must go on with it"
+            f"{STATE} has version {version}; this program knows {VERSION}: a newer podgrace wrote"
+            " it, and must go on with it"
         )
     return state
 

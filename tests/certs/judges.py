@@ -11,12 +11,17 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from certs import Leaf
+from certs import Certificate, Leaf
 
 HOST = "podgrace.system.svc"
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME: OpenSSL knows only the machine's clock; the other is given the
 time."""
+
+
+def is_valid(certificate: Certificate, now: datetime) -> bool:
+    """Tell whether a moment is within its validity."""
+    return certificate.not_before <= now < certificate.not_after
 
 
 def accepts(leaf: Leaf, bundle: bytes, now: datetime, host: str = HOST) -> bool:

@@ -12,6 +12,7 @@ from certs.manager import Manager, Settings
 from certs.records import read_authorities, read_serving, write_authorities, write_serving
 from certs.rotation import Policy
 from tests.certs.apiserver import CA, CONFIG, NAMESPACE, TLS, ApiServer, bundles, decoded
+from tests.certs.judges import is_valid
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POLICY = Policy(names=service_names("podgrace", NAMESPACE))
@@ -97,7 +98,7 @@ class Replica:
         """
         found = read_serving(self._api.data(TLS) if TLS in self._api.objects else {})
         leaf, now = found.leaf, self._api.clock()
-        if leaf and leaf.certificate.valid(now) and trusts(found.bundle, leaf):
+        if leaf and is_valid(leaf.certificate, now) and trusts(found.bundle, leaf):
             self._files = write_serving(found)
         return self._files
 
@@ -120,7 +121,7 @@ def judge_past(api: ApiServer, *, trust_wait: timedelta = POLICY.trust_wait) -> 
             published.append((at, bundles(stored)))
             spoilt = len(set(published[-1][1])) > 1  # by a person, a moment ago
             for leaf in leaves:
-                if not spoilt and leaf.certificate.valid(at):
+                if not spoilt and is_valid(leaf.certificate, at):
                     assert all(trusts(bundle, leaf) for bundle in published[-1][1]), (
                         f"{at}: a leaf that lives is not trusted any more"
                     )

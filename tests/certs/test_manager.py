@@ -19,7 +19,7 @@ from certs.authority import load_bundle
 from certs.manager import SKEW_LIMIT, SLOWEST
 from certs.records import read_authorities
 from tests.certs.apiserver import CA, CONFIG, LEASE, TLS, ApiServer, Clock
-from tests.certs.judges import accepts
+from tests.certs.judges import accepts, is_valid
 from tests.certs.replicas import (
     POLICY,
     START,
@@ -553,7 +553,7 @@ def test_the_api_is_down_for_fifty_days(
     assert pauses == sorted(pauses) and SLOWEST * 0.8 <= pauses[-1] <= SLOWEST * 1.2
     let(started, clock, 50 * DAY, DAY)
     for replica in started:
-        assert replica.files == before and replica.leaf.certificate.valid(clock.now)
+        assert replica.files == before and is_valid(replica.leaf.certificate, clock.now)
         assert len(replica.told("serving_failed")) == 1
         assert replica.manager.figures.failures > 40
     api.start()
@@ -584,7 +584,7 @@ def test_a_renewal_that_fails_harms_no_leaf_that_is_valid(
     renewed = started[0].files != before
     # Only failures in what the leaf itself needs delay its renewal.
     assert renewed == (refused in (f"PUT {CA}", f"PATCH {CONFIG}"))
-    assert all(replica.leaf.certificate.valid(clock.now) for replica in started)
+    assert all(is_valid(replica.leaf.certificate, clock.now) for replica in started)
     failed = [replica for replica in started if replica.told("rotation_failed")]
     if not renewed:
         assert failed and refused.split()[1] in str(failed[0].told("rotation_failed")[0]["error"])

@@ -20,7 +20,7 @@ from certs.rotation import (
     decide,
     phase,
 )
-from tests.certs.judges import accepts
+from tests.certs.judges import accepts, is_valid
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
@@ -83,11 +83,11 @@ class Cluster:
         A replica that was cut off at any time serves its own leaf to the end.
         """
         self.leaves = [leaf for leaf in self.leaves if leaf.certificate.not_after > self.now]
-        for leaf in (leaf for leaf in self.leaves if leaf.certificate.valid(self.now)):
+        for leaf in (leaf for leaf in self.leaves if is_valid(leaf.certificate, self.now)):
             issuers = [
                 item
                 for item in load_bundle(self.bundle)
-                if leaf.certificate.signed_by(item) and item.valid(self.now)
+                if leaf.certificate.signed_by(item) and is_valid(item, self.now)
             ]
             assert issuers, (
                 f"at {self.now} nobody trusts a leaf that is valid to"

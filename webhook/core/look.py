@@ -69,10 +69,19 @@ def _place(pod: Pod) -> str:
     return "windows" if is_windows(pod) else "virtual-node" if is_virtual(pod) else ""
 
 
-def container_look(
+def container_looks(
+    pod: Pod, facts: Facts, settings: PodSettings, operator: Operator
+) -> list[Look]:
+    """Look at each container, in the order of the Pod's."""
+    return [
+        _look(i, c, facts, settings.containers.get(c.name, settings.default), operator)
+        for i, c in enumerate(pod.spec.containers)
+    ]
+
+
+def _look(
     index: int, container: Container, facts: Facts, settings: Settings, operator: Operator
 ) -> Look:
-    """Look at one container."""
     view = before(container, facts.status)
     if settings.mode == "off":
         return Look(index, container, view, settings, "off")

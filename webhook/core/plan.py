@@ -17,7 +17,7 @@ from webhook.core import budget, ladder, prestop, probe, readiness
 from webhook.core.align import align
 from webhook.core.alone import left_alone
 from webhook.core.decision import Choice, Decision, Desired, Facts, Look, Note, Plan
-from webhook.core.look import container_look, floored, pod_facts
+from webhook.core.look import container_looks, floored, pod_facts
 from webhook.core.pod import Pod
 from webhook.core.readiness import Answer
 from webhook.core.settings import Operator, PodSettings
@@ -48,10 +48,7 @@ def decide(
     if reasons := left_alone(pod, operator.excluded_namespaces, namespace):
         return Plan([Decision(code) for code in reasons], skip=True)
     facts = pod_facts(pod, settings, operator, owner)
-    looks = [
-        container_look(i, c, facts, settings.containers.get(c.name, settings.default), operator)
-        for i, c in enumerate(pod.spec.containers)
-    ]
+    looks = container_looks(pod, facts, settings, operator)
     servers = [look for look in looks if look.role == "server"]
     answers = readiness.choose_all(servers, facts)
     # Lists are quicker.

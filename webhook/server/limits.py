@@ -9,8 +9,8 @@ keep, and for every byte of a request that is not complete. It is in one of thes
 
 | place     | what it is doing                                                    | may go |
 |-----------|---------------------------------------------------------------------|--------|
-| asking    | it owes us a handshake or a request, and we keep nothing of it yet   | yes    |
-| sending   | it owes us the rest of a body, of which we keep the beginning        | yes    |
+| asking    | it owes us a handshake or a request, and we keep nothing of it yet  | yes    |
+| sending   | it owes us the rest of a body, of which we keep the beginning       | yes    |
 | idle      | it rests between two requests                                       | yes    |
 | answering | we owe it an answer                                                 | no     |
 | trusted   | whatever it is doing: its address or certificate is an API server's | no     |

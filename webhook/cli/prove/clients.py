@@ -2,11 +2,11 @@
 
 In: targets and rates. Out: what a ledger holds of them: losses, seconds, a tally by kind of client.
 
-| client     | what it is like                                                                  |
-|------------|-----------------------------------------------------------------------------------|
-| new        | a new connection for each request, as from curl or from a proxy without a pool    |
-| keep-alive | some connections that are used in turn, as from an HTTP client with a pool        |
-| slow       | a new connection for each request, whose answer takes long: in flight at a stop   |
+| client     | what it is like                                                                 |
+|------------|---------------------------------------------------------------------------------|
+| new        | a new connection for each request, as from curl or from a proxy without a pool  |
+| keep-alive | some connections that are used in turn, as from an HTTP client with a pool      |
+| slow       | a new connection for each request, whose answer takes long: in flight at a stop |
 
 A keep-alive client does what pools do. It replaces a connection that was closed while idle. It
 sends once more what a client may repeat by itself, and counts that as retried; the request is lost

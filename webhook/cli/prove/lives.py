@@ -1,18 +1,18 @@
 """The life of each Pod: the entries of a ledger in, one frozen life a Pod out. Pure.
 
-| moment    | is the first time that                                                      |
-|-----------|------------------------------------------------------------------------------|
-| created   | the API told of the Pod                                                      |
-| scheduled | its condition PodScheduled was true                                          |
-| started   | all of its containers ran                                                    |
-| ready     | its condition Ready was true                                                 |
-| listed    | an EndpointSlice had it as ready                                             |
-| told      | it had a deletionTimestamp                                                   |
-| unlisted  | after that, no EndpointSlice had it as ready any more                        |
-| drained   | its record of the drain says so: counted from `told`                         |
-| signalled | its server got the stop signal, as far as that can be known                  |
-| ended     | all of its containers had ended                                              |
-| gone      | the API had deleted it                                                       |
+| moment    | is the first time that                                      |
+|-----------|-------------------------------------------------------------|
+| created   | the API told of the Pod                                     |
+| scheduled | its condition PodScheduled was true                         |
+| started   | all of its containers ran                                   |
+| ready     | its condition Ready was true                                |
+| listed    | an EndpointSlice had it as ready                            |
+| told      | it had a deletionTimestamp                                  |
+| unlisted  | after that, no EndpointSlice had it as ready any more       |
+| drained   | its record of the drain says so: counted from `told`        |
+| signalled | its server got the stop signal, as far as that can be known |
+| ended     | all of its containers had ended                             |
+| gone      | the API had deleted it                                      |
 
 The times are those when the watch told us, so each is late by the way from the node through the
 API: usually well under a second, `ended` up to about one (the kubelet's interval).

@@ -10,7 +10,7 @@
 | `rules`     | all rules, by code                                                            |
 | `today`     | rules: why requests are lost. Pure                                            |
 | `obstacles` | rules: what is in the way. Pure                                               |
-| `beyond`    | rules: what no Pod patch can fix. Pure                                       |
+| `beyond`    | rules: what no Pod patch can fix. Pure                                        |
 | `rule`      | what a rule is                                                                |
 | `evidence`  | what is known of one workload: the core's look and decision, its surroundings |
 | `read`      | JSON of objects in, values out                                                |

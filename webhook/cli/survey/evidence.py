@@ -27,7 +27,7 @@ from webhook.config import Config
 from webhook.core import stops
 from webhook.core.audit import opted_in
 from webhook.core.decision import Desired, Facts, Look, Plan
-from webhook.core.look import container_look, pod_facts
+from webhook.core.look import container_looks, pod_facts
 from webhook.core.names import CLASS_LABEL, INJECT_LABEL
 from webhook.core.plan import decide
 from webhook.core.pod import Handler, handler
@@ -215,10 +215,7 @@ def _of(workload: Workload, around: Around, config: Config) -> Evidence:
     settings = resolve(pod, config)
     plan = decide(pod, settings, operator, workload.namespace, workload.owner)
     facts = pod_facts(pod, settings, operator, workload.owner)
-    looks = [
-        container_look(i, c, facts, settings.containers.get(c.name, settings.default), operator)
-        for i, c in enumerate(pod.spec.containers)
-    ]
+    looks = container_looks(pod, facts, settings, operator)
     desired = {one.index: one for one in plan.containers}
     servers = [
         _server(look, desired.get(look.index), config) for look in looks if look.role == "server"

@@ -84,10 +84,9 @@ def _alone(left: _Latest) -> Advice:
     return Advice(
         "replicas",
         "2 or more",
-        f"new connections by {left.where} came until the server stopped, {_late(left.seconds)} the "
-        "Pod"
-        " was told: no delay is long enough for a Service's only Pod, or --linger was too short to"
-        " tell",
+        f"new connections by {left.where} came until the server stopped, {_late(left.seconds)} the"
+        " Pod was told: no delay is long enough for a Service's only Pod, or --linger was too short"
+        " to tell",
     )
 
 
