@@ -13,7 +13,7 @@ A class is a copy of the file with some keys replaced; the last one wins:
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, Final, get_args
@@ -307,7 +307,7 @@ def _file(tree: Any, problems: list[str]) -> "File | None":
     """Read a tree, and check it; None if there are problems."""
     file: File = _convert(tree, File, "", problems)
     if not problems:
-        _check(file, problems)
+        problems += _problems(file)
     return None if problems else file
 
 
@@ -382,80 +382,109 @@ def _convert(value: Any, kind: Any, at: str, problems: list[str]) -> Any:
         return None
 
 
-def _check(file: File, problems: list[str]) -> None:
+def _problems(file: File) -> list[str]:
     """Check values against each other and against what Kubernetes accepts."""
-    defaults, bounds = file.defaults, file.bounds
-
-    def one_of(at: str, value: str, accepted: Any) -> None:
-        if value not in accepted:
-            problems.append(f"{at}: {value!r}: accepted: {', '.join(sorted(accepted))}")
-
-    def within(at: str, value: int, low: int, high: int) -> None:
-        if not low <= value <= high:
-            problems.append(f"{at}: {value}: accepted: {low} to {high}")
-
-    one_of("defaults.mode", defaults.mode, get_args(Mode))
-    one_of("defaults.existingPreStop", defaults.existing_pre_stop, get_args(Existing))
-    for mode in bounds.modes:
-        one_of("bounds.modes", mode, ("sleep", "hook", "wrap"))
-    if not bounds.modes:
-        problems.append("bounds.modes: []: accepted: at least one of hook, sleep, wrap")
-    elif defaults.mode in ("sleep", "hook", "wrap") and defaults.mode not in bounds.modes:
-        problems.append(f"defaults.mode: {defaults.mode!r}: bounds.modes does not allow it")
-    one_of("helper.delivery", file.helper.delivery, get_args(Delivery))
-    if file.helper.delivery == "image" and min(_versions(file)) < IMAGE_VOLUMES:
-        versions = " and ".join(f"{major}.{minor}" for major, minor in sorted(set(_versions(file))))
-        problems.append(
-            f"helper.delivery: 'image': needs Kubernetes 1.35, this is {versions}: set 'sidecar'"
-        )
-    one_of(
-        "helper.imagePullPolicy", file.helper.image_pull_policy, ("Always", "IfNotPresent", "Never")
-    )
-    within("helper.port", file.helper.port, 1024, 65535)
-    within("bounds.delayMax", bounds.delay_max, 1, 3600)
-    within("bounds.drainTimeout", bounds.drain_timeout, 1, 86400)
-    within("bounds.gracePeriod", bounds.grace_period, 1, 2**31 - 1)
-    within("defaults.delayMax", defaults.delay_max, 1, bounds.delay_max)
-    within("defaults.delayMin", defaults.delay_min, 1, defaults.delay_max)
-    within("defaults.quiet", defaults.quiet, 0, defaults.delay_max)
-    within("defaults.drainTimeout", defaults.drain_timeout, 1, bounds.drain_timeout)
-    _check_resources(file.helper, problems)
-    for key in file.helper.security_context:
-        one_of("helper.securityContext", key, _CONTEXT)
-    problems += [
-        f"helper.imagePullSecrets: {secret.name!r}: accepted: the name of a Secret"
-        for secret in file.helper.image_pull_secrets
-        if not _NAME.fullmatch(secret.name)
+    found = [
+        *_of_modes(file.defaults, file.bounds),
+        *_of_helper(file),
+        *_of_times(file.defaults, file.bounds),
+        *_of_resources(file.helper),
+        *_of_versions(file.kubernetes),
+        *_of_balancers(file.balancers),
+        *_of_profiles(file.profiles, file.bounds),
+        *_of_workloads(file.workloads),
     ]
-    for name in ("version", "oldest_kubelet"):
-        value = getattr(file.kubernetes, name)
+    return found or list(_of_whole_profiles(file.profiles))
+
+
+def _one_of(at: str, value: str, accepted: Iterable[str]) -> Iterator[str]:
+    if value not in accepted:
+        yield f"{at}: {value!r}: accepted: {', '.join(sorted(accepted))}"
+
+
+def _within(at: str, value: int, low: int, high: int) -> Iterator[str]:
+    if not low <= value <= high:
+        yield f"{at}: {value}: accepted: {low} to {high}"
+
+
+def _of_modes(defaults: Defaults, bounds: Bounds) -> Iterator[str]:
+    yield from _one_of("defaults.mode", defaults.mode, get_args(Mode))
+    yield from _one_of("defaults.existingPreStop", defaults.existing_pre_stop, get_args(Existing))
+    for mode in bounds.modes:
+        yield from _one_of("bounds.modes", mode, ("sleep", "hook", "wrap"))
+    if not bounds.modes:
+        yield "bounds.modes: []: accepted: at least one of hook, sleep, wrap"
+    elif defaults.mode in ("sleep", "hook", "wrap") and defaults.mode not in bounds.modes:
+        yield f"defaults.mode: {defaults.mode!r}: bounds.modes does not allow it"
+
+
+def _of_helper(file: File) -> Iterator[str]:
+    helper = file.helper
+    yield from _one_of("helper.delivery", helper.delivery, get_args(Delivery))
+    if helper.delivery == "image" and min(_versions(file)) < IMAGE_VOLUMES:
+        versions = " and ".join(f"{major}.{minor}" for major, minor in sorted(set(_versions(file))))
+        yield f"helper.delivery: 'image': needs Kubernetes 1.35, this is {versions}: set 'sidecar'"
+    policies = ("Always", "IfNotPresent", "Never")
+    yield from _one_of("helper.imagePullPolicy", helper.image_pull_policy, policies)
+    yield from _within("helper.port", helper.port, 1024, 65535)
+    for key in helper.security_context:
+        yield from _one_of("helper.securityContext", key, _CONTEXT)
+    for secret in helper.image_pull_secrets:
+        if not _NAME.fullmatch(secret.name):
+            yield f"helper.imagePullSecrets: {secret.name!r}: accepted: the name of a Secret"
+    if not helper.image or set(helper.image) & set(" \t\n"):
+        yield f"helper.image: {helper.image!r}: accepted: the name of an image"
+
+
+def _of_times(defaults: Defaults, bounds: Bounds) -> Iterator[str]:
+    for at, value, low, high in (
+        ("bounds.delayMax", bounds.delay_max, 1, 3600),
+        ("bounds.drainTimeout", bounds.drain_timeout, 1, 86400),
+        ("bounds.gracePeriod", bounds.grace_period, 1, 2**31 - 1),
+        ("defaults.delayMax", defaults.delay_max, 1, bounds.delay_max),
+        ("defaults.delayMin", defaults.delay_min, 1, defaults.delay_max),
+        ("defaults.quiet", defaults.quiet, 0, defaults.delay_max),
+        ("defaults.drainTimeout", defaults.drain_timeout, 1, bounds.drain_timeout),
+    ):
+        yield from _within(at, value, low, high)
+
+
+def _of_versions(kubernetes: Kubernetes) -> Iterator[str]:
+    for at, value in (
+        ("version", kubernetes.version),
+        ("oldestKubelet", kubernetes.oldest_kubelet),
+    ):
         if value and _version(value) is None:
-            problems.append(
-                f"kubernetes.{'version' if name == 'version' else 'oldestKubelet'}: {value!r}:"
-                " accepted: like 1.36"
-            )
-    for name, balancer in file.balancers.items():
-        within(f"balancers.{name}.delay", balancer.delay, 1, LONGEST_DELAY)
+            yield f"kubernetes.{at}: {value!r}: accepted: like 1.36"
+
+
+def _of_balancers(balancers: Mapping[str, BalancerConfig]) -> Iterator[str]:
+    for name, balancer in balancers.items():
+        yield from _within(f"balancers.{name}.delay", balancer.delay, 1, LONGEST_DELAY)
         if not balancer.gates or not all(balancer.gates):
-            problems.append(f"balancers.{name}.gates: accepted: beginnings of a conditionType")
-    for name, profile in file.profiles.items():
+            yield f"balancers.{name}.gates: accepted: beginnings of a conditionType"
+
+
+def _of_profiles(profiles: Mapping[str, ProfileConfig], bounds: Bounds) -> Iterator[str]:
+    for name, profile in profiles.items():
+        at = f"profiles.{name}"
         for signal in (profile.signal, *profile.stop_on):
-            one_of(f"profiles.{name}", signal, SIGNALS)
-        one_of(f"profiles.{name}.target", profile.target, ("server", "child", "group"))
-        within(f"profiles.{name}.patience", profile.patience, 0, 86400)
-        within(f"profiles.{name}.drainTimeout", profile.drain_timeout, 0, bounds.drain_timeout)
-        problems += [
-            f"profiles.{name}.match: {entry!r}: accepted: a name, or a name and an argument"
-            for entry in profile.match
-            if not MATCH.fullmatch(entry)
-        ]
-    _check_workloads(file.workloads, problems)
-    if not problems:
-        for name, profile in file.profiles.items():
-            try:
-                _profile(name, profile)
-            except msgspec.ValidationError as error:
-                problems.append(f"profiles.{name}: {error}")
+            yield from _one_of(at, signal, SIGNALS)
+        yield from _one_of(f"{at}.target", profile.target, ("server", "child", "group"))
+        yield from _within(f"{at}.patience", profile.patience, 0, 86400)
+        yield from _within(f"{at}.drainTimeout", profile.drain_timeout, 0, bounds.drain_timeout)
+        for entry in profile.match:
+            if not MATCH.fullmatch(entry):
+                yield f"{at}.match: {entry!r}: accepted: a name, or a name and an argument"
+
+
+def _of_whole_profiles(profiles: Mapping[str, ProfileConfig]) -> Iterator[str]:
+    """Check what only the core knows, once each field is right."""
+    for name, profile in profiles.items():
+        try:
+            _profile(name, profile)
+        except msgspec.ValidationError as error:
+            yield f"profiles.{name}: {error}"
 
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -484,63 +513,54 @@ _KIND: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 _PATH: Final = re.compile(r"[A-Za-z_][\w-]*(?:\.(?:\*|[A-Za-z_][\w-]*))*", re.ASCII)
 
 
-def _check_workloads(workloads: list[WorkloadConfig], problems: list[str]) -> None:
+def _of_workloads(workloads: list[WorkloadConfig]) -> Iterator[str]:
     """Check where Pod templates are: a typo would leave manifests unread."""
     places: dict[tuple[str, str], str] = {}
     for number, entry in enumerate(workloads):
         at = f"workloads[{number}]"
         if not _API_VERSION.fullmatch(entry.api_version):
-            problems.append(
+            yield (
                 f"{at}.apiVersion: {entry.api_version!r}: accepted: a group such as example.com,"
                 " which means all its versions, or an apiVersion such as example.com/v1 or v1"
             )
-        problems += [
-            f"{at}.{name}: {value!r}: accepted: a kind such as Deployment"
-            for name, value in (("kind", entry.kind), ("owner", entry.owner))
-            if not _KIND.fullmatch(value) and (value or name == "kind")
-        ]
-        problems += [
-            f"{at}.paths: {path!r}: accepted: keys joined by dots, such as spec.template,"
-            " with * for each item of a list"
-            for path in entry.paths
-            if not _PATH.fullmatch(path)
-        ]
+        for name, value in (("kind", entry.kind), ("owner", entry.owner)):
+            if not _KIND.fullmatch(value) and (value or name == "kind"):
+                yield f"{at}.{name}: {value!r}: accepted: a kind such as Deployment"
+        for path in entry.paths:
+            if not _PATH.fullmatch(path):
+                yield (
+                    f"{at}.paths: {path!r}: accepted: keys joined by dots, such as spec.template,"
+                    " with * for each item of a list"
+                )
         if not entry.paths:
-            problems.append(f"{at}.paths: []: accepted: at least one path such as spec.template")
+            yield f"{at}.paths: []: accepted: at least one path such as spec.template"
         first = places.setdefault((entry.api_version, entry.kind), at)
         if first != at:
-            problems.append(
+            yield (
                 f"{at}: {entry.api_version} {entry.kind}: {first} names it already:"
                 " join their paths"
             )
 
 
-def _check_resources(helper: HelperConfig, problems: list[str]) -> None:
+def _of_resources(helper: HelperConfig) -> Iterator[str]:
     """Check the amounts: with a typo, every Pod would be refused."""
-    amounts: dict[tuple[str, str], Fraction] = {}
-
-    def read(at: str, name: str, value: str) -> None:
+    requests, limits = helper.resources.requests, helper.resources.limits
+    written = {
+        "helper.volumeSizeLimit": helper.volume_size_limit,
+        **{f"helper.resources.requests.{name}": value for name, value in requests.items()},
+        **{f"helper.resources.limits.{name}": value for name, value in limits.items()},
+    }
+    amounts: dict[str, Fraction] = {}
+    for at, value in written.items():
         try:
-            amounts[at, name] = quantity(value)
+            amounts[at] = quantity(value)
         except ValueError as error:
-            problems.append(f"{at}{'.' + name if name else ''}: {error}")
-
-    for kind, values in (
-        ("requests", helper.resources.requests),
-        ("limits", helper.resources.limits),
-    ):
-        for name, value in values.items():
-            read(f"helper.resources.{kind}", name, value)
-    read("helper.volumeSizeLimit", "", helper.volume_size_limit)
-    for (at, name), amount in amounts.items():
-        limit = amounts.get(("helper.resources.limits", name))
-        if at == "helper.resources.requests" and limit is not None and amount > limit:
-            problems.append(
-                f"{at}.{name}: {helper.resources.requests[name]!r}:"
-                f" over its limit {helper.resources.limits[name]!r}"
-            )
-    if not helper.image or set(helper.image) & set(" \t\n"):
-        problems.append(f"helper.image: {helper.image!r}: accepted: the name of an image")
+            yield f"{at}: {error}"
+    for name in (name for name in requests if name in limits):
+        at = f"helper.resources.requests.{name}"
+        request, limit = amounts.get(at), amounts.get(f"helper.resources.limits.{name}")
+        if request is not None and limit is not None and request > limit:
+            yield f"{at}: {requests[name]!r}: over its limit {limits[name]!r}"
 
 
 def _config(file: File, classes: Mapping[str, Config]) -> Config:
@@ -561,7 +581,7 @@ def _config(file: File, classes: Mapping[str, Config]) -> Config:
             ImageEntry(entry.match, tuple(entry.entrypoint), tuple(entry.cmd))
             for entry in file.images
         ),
-        delivery=helper.delivery,  # type: ignore[arg-type]  # checked against Delivery in _check
+        delivery=helper.delivery,  # type: ignore[arg-type]  # checked against Delivery in _problems
         sidecar=sidecar.container(
             names.SIDECAR, helper.image, helper.image_pull_policy, helper.security_context
         ),
@@ -584,12 +604,12 @@ def _config(file: File, classes: Mapping[str, Config]) -> Config:
         ),
     )
     settings = Settings(
-        mode=defaults.mode,  # type: ignore[arg-type]  # checked against Mode in _check
+        mode=defaults.mode,  # type: ignore[arg-type]  # checked against Mode in _problems
         delay_min=defaults.delay_min,
         quiet=defaults.quiet,
         delay_max=defaults.delay_max,
         default_drain=defaults.drain_timeout,
-        # Checked against Existing in _check.
+        # Checked against Existing in _problems.
         existing=defaults.existing_pre_stop,  # type: ignore[arg-type]
         prestop=patches.pre_stop,
         readiness="auto" if patches.readiness_probe else "off",
