@@ -98,6 +98,11 @@ class Manifests:
                     else:
                         self.workloads.append(_workload(found, place + found.item, number, n))
 
+    @property
+    def objects(self) -> list[Any]:
+        """The data of every object, also of those in Lists."""
+        return [one for chunk in self.chunks for root in chunk.roots for one in _flat(root.data)]
+
     def patch(self, workload: Workload, ops: list[Op]) -> None:
         """Note the operations that are to be applied to a workload."""
         if not ops:
@@ -134,6 +139,16 @@ class Manifests:
 def read(text: str, where: str, known: Sequence[kinds.Kind] = kinds.KINDS) -> Manifests:
     """Read a file. Raises `ManifestError` if it is not YAML, or a workload in it is malformed."""
     return Manifests(text, where, known)
+
+
+def _flat(data: Any) -> Iterator[Any]:
+    """Give an object, or the items of a List."""
+    items = data.get("items") if isinstance(data, dict) else None
+    if isinstance(items, list) and str(data.get("kind")) == "List":
+        for item in items:
+            yield from _flat(item)
+    else:
+        yield data
 
 
 def decided(workload: Workload, config: Config) -> Outcome:

@@ -3,19 +3,21 @@
 In: manifests as text. Out: the manifests as they would be admitted, what changes, or why. Every
 workload counts, with or without the label, because the user names it. One whose Pod template says
 `podgrace.io/inject: disabled` is left alone. Standard error names each object that has containers
-but is not read. Reading and writing belong in `manifests`, which kinds are workloads in `kinds`,
-and the decision in `webhook.admission`.
+but is not read, and each workload that a load balancer in the same file lets go of late. Reading
+and writing belong in `manifests`, which kinds are workloads in `kinds`, and the decision in
+`webhook.admission`.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from webhook.admission import Outcome
-from webhook.cli import kinds, manifests, show, terminal
+from webhook.cli import kinds, manifests, services, show, terminal
 from webhook.cli.arguments import add_class, add_config, add_file, command, with_text
 from webhook.cli.exits import DIFFERS, OK
+from webhook.cli.manifests import Workload
 from webhook.config import Config
 
 
@@ -66,10 +68,9 @@ kubectl -n shop get deployment web -o yaml | podgrace explain -f -
 
 def inject(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Write manifests as the webhook would admit them."""
-    read = _read(text, where, config)
+    read, found = _decided(text, where, config)
     changed = False
-    for workload in read.workloads:
-        outcome = manifests.decided(workload, config)
+    for workload, outcome in found:
         read.patch(workload, outcome.ops)
         changed |= bool(outcome.ops)
         codes = dict.fromkeys(d.code for d in outcome.plan.decisions)
@@ -94,7 +95,7 @@ def uninject(args: argparse.Namespace, text: str, where: str, config: Config) ->
 
 def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> int:
     """Say what would be done to each container, why, and what would change it."""
-    found = [(w, manifests.decided(w, config)) for w in _read(text, where, config).workloads]
+    _, found = _decided(text, where, config)
     if args.output != "table":
         rows = [
             {
@@ -120,14 +121,18 @@ def explain(args: argparse.Namespace, text: str, where: str, config: Config) -> 
     return OK
 
 
-def _read(text: str, where: str, config: Config) -> manifests.Manifests:
-    """Read a file, and name the objects in it that are not read."""
+def _decided(
+    text: str, where: str, config: Config
+) -> tuple[manifests.Manifests, list[tuple[Workload, Outcome]]]:
+    """Read a file, decide about its workloads, and say what its other objects mean for them."""
     read = manifests.read(text, where, kinds.known(config))
     _tell(read.passed)
-    return read
+    found = [(workload, manifests.decided(workload, config)) for workload in read.workloads]
+    _tell(services.late(read.objects, found, config.operator.balancers))
+    return read, found
 
 
-def _tell(sentences: Sequence[str]) -> None:
+def _tell(sentences: Iterable[str]) -> None:
     for sentence in sentences:
         print(f"podgrace: {sentence}", file=sys.stderr)
 

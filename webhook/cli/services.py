@@ -1,0 +1,141 @@
+"""What a manifest's Services and Ingresses say about its Pods: cloud load balancers in front.
+
+In: the objects of a file, and what was decided about its workloads. Out: a sentence for each
+workload that a load balancer reaches without a node between, if the Pod does not say so itself.
+Such a balancer lets go of a Pod late. The webhook sees Pods alone, and learns of one only by a
+readiness gate (`webhook.core.balancer`); so the author is told. Nothing is decided here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from webhook.admission import Outcome
+from webhook.cli.manifests import Workload
+from webhook.core.balancer import Balancer
+from webhook.core.names import PREFIX
+
+
+class Sign(NamedTuple):
+    """An annotation with which a load balancer of this name sends straight to Pods."""
+
+    kind: str
+    annotation: str
+    value: re.Pattern[str]
+    balancer: str
+
+
+def _sign(kind: str, annotation: str, value: str, balancer: str) -> Sign:
+    return Sign(kind, annotation, re.compile(value, re.IGNORECASE | re.DOTALL), balancer)
+
+
+_AWS: Final = "service.beta.kubernetes.io/aws-load-balancer-"
+
+SIGNS: Final = (
+    _sign("Service", _AWS + "nlb-target-type", "ip", "aws"),
+    _sign("Service", _AWS + "type", "nlb-ip", "aws"),
+    _sign("Ingress", "alb.ingress.kubernetes.io/target-type", "ip", "aws"),
+    _sign("Service", "cloud.google.com/neg", r'.*("ingress"\s*:\s*true|exposed_ports).*', "gke"),
+    _sign("Service", "service.beta.kubernetes.io/backend-type", "eni", "alibaba"),
+    _sign("Service", "service.cloud.tencent.com/direct-access", "true", "tencent"),
+    _sign("Ingress", "ingress.cloud.tencent.com/direct-access", "true", "tencent"),
+)
+"""From the documentation of each cloud's controller."""
+
+_DELAYS: Final = (PREFIX + "delay", PREFIX + "delay-min")
+
+
+def late(
+    objects: Sequence[Any],
+    decided: Sequence[tuple[Workload, Outcome]],
+    balancers: Sequence[Balancer],
+) -> Iterator[str]:
+    """Name each workload whose delay may be too short for the load balancer in front of it."""
+    known = {one.name: one for one in balancers}
+    services = [one for one in map(_Object.of, objects) if one is not None]
+    fronts = [(one, known[name]) for one in services if (name := _straight(one)) in known]
+    for workload, outcome in decided:
+        metadata = workload.pod.metadata
+        if any(key.startswith(_DELAYS) for key in (metadata and metadata.annotations) or ()):
+            continue
+        if not any(made.waits for made in outcome.plan.containers):
+            continue
+        if any(found.code == "balancer" for found in outcome.plan.decisions):
+            continue
+        labels = (metadata and metadata.labels) or {}
+        for front, balancer in fronts:
+            if any(
+                _selects(service, labels, workload.namespace)
+                for service in _behind(front, services)
+            ):
+                yield (
+                    f"{workload.place}: {workload.kind} {workload.name}: the load balancer of"
+                    f" {front.kind} {front.name} ({balancer.name}) sends straight to its Pods and"
+                    f" lets go of them late: set podgrace.io/delay-min: {balancer.delay}, or its"
+                    " readiness gate"
+                )
+                break
+
+
+class _Object(NamedTuple):
+    """A Service or Ingress."""
+
+    kind: str
+    name: str
+    namespace: str
+    annotations: Mapping[str, Any]
+    spec: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, data: Any) -> "_Object | None":
+        if not isinstance(data, dict) or data.get("kind") not in ("Service", "Ingress"):
+            return None
+        metadata, spec = _map(data.get("metadata")), _map(data.get("spec"))
+        name, namespace = (str(metadata.get(key) or "") for key in ("name", "namespace"))
+        return cls(str(data["kind"]), name, namespace, _map(metadata.get("annotations")), spec)
+
+
+def _map(data: Any) -> dict[str, Any]:
+    return data if isinstance(data, dict) else {}
+
+
+def _straight(one: _Object) -> str:
+    """Give the name of the balancer that an object's annotations ask for, or ""."""
+    for sign in SIGNS:
+        value = one.annotations.get(sign.annotation)
+        if one.kind == sign.kind and value is not None and sign.value.fullmatch(str(value)):
+            return sign.balancer
+    return ""
+
+
+def _behind(front: _Object, objects: Sequence[_Object]) -> Iterator[_Object]:
+    """Give the Services that an object sends to: itself, or an Ingress's backends."""
+    if front.kind == "Service":
+        yield front
+        return
+    names = set(_backends(front.spec))
+    for one in objects:
+        if one.kind == "Service" and one.name in names and one.namespace == front.namespace:
+            yield one
+
+
+def _backends(data: Any) -> Iterator[str]:
+    """Find the Services' names in an Ingress's spec."""
+    if isinstance(data, dict):
+        service = data.get("service")
+        if isinstance(service, dict) and isinstance(service.get("name"), str):
+            yield service["name"]
+        for item in data.values():
+            yield from _backends(item)
+    elif isinstance(data, list):
+        for item in data:
+            yield from _backends(item)
+
+
+def _selects(service: _Object, labels: Mapping[str, str], namespace: str) -> bool:
+    selector = _map(service.spec.get("selector"))
+    return (
+        bool(selector)
+        and service.namespace == namespace
+        and all(labels.get(key) == value for key, value in selector.items())
+    )
