@@ -117,6 +117,22 @@ def test_no_guess_where_a_probe_fails_or_disturbs(more: Json) -> None:
     assert "readinessProbe" not in after(pod(container("m", served(8080, "http"), **more)))[0]
 
 
+def test_whoever_may_wait_for_a_lock_on_a_volume_gets_no_guess() -> None:
+    """The new Pod opens its port when the old one has gone, which waits for the new one."""
+    mount = {"name": "d", "mountPath": "/d"}
+
+    def guessed(image: str, claim: Json, **more: Any) -> bool:
+        mounted = container("m", served(8080, "http"), image=image, volumeMounts=[mount | more])
+        subject = pod(mounted, owner="ReplicaSet")
+        subject["spec"]["volumes"] = [{"name": "d", "persistentVolumeClaim": claim}]
+        return "readinessProbe" in after(subject)[0]
+
+    assert not guessed("gitea:1", {"claimName": "d"})
+    assert guessed("gitea:1", {"claimName": "d", "readOnly": True})
+    assert guessed("gitea:1", {"claimName": "d"}, readOnly=True)
+    assert guessed("nginx:1", {"claimName": "d"})
+
+
 @pytest.mark.parametrize(("name", "number"), [("raft", 8300), ("gossip", 1), ("", 7946)])
 def test_a_member_of_a_cluster_gets_no_guess(name: str, number: int) -> None:
     members: Json = {"containerPort": number, **({"name": name} if name else {})}

@@ -76,6 +76,25 @@ def test_an_image_is_known_by_its_last_element(image: str, profile: str | None) 
     assert (found and found.name) == profile
 
 
+@pytest.mark.parametrize(
+    ("image", "args", "profile"),
+    [
+        ("hashicorp/vault:1", ["server", "-dev"], "vault"),
+        ("hashicorp/vault:1", [], "vault"),
+        ("hashicorp/vault:1", ["-x"], "vault"),
+        ("hashicorp/vault:1", ["agent", "-config=/x"], None),
+        ("minio/minio", ["server", "/data"], "minio"),
+        ("cockroachdb/cockroach", ["sql"], None),
+        ("nginx", ["nginx-debug", "-g", "daemon off;"], "nginx"),
+    ],
+)
+def test_an_images_arguments_may_name_another_of_its_programs(
+    image: str, args: list[str], profile: str | None
+) -> None:
+    found = INDEX.by_image(image, args)
+    assert (found and found.name) == profile
+
+
 @pytest.mark.parametrize("profile", BUILT_IN.values(), ids=BUILT_IN.keys())
 def test_what_holds_for_every_profile(profile: Profile) -> None:
     assert INDEX.by_name[profile.name] is profile

@@ -55,7 +55,8 @@ NOTHING: Final = Told()
 
 _TOOLS: Final = frozenset(
     {"nc", "ncat", "netcat", "nc.openbsd", "nc.traditional", "socat", "tcpserver", "tcpsvd"}
-    | {"inetd", "xinetd", "websocketd", "busybox-nc"}
+    | {"inetd", "xinetd", "websocketd", "busybox-nc", "systemd-socket-activate"}
+    | {"s6-tcpserver", "s6-tcpserver4", "s6-tcpserver6"}
 )
 """Programs that start their work with each connection, or end with it."""
 _TOOL_ADDRESS: Final = re.compile(r"(?:tcp|openssl|sctp)[46]?-l(?:isten)?:", re.IGNORECASE)

@@ -27,6 +27,7 @@ DEFAULT_GRACE: Final = 30
 may lack them."""
 
 
+_NO_CLAIMS: Final = frozenset[str]()
 _UNORDERED: Final = frozenset(
     {"", "Pod", "PodTemplate", "ReplicaSet", "Deployment", "ReplicationController", "DaemonSet"}
     | {"Rollout", "CloneSet", "DeploymentConfig", "Service", "Configuration", "Revision"}
@@ -55,6 +56,7 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
         no_helper=sidecar.why_no_helper(pod, operator, place=_place(pod), wanted=settings.sidecar),
         owner=kind,
         ordered=kind not in _UNORDERED,
+        claims=_claims(pod) if spec.volumes else _NO_CLAIMS,
         balancer=balancer.slowest(
             [g.condition_type for g in spec.readiness_gates], operator.balancers
         )
@@ -62,6 +64,12 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
         else None,
         opted_in=bool(owner) or labels.get(INJECT_LABEL) == ENABLED,
     )
+
+
+def _claims(pod: Pod) -> frozenset[str]:
+    """Name the volumes of claims that containers may write to."""
+    claims = [(v.name, v.persistent_volume_claim) for v in pod.spec.volumes or ()]
+    return frozenset([name for name, claim in claims if claim is not None and not claim.read_only])
 
 
 def _place(pod: Pod) -> str:

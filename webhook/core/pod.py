@@ -91,6 +91,7 @@ class Mount(msgspec.Struct, rename="camel", gc=False, frozen=True):
 
     name: str = ""
     mount_path: str = ""
+    read_only: bool | None = None
 
 
 class Container(msgspec.Struct, rename="camel", gc=False, frozen=True):
@@ -148,11 +149,18 @@ class Named(msgspec.Struct, gc=False, frozen=True):
     name: str = ""
 
 
-class Volume(msgspec.Struct, gc=False, frozen=True):
-    """`volumes[]`: its name, and whether it is an image (KEP-4639)."""
+class Claim(msgspec.Struct, rename="camel", gc=False, frozen=True):
+    """`volumes[].persistentVolumeClaim`."""
+
+    read_only: bool | None = None
+
+
+class Volume(msgspec.Struct, rename="camel", gc=False, frozen=True):
+    """`volumes[]`: its name, whether it is an image (KEP-4639), and its claim."""
 
     name: str = ""
     image: Raw = ABSENT
+    persistent_volume_claim: Claim | None = None
 
 
 class Os(msgspec.Struct, gc=False, frozen=True):

@@ -138,9 +138,16 @@ class Index:
         Most entrypoints run their arguments if these name a program. An image is matched by the
         last element of its path, without tag and digest.
         """
-        if args and not args[0].startswith("-") and (found := self.by_command(args)):
+        named = bool(args) and not args[0].startswith("-")
+        if named and (found := self.by_command(args)):
             return found
-        return self._by_image.get(image_name(image))
+        name = image_name(image)
+        found = self._by_image.get(name)
+        # `vault agent` is not `vault server`, though the image is the same.
+        words = [word for word, profile in self._by_match.get(name, ()) if profile is found]
+        if named and words and not any(arg.startswith(tuple(words)) for arg in args):
+            return None
+        return found
 
     def _profile(self, program: Program) -> Profile | None:
         name = program.name

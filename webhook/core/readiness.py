@@ -20,6 +20,7 @@ fail. What counts as evidence, the first row that fits:
 |                                              | Service; and no copy, where this one shows no     |
 |                                              | sign of serving users                             |
 | arguments about leader election              | none: perhaps only the leader opens the port      |
+| a claim's volume, but no known server        | none: the old Pod may hold a lock on the data     |
 | a listener that starts work per connection   | none: each probe would start it                   |
 | a known stand-alone server; or a port whose  | TCP, if one such port is left, not bound to       |
 | name or number says that it serves users     | loopback, not UDP, and no argument says otherwise |
@@ -116,6 +117,8 @@ def _guessed(look: Look, facts: Facts, *, neighbours: bool) -> Answer:
         return _refused("readiness-elected")
     if told.peers or has_peers(look.container):
         return _refused("readiness-stateful", "it has peers")
+    if not look.profile.standalone and _writes_to(look, facts.claims):
+        return _refused("readiness-stateful", "the old one may hold a lock on its volume")
     if told.per_connection:
         return _refused("readiness-per-connection")
     found = _candidates(look)
@@ -136,6 +139,11 @@ def _guessed(look: Look, facts: Facts, *, neighbours: bool) -> Answer:
     if is_shy(look.container, port):
         return _refused("readiness-handshake", str(port))
     return _with("readiness-tcp", probe.made("tcp", port, rare=is_tls(look.container, port)))
+
+
+def _writes_to(look: Look, volumes: frozenset[str]) -> bool:
+    mounts = look.container.volume_mounts if volumes else None
+    return any(mount.name in volumes and not mount.read_only for mount in mounts or ())
 
 
 def _annotated(look: Look) -> Answer:
