@@ -234,6 +234,14 @@ def victim(*options: str) -> list[str]:
     return [PYTHON, VICTIM, *options]
 
 
+def named(where: Path, name: str) -> str:
+    """Make the victim known by a server's name: a script, as Python's servers are."""
+    script = where / name
+    script.write_text(f"#!{PYTHON}\nexec(open({VICTIM!r}).read())\n")
+    script.chmod(0o755)
+    return str(script)
+
+
 def waits(
     *more: str,
     delay: str = "0",

@@ -21,20 +21,12 @@ from tests.entrypoint.conftest import (
     Container,
     ended,
     get,
+    named,
     read,
     until,
     victim,
     waits,
 )
-
-
-def named(where: Path, name: str) -> str:
-    """Make the victim known by another name: a script, as Python's servers are."""
-    script = where / name
-    script.write_text(f"#!{PYTHON}\nexec(open({VICTIM!r}).read())\n")
-    script.chmod(0o755)
-    return str(script)
-
 
 # -- who is stopped --------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from tests.entrypoint.conftest import (
     Container,
     ended,
     get,
+    named,
     until,
     victim,
     waits,
@@ -33,11 +34,8 @@ WORKER = f"{SYSTEM_PYTHON} {Path(VICTIM).with_name('worker.py')}"
 
 
 def script(tmp_path: Path, name: str, *options: str) -> str:
-    """Make the victim known by a server's name."""
-    file = tmp_path / name
-    file.write_text(f"#!{PYTHON}\nexec(open({VICTIM!r}).read())\n")
-    file.chmod(0o755)
-    return " ".join([str(file), *options])
+    """Give the command line of a server of this name."""
+    return " ".join([named(tmp_path, name), *options])
 
 
 def stopped(box: Container) -> int:

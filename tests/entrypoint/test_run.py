@@ -19,6 +19,7 @@ from tests.entrypoint.conftest import (
     Container,
     ended,
     get,
+    named,
     read,
     until,
     victim,
@@ -347,15 +348,12 @@ def test_a_detected_profile_brings_its_own_stop_signals(
     helper: str, container: Callable[..., Container], tmp_path: Path
 ) -> None:
     """A script called haproxy: USR1 stops it, so it gets USR1; USR2 (reload) is passed on."""
-    script = tmp_path / "haproxy"
-    script.write_text(f"#!{PYTHON}\nexec(open({VICTIM!r}).read())\n")
-    script.chmod(0o755)
     box = container(
         helper,
         "run",
         *waits("--ports=8000", "--detect"),
         "--",
-        str(script),
+        named(tmp_path, "haproxy"),
         "--port=8000",
         "--on=USR2=print",
         "--on=USR1=exit",
