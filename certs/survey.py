@@ -104,22 +104,32 @@ def certificates(survey: Survey) -> list[checks.Entry]:
 
 def problems(survey: Survey) -> list[str]:
     """Say which objects can't be read."""
-    return [
+    found = [
         str(part)
         for part in (survey.files, survey.webhooks, survey.authorities, survey.lease)
         if isinstance(part, Exception)
     ]
+    return [*found, _ELSEWHERE] if _is_elsewhere(survey) else found
 
 
 def judge(survey: Survey, *, within: timedelta, covered: Iterable[str]) -> list[Line]:
     """Say what is right or wrong with each object."""
     return [
         *_clock(survey),
+        *((Line("error", "release", _ELSEWHERE),) if _is_elsewhere(survey) else ()),
         *_authority(survey, within),
         *_serving(survey, within, covered),
         *_trust(survey),
         *_holder(survey),
     ]
+
+
+_ELSEWHERE: Final = "none of its objects is there: are -n NAMESPACE and --release NAME right?"
+
+
+def _is_elsewhere(survey: Survey) -> bool:
+    """Whether the release seems to have another name or namespace."""
+    return all(isinstance(part, ApiMissing) for part in (survey.files, survey.webhooks))
 
 
 def _tried(read: Callable[[], T]) -> T | CertificateError:

@@ -84,6 +84,13 @@ def test_one_object_that_can_not_be_read_hides_no_other(
     assert ("`helm upgrade`" in found[0][2]) == (status == 404)
 
 
+def test_a_release_that_is_elsewhere_is_said_before_what_is_missing(api: ApiServer) -> None:
+    for path in (TLS, CONFIG):
+        api.refused[f"GET {path}"] = 404
+    level, about, text = wrong(api)[0]
+    assert (level, about) == ("error", "release") and "are -n NAMESPACE and --release" in text
+
+
 @pytest.mark.parametrize(
     ("bundle", "told"),
     [

@@ -209,7 +209,7 @@ def test_what_is_wrong_is_told(change: Any, code: str, level: str, text: str) ->
 
 def test_nothing_is_installed() -> None:
     level, told = said(whole(), "installed")
-    assert level == "fail" and "helm install" in told
+    assert level == "fail" and "podgrace is not installed" in told
 
 
 def test_two_releases_that_choose_one_namespace() -> None:

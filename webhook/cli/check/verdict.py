@@ -117,8 +117,9 @@ def _cluster(facts: Facts) -> Iterator[Line]:
             "fail",
             "installed",
             "",
-            "no MutatingWebhookConfiguration has an entry of podgrace's, and no Deployment is its",
-            "helm install podgrace ..., see docs/install.md; is this the right cluster?",
+            "podgrace is not installed: no MutatingWebhookConfiguration calls it, and no Deployment"
+            " runs it",
+            "is this the right cluster? docs/install.md says how to install it",
         )
     chosen = [
         (release, set(release.opted_in))
