@@ -117,6 +117,17 @@ def test_no_guess_where_a_probe_fails_or_disturbs(more: Json) -> None:
     assert "readinessProbe" not in after(pod(container("m", served(8080, "http"), **more)))[0]
 
 
+@pytest.mark.parametrize("image", ["fluent/fluent-bit:3.1", "ghcr.io/google/cadvisor@sha256:0"])
+def test_a_nodes_agent_is_left_as_it_is(image: str) -> None:
+    ready = {"httpGet": {"path": "/api/v1/health", "port": "http"}}
+    agent = container("a", served(2020, "http"), image=image, readinessProbe=ready)
+    subject = pod(agent, owner="DaemonSet")
+    assert judged(subject, CONFIG)[0]["spec"] == subject["spec"]
+    opened = pod({**agent, "ports": [served(2020, "http") | {"hostPort": 80}]}, owner="DaemonSet")
+    assert judged(opened, CONFIG)[0]["spec"] != opened["spec"]
+    assert judged(pod(agent, owner="ReplicaSet"), CONFIG)[0]["spec"] != subject["spec"]
+
+
 def test_whoever_may_wait_for_a_lock_on_a_volume_gets_no_guess() -> None:
     """The new Pod opens its port when the old one has gone, which waits for the new one."""
     mount = {"name": "d", "mountPath": "/d"}

@@ -16,7 +16,7 @@ from webhook.core.decision import Facts, Look
 from webhook.core.launchers import Program
 from webhook.core.names import ENABLED, INJECT_LABEL, MESH_PROXIES
 from webhook.core.pod import EMPTY, Container, Pod, every_container, owner_kind, variables
-from webhook.core.profile import GENERIC, Profile
+from webhook.core.profile import GENERIC, Profile, image_name
 from webhook.core.settings import Operator, PodSettings, Settings
 from webhook.core.status import Before, before, grace_before, read
 from webhook.core.virtual import is_virtual
@@ -26,6 +26,12 @@ DEFAULT_GRACE: Final = 30
 """Seconds that the API server fills in before webhooks run (core/v1 defaulting); a manifest on disk
 may lack them."""
 
+
+_AGENTS: Final = frozenset(
+    {"fluent-bit", "promtail", "filebeat", "telegraf", "cadvisor", "falco", "kured"}
+    | {"node-exporter", "node-problem-detector"}
+)
+"""Images that watch or feed from a node, where nobody asks them anything but their metrics."""
 
 _NO_CLAIMS: Final = frozenset[str]()
 _UNORDERED: Final = frozenset(
@@ -136,16 +142,20 @@ def _role(
     """Tell whether it has users. An author who names a mode or ports has said so.
 
     A DaemonSet's agent serves if its ports say so (by name or number, a host port, or a readiness
-    probe on a declared port), or if it runs a known server.
+    probe on a declared port), or if it runs a known server. A known agent serves by a host port
+    only: its port http is for its metrics and health.
     """
     if settings.mode != "auto" or found.source == "annotated":
         return "server"
     if found.source in ("", "side"):
         return "side" if found.source else "idle"
-    if facts.owner != "DaemonSet" or found.serving or found.source == "profile":
+    if facts.owner != "DaemonSet":
         return "server"
-    if view.readiness is not None and found.source == "declared":
-        return "server"
+    if image_name(container.image or "") not in _AGENTS:
+        if found.serving or found.source == "profile":
+            return "server"
+        if view.readiness is not None and found.source == "declared":
+            return "server"
     # On the host network every port of the container is a port of the node: that says nothing.
     exposed = not facts.host_network and any(port.host_port for port in container.ports or ())
     return "server" if exposed else "side"
