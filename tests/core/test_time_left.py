@@ -121,6 +121,49 @@ def test_sleep_ahead_of_a_stop_leaves_the_least_of_our_own_delay() -> None:
     assert told["--delay-max"] == "12"
 
 
+# -- containers that others need ------------------------------------------------------------------
+
+
+@given(
+    grace=st.integers(15, 200),
+    slept=st.sampled_from([0, 1, 4, 20, 40]),
+    raised=st.booleans(),
+    image=st.sampled_from(["shop", "nginx"]),
+)
+def test_a_container_is_held_as_long_as_its_front_drains(
+    grace: int, slept: int, raised: bool, image: str
+) -> None:
+    """Own sleeps count: while one runs, the front serves, even if nobody asks it for a while."""
+    off = {} if raised else {"podgrace.io/grace-period": "disabled"}
+    slept = min(slept, grace)
+    sleep = {"lifecycle": {"preStop": {"sleep": {"seconds": slept}}}} if slept else {}
+    subject = pod(grace, off, image=image, **sleep)
+    subject["spec"]["containers"].append({"name": "log", "image": "shipper"})
+    made, _ = judged(subject, CONFIG)
+    front, held = map(options, made["spec"]["containers"])
+    if not front or not held:
+        return  # no room
+
+    def ends(of: dict[str, str], delay: str) -> int:
+        return int(of[f"--delay-{delay}"]) + int(of["--drain-timeout"]) * (delay == "max")
+
+    assert ends(held, "max") >= slept + ends(front, "max")
+    if raised:
+        assert ends(held, "min") >= slept + ends(front, "min")
+
+
+def test_servers_behind_a_sleeping_one_wait_for_it_unless_their_author_says_how_long() -> None:
+    def delays(annotations: dict[str, str]) -> list[str]:
+        subject = pod(30, annotations, lifecycle={"preStop": {"sleep": {"seconds": 20}}})
+        other = {"name": "api", "image": "api", "ports": [{"containerPort": 9000}]}
+        subject["spec"]["containers"].append(other)
+        made, _ = judged(subject, CONFIG)
+        return [options(c)["--delay-min"] for c in made["spec"]["containers"]]
+
+    assert delays({}) == ["1", "21"]
+    assert delays({"podgrace.io/delay.api": "3"}) == ["1", "3"]
+
+
 # -- restarts --------------------------------------------------------------------------------------
 
 LIVE = {"httpGet": {"path": "/live", "port": 8080}}

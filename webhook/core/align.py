@@ -11,22 +11,22 @@ long as the others need it:
    waits as long as the longest of them; its own preStop runs after that. Whatever its protocol, the
    others may need it to answer.
 5. If the ports of one server are not known, all wait for whatever listens in the Pod.
+6. While the user's own sleep runs in one of them, it goes on serving: the delays of the others end
+   no sooner than its own, unless their author set them. How long any other hook takes is not known;
+   what is in flight keeps them.
 
 What the waits cost belongs to `budget`.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 from msgspec.structs import replace
 
 from webhook.core import ports
+from webhook.core.budget import HELD, ahead
 from webhook.core.decision import NONE, Choice, Need
 from webhook.core.helper import Waits
 from webhook.core.settings import BEHIND, KILL_MARGIN
-
-_BEHIND: Final = ("proxy", "idle", "side")
-"""Roles that the others may need. Nobody waits for a worker, and it waits for nobody."""
 
 
 def align(choices: Sequence[Choice], grace: int) -> list[Choice]:
@@ -37,7 +37,7 @@ def align(choices: Sequence[Choice], grace: int) -> list[Choice]:
     for choice in apps:
         settled[choice.look.index] = choice
     for choice in choices:
-        if choice.rung.name and choice.look.role in _BEHIND:
+        if choice.rung.name and choice.look.role in HELD:
             settled[choice.look.index] = _held(choice, apps, grace)
     return settled
 
@@ -63,7 +63,27 @@ def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
             drain = need.waits.drain + BEHIND
             need = replace(need, waits=replace(need.waits, drain=drain))
         settled.append(replace(choice, ports=shared, probe_period=period, observe=True, need=need))
-    return settled
+    low, high = _delays([choice for choice in settled if ahead(choice)])
+    return [_delayed(choice, low, high) for choice in settled]
+
+
+def _delays(apps: Sequence[Choice]) -> tuple[int, int]:
+    """Give when the last delay ends, from the deletion on: at least, and at most."""
+    ends = [(ahead(c), c.need.waits) for c in apps if c.need]
+    low = max([slept + waits.delay_min for slept, waits in ends], default=0)
+    return low, max([slept + waits.delay_max for slept, waits in ends], default=0)
+
+
+def _delayed(choice: Choice, low: int, high: int) -> Choice:
+    """Apply rule 6."""
+    need, slept = choice.need, ahead(choice)
+    if need is None or choice.rung.name == "sleep" or choice.look.settings.delay_set:
+        return choice
+    waits = need.waits
+    least, most = max(waits.delay_min, low - slept), max(waits.delay_max, high - slept)
+    return replace(
+        choice, need=replace(need, waits=replace(waits, delay_min=least, delay_max=most))
+    )
 
 
 def _held(choice: Choice, apps: Sequence[Choice], grace: int) -> Choice:
@@ -76,12 +96,13 @@ def _held(choice: Choice, apps: Sequence[Choice], grace: int) -> Choice:
     tail = max(0, grace - KILL_MARGIN)
     # If drains reach their cap, the others must be gone first, as in rule 3.
     later = BEHIND if helped is not None and code == "held" else 0
-    delay, drain = max(w.delay_max for w in waits), max(w.drain for w in waits)
+    low, delay = _delays(apps)
+    drain = max(w.drain for w in waits)
     if choice.rung.name == "sleep":
         whole = delay + (drain or choice.look.settings.default_drain)
         held = Waits(whole, 0, whole, 0, tail)
     else:
-        low, quiet = max(w.delay_min for w in waits), max(w.quiet for w in waits)
+        quiet = max(w.quiet for w in waits)
         held = Waits(low, quiet, delay, drain + later, tail)
     return replace(
         choice,

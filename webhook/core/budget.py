@@ -29,6 +29,9 @@ from webhook.core.helper import Waits
 from webhook.core.settings import KILL_MARGIN, Operator
 from webhook.core.status import GraceStatus
 
+HELD: Final = ("proxy", "idle", "side")
+"""Roles of containers without users of their own, which the others may need."""
+
 PATIENCE_FLOOR: Final = 2
 """Seconds; the kubelet itself leaves at least this between signal and kill."""
 
@@ -49,10 +52,18 @@ def settle(
     It is never lowered. `may_raise`: neither the author nor the operator switched that off.
     """
     limit = max(operator.grace_bound, facts.grace) if may_raise else facts.grace
+
+    def shortened(choice: Choice, least: int) -> tuple[int, Choice]:
+        bound = operator.grace_bound
+        return _fitted(choice, facts.grace, limit, bound, least, noted=may_raise)
+
+    # First those with users: as long as they drain, those that they need stay.
+    users = [None if c.look.role in HELD else shortened(c, 0) for c in choices]
+    least = max([_drained(found[1]) for found in users if found is not None], default=0)
     fitted: list[Choice] = []
     seconds, longest = 0, None
-    for choice in choices:
-        wanted, fits = _fitted(choice, facts.grace, limit, operator.grace_bound, noted=may_raise)
+    for choice, found in zip(choices, users, strict=True):
+        wanted, fits = found or shortened(choice, least)
         fitted.append(fits)
         if wanted > seconds:
             seconds, longest = wanted, fits
@@ -93,8 +104,11 @@ def words(need: Need, grace: int) -> str:
     return f"{head}{hook}patience {waits.patience} + margin {KILL_MARGIN}"
 
 
-def fit(need: Need, grace: int, limit: int) -> Waits | None:
+def fit(need: Need, grace: int, limit: int, least: int = 0) -> Waits | None:
     """Shorten the waits to fit into `limit` seconds; None if not even 1 s of delay fits.
+
+    `least`: seconds that others drain, delay included, and need this container. For these its own
+    end gives way first.
 
     What is cut, in this order, and down to what:
 
@@ -121,7 +135,9 @@ def fit(need: Need, grace: int, limit: int) -> Waits | None:
         return value - less
 
     left = cut(waits.patience, max(PATIENCE_FLOOR, min(waits.patience, limit) // 3))
-    drain = cut(waits.drain, max(1, room // 4))
+    if least:
+        left = cut(left, max(PATIENCE_FLOOR, min(left, room - least)))
+    drain = cut(waits.drain, max(1, room // 4, least - waits.delay_max))
     delay_max = cut(waits.delay_max, waits.delay_min)
     delay_max = cut(delay_max, 1)
     left = cut(left, PATIENCE_FLOOR)
@@ -133,6 +149,17 @@ def fit(need: Need, grace: int, limit: int) -> Waits | None:
     )
 
 
+def ahead(choice: Choice) -> int:
+    """Give the seconds for which the user's own sleep runs before our wait."""
+    return (choice.hook.seconds or 0) if choice.hook.order == "before" else 0
+
+
+def _drained(choice: Choice) -> int:
+    """Give the seconds after which a container is drained, at most; 0 if it is not."""
+    need = choice.need
+    return 0 if need is None else ahead(choice) + need.waits.delay_max + need.waits.drain
+
+
 def _tail(need: Need, grace: int) -> int:
     """Seconds that its own hook and its stop take; `grace` is what the Pod had."""
     if need.shared:
@@ -141,7 +168,7 @@ def _tail(need: Need, grace: int) -> int:
 
 
 def _fitted(
-    choice: Choice, grace: int, limit: int, bound: int, *, noted: bool
+    choice: Choice, grace: int, limit: int, bound: int, least: int, *, noted: bool
 ) -> tuple[int, Choice]:
     """Shorten a container's waits to the limit. Returns the seconds of grace that it then needs.
 
@@ -153,7 +180,7 @@ def _fitted(
     wanted = total(need, grace)
     if wanted <= limit:
         return wanted, choice
-    waits = fit(need, grace, limit)
+    waits = fit(need, grace, limit, least)
     if waits is None:
         refused = (*choice.notes, ("grace-no-room", f"{limit} s"))
         return 0, replace(choice, rung=NONE, need=None, notes=refused)
