@@ -40,9 +40,9 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     server's default. `gateway`: all its containers are mesh proxies, so they are its servers.
     `ours`: the helper is there already. `no_helper`: the code that says why no container can have
     it, or "". `owner`: the kind of the Pod's owner, "" for none. `ordered`: its Pods may start one
-    after another. `claims`: names of volumes that outlive the Pod, and that it may write to.
-    `balancer`: a cloud load balancer that sends straight to the Pod. `opted_in`: by the Pod's own
-    author.
+    after another. `notice`: seconds from the notice of its nodes to their end, 0 if they stay.
+    `claims`: names of volumes that outlive the Pod, and that it may write to. `balancer`: a cloud
+    load balancer that sends straight to the Pod. `opted_in`: by the Pod's own author.
     """
 
     status: Status | None
@@ -56,6 +56,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     no_helper: str
     owner: str
     ordered: bool
+    notice: int
     claims: frozenset[str]
     balancer: Balancer | None
     opted_in: bool

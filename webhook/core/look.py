@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from webhook.core import arguments, balancer, ports, sidecar
+from webhook.core import arguments, balancer, ports, sidecar, spot
 from webhook.core.decision import Facts, Look
 from webhook.core.launchers import Program
 from webhook.core.names import ENABLED, INJECT_LABEL, MESH_PROXIES
@@ -62,6 +62,7 @@ def pod_facts(pod: Pod, settings: PodSettings, operator: Operator, owner: str) -
         no_helper=sidecar.why_no_helper(pod, operator, place=_place(pod), wanted=settings.sidecar),
         owner=kind,
         ordered=kind not in _UNORDERED,
+        notice=spot.notice(spec.node_selector) if spec.node_selector else 0,
         claims=_claims(pod) if spec.volumes else _NO_CLAIMS,
         balancer=balancer.slowest(
             [g.condition_type for g in spec.readiness_gates], operator.balancers

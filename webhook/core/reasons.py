@@ -234,6 +234,11 @@ REASONS: Final[dict[str, Reason]] = {
         "the Pod's own grace period is already at the bound: the waits come out of it",
         "config bounds.gracePeriod",
     ),
+    "spot-node": Reason(
+        "its nodes go sooner after their notice than the grace period ends: choose shorter waits",
+        "podgrace.io/delay and podgrace.io/drain-timeout",
+        warn=True,
+    ),
     "grace-no-room": Reason(
         "the grace period has no room for a wait", "podgrace.io/grace-period", warn=True
     ),

@@ -123,6 +123,8 @@ def _of_pod(operator: Operator, facts: Facts, settled: Budget, *, helped: bool) 
         found.append(Decision("grace-zero"))
     for code, detail in settled.notes:
         found.append(Decision(code, "", detail))
+    if settled.grace is not None and 0 < facts.notice < settled.grace.now:
+        found.append(Decision("spot-node", "", f"{facts.notice} s"))
     if helped and operator.delivery == "sidecar":
         found.append(Decision("sidecar-added"))
         if facts.host_network:

@@ -11,7 +11,7 @@ Out: hits. Numbers and their sources:
 | 5 %         | a sidecar that asks for more of what its Pod asks moves an autoscaler on CPU       |
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final
 
@@ -23,19 +23,11 @@ from webhook.cli.survey.rule import PODGRACE, Hit, Rule
 from webhook.core.names import SIDECAR
 from webhook.core.pod import present
 from webhook.core.resources import quantity
+from webhook.core.spot import notice
 
 AUTOSCALER: Final = 600
 _LONG: Final = 300
 _FELT: Final = Fraction(5, 100)
-_SPOT: Final[Mapping[tuple[str, str], int]] = {
-    ("cloud.google.com/gke-spot", "true"): 30,
-    ("cloud.google.com/gke-preemptible", "true"): 30,
-    ("kubernetes.azure.com/scalesetpriority", "spot"): 30,
-    ("eks.amazonaws.com/capacityType", "SPOT"): 120,
-    ("karpenter.sh/capacity-type", "spot"): 120,
-    ("node.kubernetes.io/lifecycle", "spot"): 120,
-}
-"""Label of a spot node -> seconds of notice."""
 
 
 class _Resources(msgspec.Struct):
@@ -134,17 +126,13 @@ def _autoscaler(it: Evidence) -> Iterator[Hit]:
 
 
 def _spot(it: Evidence) -> Iterator[Hit]:
-    selected = it.workload.pod.spec.node_selector or {}
-    notices = [seconds for label, seconds in _SPOT.items() if label in selected.items()]
+    selected = notice(it.workload.pod.spec.node_selector or {})
+    notices = [selected] if selected else []
     if notices:
         where = "its nodeSelector asks for spot nodes"
     else:
         nodes = [it.around.nodes.get(name) for name in (it.running.nodes if it.running else ())]
-        found = [
-            min((s for label, s in _SPOT.items() if label in node.labels.items()), default=0)
-            for node in nodes
-            if node is not None
-        ]
+        found = [notice(node.labels) for node in nodes if node is not None]
         notices = [seconds for seconds in found if seconds]
         where = f"{len(notices)} of the {len(found)} nodes that it runs on are spot nodes"
     if notices and it.grace > min(notices):

@@ -22,7 +22,7 @@ from webhook.core.names import CLASS_LABEL
 from webhook.core.reasons import REASONS
 from webhook.core.resources import quantity
 
-_OWN_RULES: Final = frozenset({"rollout-unprotected", "grace-zero"})
+_OWN_RULES: Final = frozenset({"rollout-unprotected", "grace-zero", "spot-node"})
 _FALLS: Final = frozenset(
     {"sidecar-off", "unsupported-version", "shared-pid-namespace", "prestop-off", "grace-off"}
     | {"prestop-kept-sleep", "prestop-kept-http", "virtual-node"}
