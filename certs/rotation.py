@@ -114,107 +114,180 @@ def phase(authorities: Authorities) -> str:
     return "retiring" if authorities.retired else "steady"
 
 
-def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]:
-    """Give every write that is right by itself, the most urgent first."""
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """What follows from what was read, at one moment."""
+
+    world: World
+    policy: Policy
+    now: datetime
+    signer: Authority | None
+    following: Authority | None
+    """The next authority. Like `signer`, None once it has expired."""
+    served: Certificate | None
+    """The stored leaf, unless it has expired."""
+    bundles: tuple[tuple[Certificate, ...], ...]
+    foreign: tuple[Certificate, ...]
+    """What is published and unknown to us."""
+    due: tuple[Retired, ...]
+    """Retired authorities of which no leaf is left."""
+    bundle: bytes
+    """What every entry of the webhook configuration should hold."""
+
+    @property
+    def stored(self) -> Authorities:
+        """The content of the CA Secret."""
+        return self.world.authorities
+
+    @property
+    def protect(self) -> bool:
+        """Whether a trusted certificate is being served."""
+        served = self.served
+        return served is not None and any(
+            served.signed_by(item) for bundle in self.bundles for item in bundle
+        )
+
+    @property
+    def outlived(self) -> datetime:
+        """When the last leaf has expired, even one that another replica signs at this moment."""
+        end = self.served.not_after if self.served else self.now
+        return max(self.now + self.policy.leaf_life, end) + self.policy.margin
+
+    def everywhere(self, authority: Authority) -> bool:
+        """Whether every entry of the webhook configuration trusts an authority."""
+        return self.world.published is not None and all(
+            authority.certificate in bundle for bundle in self.bundles
+        )
+
+
+def _situation(world: World, policy: Policy, now: datetime) -> _Situation:
     stored, leaf = world.authorities, world.serving.leaf
     signer, following = _alive(stored.signer, now), _alive(stored.next, now)
     served = leaf.certificate if leaf is not None and now < leaf.certificate.not_after else None
-    bundles = [load_bundle(entry) for entry in world.published or ()]
+    bundles = tuple(load_bundle(entry) for entry in world.published or ())
     known = {item.fingerprint for item in _everything(stored)}
     foreign = [
         item for item in _merge(bundles) if item.fingerprint not in known and now < item.not_after
     ]
-    foreign = foreign[: max(RETIRED_LIMIT - len(stored.retired), 0)]
-
-    def everywhere(certificate: Certificate) -> bool:
-        return world.published is not None and all(certificate in bundle for bundle in bundles)
-
-    def outlived() -> datetime:
-        """When the last leaf has expired, even one that another replica signs at this moment."""
-        return max(now + policy.leaf_life, served.not_after if served else now) + policy.margin
-
-    # Our first bundle must not drop what others trusted.
-    if foreign:
-        kept = (
-            Retired(
-                item,
-                outlived() if served and served.signed_by(item) else now + policy.foreign_grace,
-            )
-            for item in foreign
-        )
-        yield SaveAuthorities(
-            replace(stored, retired=(*stored.retired, *kept)),
-            "a stranger's authority is kept for a while",
-        )
-
-    # A signer.
-    protect = served is not None and any(
-        served.signed_by(item) for bundle in bundles for item in bundle
-    )
-    others = bool(foreign) or any(not _gone(item, served, now) for item in stored.retired)
-    if signer is None and not protect and not others:
-        # No trusted certificate is being served: nothing can break, so nothing needs to wait.
-        fresh = following or Authority.create(now=now, life=policy.ca_life)
-        yield SaveAuthorities(
-            replace(stored, signer=fresh, next=None, next_trusted_since=None),
-            "there is no authority",
-        )
-    elif following is None and (reason := _signer_due(signer, stored, now)):
-        fresh = Authority.create(now=now, life=policy.ca_life)
-        yield SaveAuthorities(
-            replace(stored, signer=signer, next=fresh, next_trusted_since=None), reason
-        )
-
-    # Trust first.
-    if following and stored.next_trusted_since and not everywhere(following.certificate):
-        yield SaveAuthorities(
-            replace(stored, next_trusted_since=None), "the next authority is not published any more"
-        )
-    due = [item for item in stored.retired if _gone(item, served, now)]
+    due = tuple(item for item in stored.retired if _gone(item, served, now))
     trusted = [a.certificate for a in (signer, following) if a] + [
         item.certificate for item in stored.retired if item not in due
     ]
-    bundle = dump_bundle(_merge([trusted]))
-    if (
-        (signer or following)
-        and not foreign
-        and any(entry != bundle for entry in world.published or ())
-    ):
-        yield Publish(
-            bundle, "entries of the webhook configuration do not trust what they should, or more"
-        )
-    if following and everywhere(following.certificate) and not stored.next_trusted_since:
+    return _Situation(
+        world,
+        policy,
+        now,
+        signer,
+        following,
+        served,
+        bundles,
+        tuple(foreign[: max(RETIRED_LIMIT - len(stored.retired), 0)]),
+        due,
+        dump_bundle(_merge([trusted])),
+    )
+
+
+def _candidates(world: World, policy: Policy, now: datetime) -> Iterator[Action]:
+    """Give every write that is right by itself, the most urgent first."""
+    it = _situation(world, policy, now)
+    yield from _keep_foreign(it)
+    yield from _make_signer(it)
+    yield from _trust(it)
+    yield from _use(it)
+    yield from _distrust(it)
+
+
+def _keep_foreign(it: _Situation) -> Iterator[Action]:
+    """Remember strangers' authorities: our first bundle must not drop what others trusted."""
+    if not it.foreign:
+        return
+    served, grace = it.served, it.now + it.policy.foreign_grace
+    kept = (
+        Retired(item, it.outlived if served and served.signed_by(item) else grace)
+        for item in it.foreign
+    )
+    yield SaveAuthorities(
+        replace(it.stored, retired=(*it.stored.retired, *kept)),
+        "a stranger's authority is kept for a while",
+    )
+
+
+def _make_signer(it: _Situation) -> Iterator[Action]:
+    """Make an authority if there is none, or the next one when it is due."""
+    others = bool(it.foreign) or len(it.due) < len(it.stored.retired)
+    if it.signer is None and not it.protect and not others:
+        # No trusted certificate is being served: nothing can break, so nothing needs to wait.
+        fresh = it.following or Authority.create(now=it.now, life=it.policy.ca_life)
         yield SaveAuthorities(
-            replace(stored, next_trusted_since=now), "the next authority is published"
+            replace(it.stored, signer=fresh, next=None, next_trusted_since=None),
+            "there is no authority",
+        )
+    elif it.following is None and (reason := _signer_due(it.signer, it.stored, it.now)):
+        fresh = Authority.create(now=it.now, life=it.policy.ca_life)
+        yield SaveAuthorities(
+            replace(it.stored, signer=it.signer, next=fresh, next_trusted_since=None), reason
         )
 
-    # Use later.
-    since = stored.next_trusted_since
-    wait = policy.trust_wait if signer or protect else min(policy.trust_wait, HURRY)
-    if following and since and everywhere(following.certificate) and now >= since + wait:
-        old = (Retired(signer.certificate, outlived()),) if signer else ()
+
+def _trust(it: _Situation) -> Iterator[Action]:
+    """Trust first: publish the bundle, and note when all of it is published."""
+    following, since = it.following, it.stored.next_trusted_since
+    if following and since and not it.everywhere(following):
+        yield SaveAuthorities(
+            replace(it.stored, next_trusted_since=None),
+            "the next authority is not published any more",
+        )
+    if (
+        (it.signer or following)
+        and not it.foreign
+        and any(entry != it.bundle for entry in it.world.published or ())
+    ):
+        yield Publish(
+            it.bundle, "entries of the webhook configuration do not trust what they should, or more"
+        )
+    if following and it.everywhere(following) and not since:
+        yield SaveAuthorities(
+            replace(it.stored, next_trusted_since=it.now), "the next authority is published"
+        )
+
+
+def _use(it: _Situation) -> Iterator[Action]:
+    """Use later: promote the next authority, renew the leaf."""
+    following, since = it.following, it.stored.next_trusted_since
+    wait = it.policy.trust_wait
+    if not (it.signer or it.protect):
+        wait = min(wait, HURRY)
+    if following and since and it.everywhere(following) and it.now >= since + wait:
+        old = (Retired(it.signer.certificate, it.outlived),) if it.signer else ()
         promoted = replace(
-            stored,
+            it.stored,
             signer=following,
             next=None,
             next_trusted_since=None,
-            retired=(*stored.retired, *old),
+            retired=(*it.stored.retired, *old),
         )
         yield SaveAuthorities(promoted, "the next authority is trusted long enough")
-    if signer and (reason := _leaf_due(world, signer, policy, now)):
+    signer, serving = it.signer, it.world.serving
+    if signer and (reason := _leaf_due(it.world, signer, it.policy, it.now)):
         # A renewal under the same authority needs no new trust; the first leaf of another one does.
-        if everywhere(signer.certificate) or (served and served.signed_by(signer.certificate)):
-            yield SaveServing(
-                Serving(signer.issue(*policy.names, now=now, life=policy.leaf_life), bundle), reason
-            )
-    elif leaf is not None and trusted and world.serving.bundle != bundle:
-        yield SaveServing(replace(world.serving, bundle=bundle), "the bundle changed")
+        if it.everywhere(signer) or (it.served and it.served.signed_by(signer.certificate)):
+            leaf = signer.issue(*it.policy.names, now=it.now, life=it.policy.leaf_life)
+            yield SaveServing(Serving(leaf, it.bundle), reason)
+    elif serving.leaf is not None and it.bundle and serving.bundle != it.bundle:
+        yield SaveServing(replace(serving, bundle=it.bundle), "the bundle changed")
 
-    # Distrust last. Out of the bundle first: what is published but not in the Secret counts as a
-    # stranger's.
-    if gone := [item for item in due if not any(item.certificate in found for found in bundles)]:
+
+def _distrust(it: _Situation) -> Iterator[Action]:
+    """Distrust last, and out of the bundle first.
+
+    What is published but not in the Secret counts as a stranger's.
+    """
+    gone = [item for item in it.due if not any(item.certificate in found for found in it.bundles)]
+    if gone:
         yield SaveAuthorities(
-            replace(stored, retired=tuple(item for item in stored.retired if item not in gone)),
+            replace(
+                it.stored, retired=tuple(item for item in it.stored.retired if item not in gone)
+            ),
             "no leaf of it is left",
         )
 
