@@ -50,7 +50,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def add_output(made: argparse.ArgumentParser, *words: str) -> None:
+def add_output(made: argparse._ActionsContainer, *words: str) -> None:
     """Add -o; the first of the words is the default."""
 
     def parse(text: str) -> str:

@@ -13,6 +13,16 @@ USAGE: Final = "%(prog)s URL [options] [-- COMMAND ...]"
 def options(prog: str = "podgrace prove") -> argparse.ArgumentParser:
     """Build the options that may come before or after the URL."""
     made = argparse.ArgumentParser(prog=prog, usage=USAGE, add_help=False, allow_abbrev=False)
+    _load(made.add_argument_group("the load"))
+    _requests(made.add_argument_group("the requests, and which answers are right"))
+    _length(made.add_argument_group("how long"))
+    _pods(made.add_argument_group("whose loss it was"))
+    _reports(made.add_argument_group("the report, and the exit code"))
+    _in_cluster(made.add_argument_group("in the cluster"))
+    return made
+
+
+def _load(made: argparse._ArgumentGroup) -> None:
     add = made.add_argument
     add(
         "--rate",
@@ -51,24 +61,11 @@ def options(prog: str = "podgrace prove") -> argparse.ArgumentParser:
         action="store_true",
         help="count as lost what a client may repeat (as for POST)",
     )
-    add(
-        "--expect",
-        type=_statuses,
-        default=_statuses("200-399"),
-        metavar="LIST",
-        help="good statuses, such as 200,300-399 (200-399); for gRPC, such as 0,5 (0)",
-    )
+
+
+def _requests(made: argparse._ArgumentGroup) -> None:
+    add = made.add_argument
     add("-X", "--method", default="GET", metavar="NAME", help="method of the fast requests (GET)")
-    add(
-        "--body",
-        metavar="TEXT",
-        help="body of the fast requests; a WebSocket's message; a gRPC request's bytes; or @FILE",
-    )
-    add(
-        "--last-event",
-        metavar="TEXT",
-        help="the last event of an sse:// stream holds this, such as [DONE]; -: it never ends",
-    )
     add(
         "-H",
         "--header",
@@ -77,8 +74,29 @@ def options(prog: str = "podgrace prove") -> argparse.ArgumentParser:
         metavar="NAME:VALUE",
         help="send this header as well",
     )
+    add(
+        "--body",
+        metavar="TEXT",
+        help="body of the fast requests; a WebSocket's message; a gRPC request's bytes; or @FILE",
+    )
+    add(
+        "--expect",
+        type=_statuses,
+        default=_statuses("200-399"),
+        metavar="LIST",
+        help="good statuses, such as 200,300-399 (200-399); for gRPC, such as 0,5 (0)",
+    )
+    add(
+        "--last-event",
+        metavar="TEXT",
+        help="the last event of an sse:// stream holds this, such as [DONE]; -: it never ends",
+    )
     add("--ca", metavar="FILE", help="trust these certificates instead of the system's")
     add("--insecure", action="store_true", help="do not verify the server's certificate")
+
+
+def _length(made: argparse._ArgumentGroup) -> None:
+    add = made.add_argument
     add(
         "--before",
         type=_seconds,
@@ -99,11 +117,21 @@ def options(prog: str = "podgrace prove") -> argparse.ArgumentParser:
         action="store_true",
         help="load until the Pods that were there at the beginning are gone (needs --pods)",
     )
+
+
+def _pods(made: argparse._ArgumentGroup) -> None:
+    add = made.add_argument
     add(
         "--pods",
         default="",
         metavar="SELECTOR",
         help="watch these Pods and their EndpointSlices, and say whose loss it was (uses kubectl)",
+    )
+    add(
+        "--service",
+        default="",
+        metavar="NAME",
+        help="watch the EndpointSlices of this Service only",
     )
     add(
         "-n",
@@ -114,7 +142,10 @@ def options(prog: str = "podgrace prove") -> argparse.ArgumentParser:
     )
     add("--kubeconfig", default="", metavar="FILE", help="kubectl's configuration (KUBECONFIG)")
     add("--context", default="", metavar="NAME", help="context in it, if not the current one")
-    add("--service", default="", metavar="NAME", help="watch the EndpointSlices of this one only")
+
+
+def _reports(made: argparse._ArgumentGroup) -> None:
+    add = made.add_argument
     add("--title", default="", metavar="TEXT", help="name of this run in reports and comparisons")
     add(
         "--max-lost",
@@ -127,6 +158,11 @@ def options(prog: str = "podgrace prove") -> argparse.ArgumentParser:
     add("--html", metavar="FILE", help="draw the picture there (needs the extra podgrace[prove])")
     add("--junit", metavar="FILE", help="write it there as JUnit XML, for a CI")
     add("--markdown", metavar="FILE", help="add it there as Markdown, for a job summary")
+    terminal.add_output(made, "table", "json")
+
+
+def _in_cluster(made: argparse._ArgumentGroup) -> None:
+    add = made.add_argument
     add(
         "--job",
         action="store_true",
@@ -138,8 +174,6 @@ def options(prog: str = "podgrace prove") -> argparse.ArgumentParser:
         help="create that Job, run the command here while it loads, report, delete it again",
     )
     add("--image", default="", metavar="NAME", help="the Job's image (podgrace/podgrace:VERSION)")
-    terminal.add_output(made, "table", "json")
-    return made
 
 
 def _positive(text: str) -> float:
