@@ -67,6 +67,6 @@ def _bytes(text: str | bytes) -> bytes:
 def _judged(code: int, out: bytes, err: bytes) -> Ran:
     said = err.decode(errors="replace")
     assert "Traceback" not in said, said
-    assert "bug of podgrace" not in said, said
+    assert "a bug in podgrace" not in said, said
     assert code in (0, 1, 2, 3), (code, said)
     return Ran(code, out.decode(errors="surrogateescape"), said)
