@@ -155,7 +155,8 @@ def test_all_is_well() -> None:
             as_list([namespace("shop", "enabled"), pod("good", marked=True), worker("idle")])
         ),
     )
-    assert ran == (0, f"2 Pods: each that is opted in carries the mark of {__version__}\n", "")
+    said = f"2 Pods, none slipped through: what is opted in has the mark of {__version__}\n"
+    assert ran == (0, said, "")
     assert podgrace("audit", "-f", "-", stdin=json.dumps(as_list([]))).code == 0
 
 

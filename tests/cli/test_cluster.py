@@ -199,7 +199,7 @@ def test_a_selector_that_is_refused_is_named(serve: Callable[[Answer], str]) -> 
         ("error: You must be logged in to the server (Unauthorized)", "renew the login"),
     ],
 )
-def test_what_kubectl_cannot_do_is_told_with_the_mend(
+def test_what_kubectl_cannot_do_is_told_with_the_remedy(
     kubectl: Callable[..., Path], err: str, said: str
 ) -> None:
     kubectl(err=err, code=1)

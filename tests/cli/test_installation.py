@@ -107,7 +107,7 @@ def said(found: Facts, code: str) -> tuple[str, str]:
     return worst.level, f"{worst.text} | {worst.remedy}"
 
 
-def test_a_sound_installation_has_nothing_to_mend() -> None:
+def test_a_sound_installation_has_nothing_to_fix() -> None:
     lines = verdict.judge(whole(SOUND), NOW)
     assert {line.level for line in lines} == {"ok"}
     assert not any(line.remedy for line in lines)

@@ -148,7 +148,7 @@ def test_a_job_that_does_not_begin_is_told_and_deleted(
     check_deleted(kubectl)
 
 
-def test_what_the_webhooks_image_cannot_speak_is_refused_with_the_mend(
+def test_what_the_webhooks_image_cannot_speak_is_refused_with_the_remedy(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for option in ("--job", "--run-job"):

@@ -395,7 +395,7 @@ def test_a_kind_that_was_not_read_is_not_judged() -> None:
     assert "PodDisruptionBudget" in planned(workload(), SERVED).unread
 
 
-def test_what_podgrace_has_mended_is_gone() -> None:
+def test_what_podgrace_has_fixed_is_gone() -> None:
     pods = [running(n, marked=True) for n in (1, 2)]
     served = workload("Deployment", "shop", container(**READY))
     before = row(served, SERVED, ENABLED, running(1), running(2))
@@ -408,7 +408,7 @@ def test_what_podgrace_has_mended_is_gone() -> None:
     }
 
 
-def test_what_podgrace_cannot_mend_stays() -> None:
+def test_what_podgrace_cannot_fix_stays() -> None:
     pods = [running(n, marked=True) for n in (1, 2)]
     lost = workload(spec=strategy("Recreate"))
     assert row(lost, SERVED, ENABLED, *pods).verdict == "loses"

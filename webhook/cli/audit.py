@@ -159,7 +159,8 @@ def _tell(output: str, found: list[Finding], count: int, config: Config) -> int:
             file=sys.stderr,
         )
     else:
-        print(f"{count} Pods: each that is opted in carries the mark of {config.operator.version}")
+        version = config.operator.version
+        print(f"{count} Pods, none slipped through: what is opted in has the mark of {version}")
     return DIFFERS if found else OK
 
 
