@@ -1,7 +1,7 @@
 """Templates of pages that open anywhere, offline: the name of a package and a template in, it out.
 
-Style and script for all pages are here (`page.css`, `page.js`); the content of a page belongs in
-its command. Needs Jinja, which the webhook's own image does not have.
+The frame of every page is here (`page.html`, `page.css`, `page.js`); its content belongs in its
+command. Needs Jinja, which the webhook's own image does not have.
 """
 
 from typing import Any
