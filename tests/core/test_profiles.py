@@ -85,6 +85,8 @@ def test_an_image_is_known_by_its_last_element(image: str, profile: str | None) 
         ("hashicorp/vault:1", ["agent", "-config=/x"], None),
         ("minio/minio", ["server", "/data"], "minio"),
         ("cockroachdb/cockroach", ["sql"], None),
+        ("nginx", ["sh", "-c", "tail -F /var/log/nginx/access.log"], None),
+        ("nginx", ["sh", "-c", "exec nginx"], "nginx"),
         ("nginx", ["nginx-debug", "-g", "daemon off;"], "nginx"),
     ],
 )

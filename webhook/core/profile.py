@@ -143,11 +143,13 @@ class Index:
             return found
         name = image_name(image)
         found = self._by_image.get(name)
-        # `vault agent` is not `vault server`, though the image is the same.
+        if found is None or not named:
+            return found
+        # A shell that starts something else is the whole command; `vault agent` is not
+        # `vault server`, though the image is the same.
         words = [word for word, profile in self._by_match.get(name, ()) if profile is found]
-        if named and words and not any(arg.startswith(tuple(words)) for arg in args):
-            return None
-        return found
+        other = words and not any(arg.startswith(tuple(words)) for arg in args)
+        return None if other or self.launchers.find(basename(args[0])) is not None else found
 
     def _profile(self, program: Program) -> Profile | None:
         name = program.name
