@@ -63,7 +63,10 @@ def _share(apps: Sequence[Choice]) -> Sequence[Choice]:
             drain = need.waits.drain + BEHIND
             need = replace(need, waits=replace(need.waits, drain=drain))
         settled.append(replace(choice, ports=shared, probe_period=period, observe=True, need=need))
-    low, high = _delays([choice for choice in settled if ahead(choice)])
+    asleep = [choice for choice in settled if ahead(choice)]
+    if not asleep:
+        return settled
+    low, high = _delays(asleep)
     return [_delayed(choice, low, high) for choice in settled]
 
 

@@ -53,7 +53,7 @@ class Told(msgspec.Struct, frozen=True, gc=False):
 
 NOTHING: Final = Told()
 
-_TOOLS: Final = frozenset(
+TOOLS: Final = frozenset(
     {"nc", "ncat", "netcat", "nc.openbsd", "nc.traditional", "socat", "tcpserver", "tcpsvd"}
     | {"inetd", "xinetd", "websocketd", "busybox-nc", "systemd-socket-activate"}
     | {"s6-tcpserver", "s6-tcpserver4", "s6-tcpserver6"}
@@ -160,7 +160,7 @@ def read(words: Sequence[str], environment: Mapping[str, str] = EMPTY) -> Told:
             reading.take(_SETTING.sub("", name), value[:80])
     return reading.told(
         per_connection=any(
-            t.rsplit("/", 1)[-1] in _TOOLS or _TOOL_ADDRESS.match(t) is not None for t in tokens
+            t.rsplit("/", 1)[-1] in TOOLS or _TOOL_ADDRESS.match(t) is not None for t in tokens
         ),
         locked=any(t.rsplit("/", 1)[-1] == "flock" for t in tokens),
         local=_is_local(tokens),

@@ -59,7 +59,8 @@ def settle(
 
     # First those with users: as long as they drain, those that they need stay.
     users = [None if c.look.role in HELD else shortened(c, 0) for c in choices]
-    least = max([_drained(found[1]) for found in users if found is not None], default=0)
+    held = None in users
+    least = max([_drained(found[1]) for found in users if found], default=0) if held else 0
     fitted: list[Choice] = []
     seconds, longest = 0, None
     for choice, found in zip(choices, users, strict=True):

@@ -272,12 +272,7 @@ def is_udp(container: Container, number: int) -> bool:
 
 def has_peers(container: Container) -> bool:
     """Whether a declared port is one for the members of a cluster."""
-    for port in container.ports or ():
-        words = name_words(port.name or "")
-        nameless = not port.name or _says(port.name) == "nothing"
-        if not PEER_NAMES.isdisjoint(words) or (nameless and port.container_port in PEER_NUMBERS):
-            return True
-    return False
+    return any([_is_peers(p.name or "", p.container_port) for p in container.ports or ()])  # noqa: C419
 
 
 def is_shy(container: Container, number: int) -> bool:
@@ -301,6 +296,13 @@ def _words_of(container: Container, number: int) -> list[str]:
 
 def _is_named_serving(port: Port) -> bool:
     return bool(port.name) and _says(port.name or "") == "serving"
+
+
+@lru_cache(maxsize=4096)
+def _is_peers(name: str, number: int) -> bool:
+    if not PEER_NAMES.isdisjoint(name_words(name)):
+        return True
+    return number in PEER_NUMBERS and (not name or _says(name) == "nothing")
 
 
 @lru_cache(maxsize=4096)

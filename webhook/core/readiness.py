@@ -110,16 +110,16 @@ def _guessed(look: Look, facts: Facts, *, neighbours: bool) -> Answer:
         return _refused("readiness-stateful", facts.owner)
     if neighbours:
         return _refused("readiness-neighbour")
-    # An unknown entrypoint often is the program that the image is named after: socat, xinetd.
-    command = look.command or [image_name(look.container.image or "")]
-    told = arguments.read([*command, *(look.view.args or ())], variables(look.container))
+    told = arguments.read([*look.command, *(look.view.args or ())], variables(look.container))
     if told.elects:
         return _refused("readiness-elected")
     if told.peers or has_peers(look.container):
         return _refused("readiness-stateful", "it has peers")
     if not look.profile.standalone and _writes_to(look, facts.claims):
         return _refused("readiness-stateful", "the old one may hold a lock on its volume")
-    if told.per_connection:
+    # An unknown entrypoint often is the program that the image is named after: socat, xinetd.
+    named = "" if look.command else image_name(look.container.image or "")
+    if told.per_connection or named in arguments.TOOLS:
         return _refused("readiness-per-connection")
     found = _candidates(look)
     if not found:

@@ -24,4 +24,4 @@ def is_virtual(pod: Pod) -> bool:
     spec = pod.spec
     if spec.node_selector and spec.node_selector.get("type") == _TYPE:
         return True
-    return any(found.key in _TAINTS for found in spec.tolerations or ())
+    return any([found.key in _TAINTS for found in spec.tolerations or ()])  # noqa: C419

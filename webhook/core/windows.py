@@ -25,7 +25,7 @@ from typing import Final
 
 import msgspec
 
-from webhook.core.pod import Pod, Raw, every_container, present
+from webhook.core.pod import Container, Pod, Raw, Toleration, every_container, present
 
 _WINDOWS: Final = "windows"
 _LINUX: Final = "linux"
@@ -88,14 +88,19 @@ def is_windows(pod: Pod) -> bool:
         return True
     if _WINDOWS in (spec.runtime_class_name or ""):
         return True
-    if any(
-        t.value == _WINDOWS and t.key.rpartition("/")[2] == "os" for t in spec.tolerations or ()
-    ):
+    if spec.tolerations and any(map(_tolerates, spec.tolerations)):
         return True
-    return any(
-        _has_options(c.security_context) or _IMAGES.search(c.image or "") is not None
-        for c in every_container(pod)
-    )
+    return any(map(_is_for_windows, every_container(pod)))
+
+
+def _tolerates(found: Toleration) -> bool:
+    return found.value == _WINDOWS and found.key.rpartition("/")[2] == "os"
+
+
+def _is_for_windows(container: Container) -> bool:
+    if container.security_context and _has_options(container.security_context):
+        return True
+    return _IMAGES.search(container.image or "") is not None
 
 
 def _terms(raw: Raw) -> Sequence[_Term]:
@@ -124,6 +129,4 @@ def _system(term: _Term) -> str:
 
 
 def _has_options(raw: Raw) -> bool:
-    return (
-        bool(raw) and b"windowsOptions" in bytes(raw) and bool(_context.decode(raw).windows_options)
-    )
+    return b"windowsOptions" in bytes(raw) and bool(_context.decode(raw).windows_options)
