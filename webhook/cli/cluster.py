@@ -28,6 +28,7 @@ import msgspec
 
 from webhook.cli.exits import Unusable
 from webhook.cli.kubectl import Kubectl, Reply
+from webhook.core.names import TOKEN_PATH
 
 PAGE: Final = 500
 """Objects that one call reads: the API server's own advice, and what kubectl asks for."""
@@ -39,7 +40,8 @@ RESTARTS: Final = 3
 """How often to begin a list again when its page token expires (410: usually after 5 minutes)."""
 AGENT: Final = "podgrace"
 
-_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+ACCOUNT: Final = Path(TOKEN_PATH)
+"""Files of the Pod's own ServiceAccount, where this is a Pod."""
 _LIST_BYTES: Final = 256 << 20
 _FORBIDDEN: Final = re.compile(
     r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
@@ -202,7 +204,7 @@ class Direct:
     def namespace(self) -> str:
         """Give the Pod's own, where this is a Pod."""
         try:
-            return (_ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
+            return (ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
         except OSError:
             return ""
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
+from webhook.cli.cluster import ACCOUNT
 from webhook.cli.exits import Unusable
 
-ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LINE: Final = 8 << 20
 """Bytes of one event: etcd holds 1.5 MiB an object, managedFields and JSON may double that."""
 _AGAIN: Final = 1.0
