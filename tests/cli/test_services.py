@@ -89,3 +89,24 @@ OTHER = {"app": "other"}
 )
 def test_nobody_else_is(objects: list[dict[str, Any]]) -> None:
     assert told(*objects) == ""
+
+
+def echo(*ports: dict[str, Any]) -> dict[str, Any]:
+    head = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "echo"}}
+    return {**head, "spec": {"selector": {"app": "web"}, "ports": [*ports]}}
+
+
+@pytest.mark.parametrize(
+    "port", [{"port": 8080}, {"port": 80, "targetPort": 8080}], ids=["same", "another"]
+)
+def test_a_probe_on_a_port_that_gets_udp_is_named(port: dict[str, Any]) -> None:
+    said = told(web(), echo(port | {"protocol": "UDP"}))
+    assert "Deployment web: web: Service echo sends UDP to port 8080" in said
+    assert told(web(), echo(port)) == ""
+    assert told(web(), echo(port | {"protocol": "UDP"}, port | {"protocol": "TCP"})) == ""
+    assert told(web(), echo({"port": 9, "protocol": "UDP"})) == ""
+    assert told(web(labels=OTHER), echo(port | {"protocol": "UDP"})) == ""
+    broken = echo() | {"spec": {"selector": {"app": "web"}, "ports": 8080}}
+    assert told(web(), broken, {"kind": "Service", "spec": [], "metadata": 1}) == ""
+    off = {"podgrace.io/readiness-probe": "disabled"}
+    assert told(web(annotations=off), echo(port | {"protocol": "UDP"})) == ""

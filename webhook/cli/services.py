@@ -1,9 +1,12 @@
-"""What a manifest's Services and Ingresses say about its Pods: cloud load balancers in front.
+"""What a manifest's Services and Ingresses say about its Pods, which the Pods do not say.
 
 In: the objects of a file, and what was decided about its workloads. Out: a sentence for each
-workload that a load balancer reaches without a node between, if the Pod does not say so itself.
-Such a balancer lets go of a Pod late. The webhook sees Pods alone, and learns of one only by a
-readiness gate (`webhook.core.balancer`); so the author is told. Nothing is decided here.
+workload that
+
+* a load balancer reaches without a node between, without a readiness gate: it lets go of Pods late;
+* gets UDP on a port for which a TCP probe was made up.
+
+The webhook sees Pods alone, so the decision stays as it is, and the author is told.
 """
 
 import re
@@ -14,6 +17,7 @@ from webhook.admission import Outcome
 from webhook.cli.manifests import Workload
 from webhook.core.balancer import Balancer
 from webhook.core.names import PREFIX
+from webhook.core.pod import Container, port_number
 
 
 class Sign(NamedTuple):
@@ -77,6 +81,31 @@ def late(
                 break
 
 
+def datagrams(objects: Sequence[Any], decided: Sequence[tuple[Workload, Outcome]]) -> Iterator[str]:
+    """Name each container with a made-up TCP probe on a port that only gets UDP."""
+    services = [one for one in map(_Object.of, objects) if one is not None]
+    for workload, outcome in decided:
+        metadata = workload.pod.metadata
+        labels = (metadata and metadata.labels) or {}
+        own = [one for one in services if _selects(one, labels, workload.namespace)]
+        for made in outcome.plan.containers:
+            probe = made.readiness if isinstance(made.readiness, dict) else {}
+            port = probe.get("tcpSocket", {}).get("port")
+            sent = {
+                (one.name, str(sent.get("protocol", "TCP")))
+                for one in own
+                for sent in map(_map, _list(one.spec.get("ports")))
+                if port is not None and _target(sent, made.container) == port
+            }
+            name = made.container.name
+            if sent and all(protocol == "UDP" for _, protocol in sent):
+                yield (
+                    f"{workload.place}: {workload.kind} {workload.name}: {name}: Service"
+                    f" {min(sent)[0]} sends UDP to port {port}, for which a TCP probe is added: say"
+                    f" protocol: UDP there, or podgrace.io/readiness-probe.{name}: disabled"
+                )
+
+
 class _Object(NamedTuple):
     """A Service or Ingress."""
 
@@ -97,6 +126,10 @@ class _Object(NamedTuple):
 
 def _map(data: Any) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
+
+
+def _list(data: Any) -> list[Any]:
+    return data if isinstance(data, list) else []
 
 
 def _straight(one: _Object) -> str:
@@ -130,6 +163,12 @@ def _backends(data: Any) -> Iterator[str]:
     elif isinstance(data, list):
         for item in data:
             yield from _backends(item)
+
+
+def _target(sent: Mapping[str, Any], container: Container) -> int | None:
+    """Give the container's port that a Service's port sends to."""
+    target = sent.get("targetPort") or sent.get("port")
+    return port_number(target, container) if isinstance(target, int | str) else None
 
 
 def _selects(service: _Object, labels: Mapping[str, str], namespace: str) -> bool:

@@ -129,6 +129,7 @@ def _decided(
     _tell(read.passed)
     found = [(workload, manifests.decided(workload, config)) for workload in read.workloads]
     _tell(services.late(read.objects, found, config.operator.balancers))
+    _tell(services.datagrams(read.objects, found))
     return read, found
 
 
