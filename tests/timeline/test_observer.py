@@ -162,7 +162,7 @@ def test_at_the_end_of_a_line_it_asks_the_same_on_our_clock(
         words = (*PODGRACE, "timeline", "--as", "observer")
         remote = Remote("node-2", words, lambda place, sample: found.append((place, sample)))
         await remote.start()
-        await until(lambda: remote.near.is_set() or remote.over.is_set(), 60)
+        await until(lambda: remote.aligned.is_set() or remote.over.is_set(), 60)
         assert not remote.over.is_set(), remote.why
         with socket.create_server((HOME, 0)) as server:
             begin = asyncio.get_running_loop().time()

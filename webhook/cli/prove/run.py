@@ -67,7 +67,7 @@ async def run(args: argparse.Namespace, command: list[str]) -> Ledger:
     print(f"loading {fast.url}", file=sys.stderr, flush=True)
     shown = asyncio.create_task(progress(load, seen))
     try:
-        await _Middle(args, load, watch, seen, stop).pass_by(command)
+        await _Course(args, load, watch, seen, stop).run(command)
     finally:
         length = load.now()
         await load.finish()
@@ -134,7 +134,7 @@ def _context(args: argparse.Namespace) -> ssl.SSLContext:
     return context
 
 
-class _Middle:
+class _Course:
     """What happens while the load goes on, and until when it does."""
 
     def __init__(
@@ -147,7 +147,7 @@ class _Middle:
     ) -> None:
         self._args, self._load, self._watch, self._seen, self._stop = args, load, watch, seen, stop
 
-    async def pass_by(self, command: list[str]) -> None:
+    async def run(self, command: list[str]) -> None:
         """Run it, and return when the load may end."""
         args = self._args
         if command:

@@ -80,7 +80,7 @@ class Hub:
             self._streams.append(stream)
             self._tasks.append(asyncio.create_task(self._follow(stream, note, what)))
 
-    def here(self) -> None:
+    def observe_here(self) -> None:
         """Ask from this machine."""
         zero = self._zero
 
@@ -89,7 +89,7 @@ class Hub:
 
         self._observers[HERE] = Observer(tell)
 
-    async def there(self, place: str, words: Sequence[str]) -> None:
+    async def observe_from(self, place: str, words: Sequence[str]) -> None:
         """Ask from a Pod, to which these words attach."""
         zero = self._zero
 
@@ -100,12 +100,12 @@ class Hub:
         self._observers[place] = remote
         await remote.start()
 
-    async def near(self, limit: float) -> None:
+    async def aligned(self, limit: float) -> None:
         """Wait until the clock of every place is known. Raises `WatchError`."""
         for place, it in self._observers.items():
             if isinstance(it, Remote):
                 await self.until(
-                    lambda it=it: it.near.is_set() or it.over.is_set(),  # type: ignore[misc]
+                    lambda it=it: it.aligned.is_set() or it.over.is_set(),  # type: ignore[misc]
                     limit,
                     f"the observer on {place} did not answer",
                 )

@@ -94,7 +94,7 @@ class Remote:
     ) -> None:
         self.place = place
         self.why = ""
-        self.near = asyncio.Event()
+        self.aligned = asyncio.Event()
         """Set once the Pod's clock is known."""
         self._words, self._tell = words, tell
         self._process: asyncio.subprocess.Process | None = None
@@ -145,7 +145,7 @@ class Remote:
             number += 1
             self._sent[number] = time.monotonic()
             self._send(Order(ping=number))
-            await asyncio.sleep(_PING if self.near.is_set() else _FLUSH)
+            await asyncio.sleep(_PING if self.aligned.is_set() else _FLUSH)
 
     async def _listen(self) -> None:
         try:
@@ -153,7 +153,7 @@ class Remote:
                 if told.pong is not None:
                     self._pong(told.pong, told.now)
                 # Until the clock is known, the Pod's times mean nothing.
-                if self.near.is_set():
+                if self.aligned.is_set():
                     ahead = min(self._pings)[1]
                     for sample in told.samples or ():
                         self._tell(
@@ -167,7 +167,7 @@ class Remote:
         if sent is not None:
             self._pings.append((here - sent, now - (sent + here) / 2))
         if len(self._pings) >= _FIRST:
-            self.near.set()
+            self.aligned.set()
 
     async def _lines(self) -> AsyncIterator[Told]:
         process = self._process

@@ -68,7 +68,7 @@ async def run(args: argparse.Namespace, options: Sequence[str], command: list[st
         not args.no_probe,
     )
     made = _Run(args, options, command, kube, plan)
-    return await (made.watch() if args.pods else made.throw_away())
+    return await (made.watch_others() if args.pods else made.watch_own())
 
 
 def _stopped(task: "asyncio.Task[Any]") -> None:
@@ -103,7 +103,7 @@ class _Run:
 
     # -- a workload of our own
 
-    async def throw_away(self) -> Found:
+    async def watch_own(self) -> Found:
         """Make a Pod come and go."""
         args, plan, hub = self._args, self._plan, self._hub
         async with self._removed():
@@ -198,7 +198,7 @@ class _Run:
 
     # -- the user's
 
-    async def watch(self) -> Found:
+    async def watch_others(self) -> Found:
         """Watch Pods that others make come and go."""
         args, hub = self._args, self._hub
         services = [await self._kube.get("service", name) for name in args.service]
@@ -279,7 +279,7 @@ class _Run:
         nodes = await self._nodes()
         if HERE in self._args.places:
             self._places.append(HERE)
-            self._hub.here()
+            self._hub.observe_here()
         if not nodes:
             return
         names = {node: f"{self._plan.instance}-asks-{n}" for n, node in enumerate(nodes, 1)}
@@ -288,9 +288,9 @@ class _Run:
         )
         await self._running(len(nodes))
         for node, name in names.items():
-            await self._hub.there(node, self._kube.attach(name))
+            await self._hub.observe_from(node, self._kube.attach(name))
             self._places.append(node)
-        await self._hub.near(_FIRST * 2)
+        await self._hub.aligned(_FIRST * 2)
 
     async def _nodes(self) -> list[str]:
         """Choose the nodes: those named, or the first ones that take any Pod."""
