@@ -39,8 +39,7 @@ static socklen_t name(struct sockaddr_un *address, const char *role, const char 
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + t.len);
 }
 
-/* A process of another container shows as pid 0 here, or in a PID namespace below ours. Ignore it.
- */
+/* Another container's process shows as pid 0, or is in a PID namespace below ours: ignore it. */
 static bool is_neighbour(int fd) {
     struct ucred peer;
     socklen_t size = sizeof peer;

@@ -1,5 +1,4 @@
-/* Sockets by the text tables /proc/net/tcp and tcp6: queues and states, but neither bytes nor ages.
- */
+/* Sockets by the text tables /proc/net/tcp and tcp6: queues and states, no bytes and no ages. */
 #pragma once
 #include "diag.h"
 

@@ -107,8 +107,7 @@ static bool set_report(struct options *o, const char *value) {
     return true;
 }
 
-/* If it is empty, nothing is written. A Pod may name anything here: only a regular file is written.
- */
+/* Empty: nothing is written. A Pod may name anything here, but only a regular file is written. */
 static bool set_termination_message(struct options *o, const char *value) {
     o->termination_message = value;
     return true;

@@ -28,8 +28,7 @@ struct phases {
 /* When all that a deadline of the options covers must be over; INT64_MAX without one. */
 int64_t phases_hard_end(const struct options *o, int64_t began);
 
-/* Begin, as the only one of this process: a watch and a tally of its own. Ends with phases_close.
- */
+/* Begin, as the only one of this process: with its own watch and tally, until phases_close. */
 void phases_open(struct phases *p, const struct options *options, bool observe, int64_t now);
 void phases_close(struct phases *p);
 /* Begin, as one of several: the tally has joined the watch. */
@@ -46,8 +45,7 @@ int64_t phases_take(struct phases *p, int64_t now);
 void phases_cut(struct phases *p, enum end why, int64_t now);
 
 /* After the server has ended: wait until the kernel has sent the rest, at most FLUSH_MS after
- * `began`. Returns the milliseconds until the next step, or -1 when there is nothing to wait for.
- */
+ * `began`. Returns the milliseconds until the next step, or -1 if there is nothing to wait for. */
 int64_t phases_flush(struct phases *p, int64_t began, int64_t now);
 
 /* The record of a drain. `stop` says what follows. */

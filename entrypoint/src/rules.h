@@ -1,5 +1,4 @@
-/* What one socket means. Pure: a row in, a verdict out. Where rows come from does not belong here.
- */
+/* What one socket means. Pure: a row in, a verdict out. Rows come from diag and nettable. */
 #pragma once
 #include "base.h"
 
@@ -23,8 +22,8 @@ struct row {
     uint64_t key; /* the same for the same connection, as long as it lives */
     uint64_t received, sent;
     uint32_t received_age, sent_age; /* milliseconds since the last byte, each way */
-    uint32_t unread,
-        unsent; /* bytes; of a LISTEN row: connections waiting to be accepted, and room for them */
+    /* Bytes; of a LISTEN row: connections waiting to be accepted, and room for them. */
+    uint32_t unread, unsent;
     uint32_t inode;           /* 0: not accepted yet, or the program has closed it */
     uint32_t user;
     uint32_t peer;            /* a hash of the other end's address, without its port */
@@ -42,8 +41,7 @@ enum verdict {
     IDLE,   /* nothing is owed, and has not been for a moment */
     SILENT, /* has never sent a byte: a preconnect, a health check */
     YOUNG,  /* the same, but younger than a second: its request may be on the way */
-    OWED, /* the last byte came in after the last went out: an answer is owed, or an upload is under
-             way */
+    OWED,    /* the last byte came in after the last one went out: an answer, or an upload */
     UNREAD,  /* bytes that the server has not read yet */
     UNSENT,  /* bytes that the client has not got yet */
     TIE,     /* in and out within one tick of the clock: cannot be told */
