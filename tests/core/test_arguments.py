@@ -81,18 +81,30 @@ def test_variables_hold_arguments() -> None:
         "/store --initial-cluster=a=http://a:2380",
         "/store -bootstrap-expect=3",
         "java -Dakka.cluster.seed-nodes=akka://a -jar /a.jar",
+        "java -Djgroups.dns.query=shop -jar /a.jar",
+        "/store --raft-dir=/d",
     ],
 )
 def test_a_member_of_a_cluster_has_peers(line: str) -> None:
     assert read(line.split()).peers
 
 
-def test_peers_in_a_variable() -> None:
-    assert read(["/store"], {"CASSANDRA_SEEDS": "a,b"}).peers
+@pytest.mark.parametrize(
+    "name", ["CASSANDRA_SEEDS", "HZ_NETWORK_JOIN_KUBERNETES_ENABLED", "SEED_NODES"]
+)
+def test_peers_in_a_variable(name: str) -> None:
+    assert read(["/store"], {name: "true"}).peers
 
 
 @pytest.mark.parametrize(
-    "line", ["/server --seed 42", "/server join", "/server --peers=false", "/server --joiner=x"]
+    "line",
+    [
+        "/server --seed 42",
+        "/server join",
+        "/server --peers=false",
+        "/server --joiner=x",
+        "/server --craft=x",
+    ],
 )
 def test_a_word_like_it_is_no_peer(line: str) -> None:
     assert not read(line.split()).peers

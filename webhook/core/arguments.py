@@ -76,8 +76,8 @@ _ELECTS: Final = re.compile(
     "|lock-?(object-?)?(name|file)|enable-?leader|leader-?for-?life|elect-?leader"
 )
 _PEERS: Final = re.compile(
-    "(?:.*-)?(?:peers?|seeds|seed(?=-)|join|initial-cluster|bootstrap-expect|quorum)"
-    "(?:-(?:urls?|nodes?|hosts?|list|service|addr|address|addresses|servers?))?"
+    "(?:^|-)(?:peers?|seeds|seed-(?:nodes?|hosts?|list|urls?)|join|jgroups|hazelcast|hz|gossip|raft"
+    "|memberlist|initial-cluster|bootstrap-expect|quorum)(?:-|$)"
 )
 """Options that name the other members of a cluster. A `--seed` is a number for chance."""
 _OFF: Final = frozenset({"false", "0", "no", "off", "disabled"})
@@ -133,7 +133,8 @@ _PARTS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _ATTACHED: Final = re.compile(r"-([A-Za-z])((?:[0-9:\[*]|localhost).*)")
 _WORTH: Final = re.compile(
     r":?\d\d|unix:|\.sock|127\.|::1|localhost|elect|lease|leader|lock"
-    r"|\bn(et)?c(at)?\b|socat|tcp|inetd|websocketd|-l(isten)?:|peer|seed|join|cluster|quorum|expect"
+    r"|\bn(et)?c(at)?\b|socat|tcp|inetd|websocketd|-l(isten)?:"
+    r"|peer|seed|join|jgroups|hazelcast|hz|gossip|raft|memberlist|cluster|quorum|expect"
     r"|corn\b|granian|daphne|manage\.py|django-admin|flask|fastapi",
     re.IGNORECASE,
 )
@@ -155,7 +156,7 @@ def read(words: Sequence[str], environment: Mapping[str, str] = EMPTY) -> Told:
         if len(name) < 40 and (
             _VARIABLES.fullmatch(name)
             or _ELECTS.search(dashed := _dashed(name))
-            or _PEERS.fullmatch(dashed)
+            or _PEERS.search(dashed)
         ):
             reading.take(_SETTING.sub("", name), value[:80])
     return reading.told(
@@ -194,7 +195,7 @@ class _Reading:
         parts = _dashed(name).split("-") if name else []
         if parts and _ELECTS.search("-".join(parts)) and value.lower() not in _OFF:
             self._elects = True
-        if parts and _PEERS.fullmatch("-".join(parts)) and value.lower() not in _OFF:
+        if parts and _PEERS.search("-".join(parts)) and value.lower() not in _OFF:
             self._peers = True
         # Numbers at the end tell several of a kind apart: http2, listen0.
         while parts and parts[-1].isdigit():

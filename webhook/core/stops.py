@@ -94,6 +94,7 @@ STOPS: Final = (
         "Apache httpd, apachectl",
     ),
     _stop("catalina.sh", _WORD.format("stop"), "Apache Tomcat, RUNNING.txt"),
+    _stop("java", r"\bstart\.jar\b.*--stop\b", "Jetty, operations guide"),
     _stop("jboss-cli.sh", r"\bshutdown\b", "WildFly, management CLI"),
     _stop("asadmin", _WORD.format("stop-[a-z-]+"), "GlassFish, asadmin"),
     _stop("pumactl", _WORD.format("stop|halt"), "Puma, pumactl"),
@@ -127,6 +128,7 @@ STOPS: Final = (
     _stop("pg_ctl pg_ctlcluster", _WORD.format("stop"), "PostgreSQL, pg_ctl"),
     _stop("clickhouse-client clickhouse", r"(?i)\bsystem\s+shutdown\b", "ClickHouse, SYSTEM"),
     _stop("cockroach", _WORD.format("drain|quit"), "CockroachDB, node drain"),
+    _stop("etcdctl", r"\bmember\s+remove\b", "etcd, runtime reconfiguration: it ends then"),
     _stop("consul", _WORD.format("leave"), "Consul, command line"),
     _stop("ejabberdctl emqx emqx_ctl vernemq", _WORD.format("stop|leave"), "their control scripts"),
     _stop(
