@@ -29,6 +29,7 @@ def test_a_virtual_node_gets_a_sleep(spec: dict[str, Any]) -> None:
     assert found == ["virtual-node", "sleep"]
     assert "initContainers" not in made
     assert "volumes" not in made
+    assert "readinessProbe" not in made["containers"][0]
 
 
 @pytest.mark.parametrize(
@@ -40,5 +41,6 @@ def test_a_virtual_node_gets_a_sleep(spec: dict[str, Any]) -> None:
     ],
 )
 def test_any_other_node_gets_the_helper(spec: dict[str, Any]) -> None:
-    found, _ = codes(**spec)
+    found, made = codes(**spec)
     assert found == ["hook"]
+    assert "readinessProbe" in made["containers"][0]

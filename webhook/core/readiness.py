@@ -14,6 +14,7 @@ fail. What counts as evidence, the first row that fits:
 | a mesh in the Pod                            | none: it rewrites probes, and would not see ours  |
 | its own startup or liveness probe            | a copy, never stricter than its source; no copy   |
 |                                              | of liveness where members start one after another |
+| a virtual node                               | none: that of AKS takes no Pod with a TCP probe   |
 | a StatefulSet, or an unknown controller;     | none: members may wait for each other before they |
 | arguments or a port for peers                | open                                              |
 | another container that serves                | none: one must not take the other out of its      |
@@ -106,6 +107,8 @@ def _candidates(look: Look) -> list[int]:
 def _guessed(look: Look, facts: Facts, *, neighbours: bool) -> Answer:
     if not look.ports:
         return _refused("readiness-no-port")
+    if facts.no_helper == "virtual-node":
+        return _refused("readiness-virtual-node")
     if facts.ordered:
         return _refused("readiness-stateful", facts.owner)
     if neighbours:

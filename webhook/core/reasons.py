@@ -262,6 +262,10 @@ REASONS: Final[dict[str, Reason]] = {
         "not added: its Pods may wait for each other before they open a port",
         "podgrace.io/readiness-probe.<container>",
     ),
+    "readiness-virtual-node": Reason(
+        "not added: it may run on a virtual node, which may refuse a Pod with a TCP probe",
+        "podgrace.io/readiness-probe.<container>",
+    ),
     "readiness-elected": Reason(
         "not added: its arguments mention a leader, and perhaps only the leader opens the port",
         "podgrace.io/readiness-probe.<container>",

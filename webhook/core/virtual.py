@@ -2,7 +2,8 @@
 
 In: a Pod. Out: yes or no. Such a service runs the containers, and often neither init containers nor
 hooks: virtual nodes of AKS refuse both (its documentation, "limitations"; only version 2 takes
-them), so a Pod with our sidecar would never start there. What is left belongs to `ladder`.
+them), so a Pod with our sidecar would never start there; nor would one with a TCP probe (source of
+virtual-kubelet/azure-aci: only exec and httpGet). What is left belongs to `ladder` and `readiness`.
 
 | what the Pod says                                          | is                         |
 |------------------------------------------------------------|----------------------------|
