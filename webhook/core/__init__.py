@@ -8,9 +8,9 @@ each other.
     launchers, arguments, balancer      how a command is read, and what it says about ports;
                                         which load balancers deregister late
     pod, profile                        what is read: a Pod's fields, and how to stop a server
-    settings, resources, size, windows, virtual, spot  what author and operator want; what fits into
-                                        a total; what is too big; nodes that the helper cannot run
-                                        on, and those that go soon
+    settings, resources, size, windows, virtual, wasm, spot  what author and operator want; what
+                                        fits into a total; what is too big; where the helper cannot
+                                        run, and which nodes go soon
     helper, probe, sidecar, restart, stops, pidone  what is written, and recognised later;
                                         what a hook does; who names PID 1
     status                              the annotation, and a container as it was before us

@@ -20,6 +20,7 @@ from webhook.core.profile import GENERIC, Profile, image_name
 from webhook.core.settings import Operator, PodSettings, Settings
 from webhook.core.status import Before, before, grace_before, read
 from webhook.core.virtual import is_virtual
+from webhook.core.wasm import is_wasm
 from webhook.core.windows import is_windows
 
 DEFAULT_GRACE: Final = 30
@@ -81,7 +82,9 @@ def _claims(pod: Pod) -> frozenset[str]:
 
 def _place(pod: Pod) -> str:
     """Give the code of a place where the helper cannot run, or ""."""
-    return "windows" if is_windows(pod) else "virtual-node" if is_virtual(pod) else ""
+    if is_windows(pod):
+        return "windows"
+    return "virtual-node" if is_virtual(pod) else "wasm" if is_wasm(pod) else ""
 
 
 def container_looks(

@@ -147,6 +147,7 @@ REASONS: Final[dict[str, Reason]] = {
         "the cluster's version lacks the native field", "config kubernetes"
     ),
     "windows": Reason("Windows: native sleep only"),
+    "wasm": Reason("WebAssembly runs no Linux program: native sleep only", "spec.runtimeClassName"),
     "virtual-node": Reason(
         "it may run on a virtual node, where neither init containers nor hooks are sure to work: "
         "native sleep only",

@@ -25,7 +25,7 @@ from webhook.core.resources import quantity
 _OWN_RULES: Final = frozenset({"rollout-unprotected", "grace-zero", "spot-node"})
 _FALLS: Final = frozenset(
     {"sidecar-off", "unsupported-version", "shared-pid-namespace", "prestop-off", "grace-off"}
-    | {"prestop-kept-sleep", "prestop-kept-http", "virtual-node"}
+    | {"prestop-kept-sleep", "prestop-kept-http", "virtual-node", "wasm"}
 )
 """Reasons that warn nobody at admission, and still mean less than podgrace could do."""
 
