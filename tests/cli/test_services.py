@@ -8,7 +8,10 @@ import pytest
 from tests.cli.command import podgrace
 from webhook.cli.services import SIGNS, Sign
 
-VALUES = {"cloud.google.com/neg": '{"ingress": true}'}
+VALUES = {
+    "cloud.google.com/neg": '{"ingress": true}',
+    "kubernetes.io/ingress.class": "gce-internal",
+}
 
 
 def web(*gates: str, annotations: Any = None, labels: Any = None) -> dict[str, Any]:

@@ -40,6 +40,7 @@ SIGNS: Final = (
     _sign("Service", _AWS + "type", "nlb-ip", "aws"),
     _sign("Ingress", "alb.ingress.kubernetes.io/target-type", "ip", "aws"),
     _sign("Service", "cloud.google.com/neg", r'.*("ingress"\s*:\s*true|exposed_ports).*', "gke"),
+    _sign("Ingress", "kubernetes.io/ingress.class", "gce(-internal)?", "gke"),
     _sign("Service", "service.beta.kubernetes.io/backend-type", "eni", "alibaba"),
     _sign("Service", "service.cloud.tencent.com/direct-access", "true", "tencent"),
     _sign("Ingress", "ingress.cloud.tencent.com/direct-access", "true", "tencent"),
