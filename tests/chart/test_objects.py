@@ -21,7 +21,8 @@ from tests.chart.rendering import (
     text,
 )
 from webhook.cli import parser
-from webhook.config import CLASS, CLASSES, DEFAULT_IMAGE, HelperConfig, parse
+from webhook.config import CLASS, CLASSES, parse
+from webhook.config.file import DEFAULT_IMAGE, HelperConfig
 from webhook.core import names
 from webhook.core.sidecar import SECURITY_CONTEXT
 from webhook.profiles import PRESETS

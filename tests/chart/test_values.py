@@ -13,7 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.chart.rendering import CHART, CI_FILES, ci, refusal, text
-from webhook.config import Config, ConfigError, File, parse
+from webhook.config import Config, ConfigError, parse
+from webhook.config.file import File
 
 VALUES = YAML(typ="safe", pure=True).load((CHART / "values.yaml").read_text(encoding="utf-8"))
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from tests.core.docs import rows
 from webhook import __version__
-from webhook.config import File
+from webhook.config.file import File
 
 
 def keys(kind: type, at: str = "") -> Iterator[tuple[str, Any]]:

@@ -24,7 +24,7 @@ from tests.entrypoint.conftest import (
     victim,
     waits,
 )
-from webhook.config import Defaults
+from webhook.config.file import Defaults
 
 SLOW = """
 import http.server, socketserver, sys, time
