@@ -107,7 +107,7 @@ docs: $(VENV)/.dev ## rewrite the parts of the documents that tests hold to the 
 	$(BIN)/python -m tests.cli.readme
 	$(BIN)/python -m tests.core.docs
 	$(BIN)/python -m tests.timeline.docs
-	$(BIN)/python -m tests.survey.docs
+	$(BIN)/python -m tests.plan.docs
 	$(BIN)/python charts/readme.py
 
 .PHONY: lock

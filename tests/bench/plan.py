@@ -12,7 +12,7 @@ from pathlib import Path
 
 WORKLOADS = int(os.environ.get("WORKLOADS", "5000"))
 MAKE = (
-    "import sys; from tests.survey.clusters import dump;"
+    "import sys; from tests.plan.clusters import dump;"
     "open(sys.argv[2], 'wb').write(dump(int(sys.argv[1])))"
 )
 """In a process of its own: what starts another hands its own most memory on to it."""

@@ -29,7 +29,7 @@ class Command(NamedTuple):
 COMMANDS: Final = {
     "check": Command("check", "Check that podgrace is installed soundly, or works in a namespace."),
     "audit": Command("audit", "List running Pods that are opted in and slipped through."),
-    "plan": Command("survey", "Say who loses requests today, and what podgrace would do to each."),
+    "plan": Command("plan", "Say who loses requests today, and what podgrace would do to each."),
     "explain": Command(
         "workloads", "Say what would be done to each container, and why.", "add_explain"
     ),

@@ -25,12 +25,12 @@ from webhook.cli import cluster, terminal
 from webhook.cli.arguments import add_config, command
 from webhook.cli.documents import ManifestError
 from webhook.cli.exits import DIFFERS, OK, USAGE
-from webhook.cli.survey.ask import ask
-from webhook.cli.survey.changes import changes
-from webhook.cli.survey.objects import Cluster
-from webhook.cli.survey.read import Item, gather, objects
-from webhook.cli.survey.report import Report, report
-from webhook.cli.survey.text import changes_text, notes, text
+from webhook.cli.plan.ask import ask
+from webhook.cli.plan.changes import changes
+from webhook.cli.plan.objects import Cluster
+from webhook.cli.plan.read import Item, gather, objects
+from webhook.cli.plan.report import Report, report
+from webhook.cli.plan.text import changes_text, notes, text
 from webhook.config import Config, load
 
 _ABOUT: Final = (
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output in ("json", "yaml"):
         _put(terminal.structured(found, args.output).encode())
     elif args.output == "html":
-        from webhook.cli.survey.html import html  # noqa: PLC0415 - an extra
+        from webhook.cli.plan.html import html  # noqa: PLC0415 - an extra
 
         _put(html(found).encode())
     else:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from webhook.cli.survey.report import VERDICTS, Report, Row
+from webhook.cli.plan.report import VERDICTS, Report, Row
 
 _RANK: Final = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
 _HARMFUL: Final = ("loses", "may-lose", "refused")

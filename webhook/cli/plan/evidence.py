@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from webhook.cli.documents import ManifestError
-from webhook.cli.survey.objects import (
+from webhook.cli.plan.objects import (
     Amount,
     Budget,
     Cluster,

@@ -20,6 +20,6 @@ Decisions about a Pod belong in `webhook.core`: this asks for them and never rep
 running Pods slipped through belongs in `audit`.
 """
 
-from webhook.cli.survey.command import add_parser
+from webhook.cli.plan.command import add_parser
 
 __all__ = ["add_parser"]

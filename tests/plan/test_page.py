@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import podgrace
+from tests.plan.clusters import as_list, budget, container, large, service, workload
 from tests.prove import browser
-from tests.survey.clusters import as_list, budget, container, large, service, workload
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 

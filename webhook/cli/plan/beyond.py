@@ -17,9 +17,9 @@ from typing import Final
 
 import msgspec
 
-from webhook.cli.survey.evidence import Evidence, share
-from webhook.cli.survey.objects import Budget
-from webhook.cli.survey.rule import PODGRACE, Hit, Rule
+from webhook.cli.plan.evidence import Evidence, share
+from webhook.cli.plan.objects import Budget
+from webhook.cli.plan.rule import PODGRACE, Hit, Rule
 from webhook.core.names import SIDECAR
 from webhook.core.pod import present
 from webhook.core.resources import quantity

@@ -11,8 +11,8 @@ docs/profiles.md for what each server was measured to do.
 from collections.abc import Iterator
 from typing import Final
 
-from webhook.cli.survey.evidence import Evidence, Server
-from webhook.cli.survey.rule import PODGRACE, YOU, Hit, Rule
+from webhook.cli.plan.evidence import Evidence, Server
+from webhook.cli.plan.rule import PODGRACE, YOU, Hit, Rule
 from webhook.core.pod import stop_signal
 from webhook.core.profile import image_name
 

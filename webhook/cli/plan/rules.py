@@ -6,8 +6,8 @@ In: the rules of `today`, `obstacles` and `beyond`. Out: `RULES`, and the place 
 from collections.abc import Mapping
 from typing import Final
 
-from webhook.cli.survey import beyond, obstacles, today
-from webhook.cli.survey.rule import Rule
+from webhook.cli.plan import beyond, obstacles, today
+from webhook.cli.plan.rule import Rule
 
 BY_PLACE: Final[Mapping[str, tuple[Rule[...], ...]]] = {
     "today": today.RULES,

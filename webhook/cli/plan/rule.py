@@ -8,7 +8,7 @@ In: nothing. Out: `Rule`, `Hit`, and the words for harm and place. The rules the
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, ParamSpec
 
-from webhook.cli.survey.evidence import Around, Evidence
+from webhook.cli.plan.evidence import Around, Evidence
 from webhook.config import Config
 from webhook.core.names import CLASS_LABEL
 

@@ -4,10 +4,10 @@ The template shows; `report` judges. Needs Jinja, which the webhook's own image 
 `pip install podgrace[prove]`.
 """
 
-from webhook.cli.survey import text
-from webhook.cli.survey.report import VERDICTS, Report
-from webhook.cli.survey.rule import HARMS, PLACES
-from webhook.cli.survey.rules import BY_PLACE
+from webhook.cli.plan import text
+from webhook.cli.plan.report import VERDICTS, Report
+from webhook.cli.plan.rule import HARMS, PLACES
+from webhook.cli.plan.rules import BY_PLACE
 from webhook.cli.watching import page
 
 
@@ -16,7 +16,7 @@ def html(report: Report) -> str:
     numbers = dict(report.totals.codes)
     for one in report.elsewhere:
         numbers[one.code] = numbers.get(one.code, 0) + 1
-    made: str = page.template("webhook.cli.survey", "plan.html").render(
+    made: str = page.template("webhook.cli.plan", "plan.html").render(
         report=report,
         verdicts=VERDICTS,
         harms=HARMS,

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from webhook.admission import sentence
 from webhook.cli.check.nodes import mounts_images
-from webhook.cli.survey.evidence import Around, Evidence
-from webhook.cli.survey.objects import Limit, Node
-from webhook.cli.survey.rule import Hit, Rule, Space
+from webhook.cli.plan.evidence import Around, Evidence
+from webhook.cli.plan.objects import Limit, Node
+from webhook.cli.plan.rule import Hit, Rule, Space
 from webhook.config import Config
 from webhook.core.names import CLASS_LABEL
 from webhook.core.reasons import REASONS

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tests.cli.command import podgrace, spawned
-from tests.survey import docs
-from tests.survey.clusters import (
+from tests.plan import docs
+from tests.plan.clusters import (
     READINESS,
     Tree,
     as_list,

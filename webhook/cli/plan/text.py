@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from webhook.cli import terminal
-from webhook.cli.survey.changes import Changed, Changes
-from webhook.cli.survey.report import VERDICTS, Report, Row
-from webhook.cli.survey.rule import HARMS
-from webhook.cli.survey.rules import RULES
+from webhook.cli.plan.changes import Changed, Changes
+from webhook.cli.plan.report import VERDICTS, Report, Row
+from webhook.cli.plan.rule import HARMS
+from webhook.cli.plan.rules import RULES
 
 _NAMED: Final = 12
 """Workloads that came or went are named up to here."""

@@ -1,12 +1,12 @@
-"""Write the tables of docs/plan.md from the rules themselves: `python -m tests.survey.docs`."""
+"""Write the tables of docs/plan.md from the rules themselves: `python -m tests.plan.docs`."""
 
 import re
 from collections.abc import Sequence
 
 from tests.core.docs import DOCS
-from webhook.cli.survey.report import VERDICTS
-from webhook.cli.survey.rule import HARMS, PLACES
-from webhook.cli.survey.rules import BY_PLACE
+from webhook.cli.plan.report import VERDICTS
+from webhook.cli.plan.rule import HARMS, PLACES
+from webhook.cli.plan.rules import BY_PLACE
 
 PAGE = DOCS / "plan.md"
 

@@ -14,8 +14,8 @@ import msgspec
 from webhook.cli import kinds
 from webhook.cli.cluster import Cluster as Reach
 from webhook.cli.cluster import Forbidden, Missing
-from webhook.cli.survey.objects import Cluster
-from webhook.cli.survey.read import Item, gather
+from webhook.cli.plan.objects import Cluster
+from webhook.cli.plan.read import Item, gather
 from webhook.config import Config
 
 

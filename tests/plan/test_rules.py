@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from tests.survey.clusters import (
+from tests.plan.clusters import (
     READINESS,
     Tree,
     budget,
@@ -18,10 +18,10 @@ from tests.survey.clusters import (
     service,
     workload,
 )
-from webhook.cli.survey.read import Item, gather
-from webhook.cli.survey.report import Report, Row, report
-from webhook.cli.survey.rule import HARMS
-from webhook.cli.survey.rules import RULES
+from webhook.cli.plan.read import Item, gather
+from webhook.cli.plan.report import Report, Row, report
+from webhook.cli.plan.rule import HARMS
+from webhook.cli.plan.rules import RULES
 from webhook.config import parse
 
 NGINX = {"image": "acme/edge", "command": ["nginx", "-g", "daemon off;"]}

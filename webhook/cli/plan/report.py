@@ -23,13 +23,13 @@ from typing import Final
 
 import msgspec
 
-from webhook.cli.survey import beyond, evidence, obstacles, today
-from webhook.cli.survey.evidence import Around, Evidence
-from webhook.cli.survey.objects import Cluster
-from webhook.cli.survey.obstacles import said
-from webhook.cli.survey.read import KINDS
-from webhook.cli.survey.rule import HARMS, PODGRACE, Hit, Space
-from webhook.cli.survey.rules import RULES
+from webhook.cli.plan import beyond, evidence, obstacles, today
+from webhook.cli.plan.evidence import Around, Evidence
+from webhook.cli.plan.objects import Cluster
+from webhook.cli.plan.obstacles import said
+from webhook.cli.plan.read import KINDS
+from webhook.cli.plan.rule import HARMS, PODGRACE, Hit, Space
+from webhook.cli.plan.rules import RULES
 from webhook.config import Config
 from webhook.core.decision import Decision
 from webhook.core.resources import quantity

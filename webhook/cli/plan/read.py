@@ -15,7 +15,7 @@ import msgspec
 
 from webhook.cli import documents, edits, kinds
 from webhook.cli.documents import ManifestError
-from webhook.cli.survey.objects import (
+from webhook.cli.plan.objects import (
     Amount,
     Budget,
     Cluster,
