@@ -108,12 +108,11 @@ def words(need: Need, grace: int) -> str:
 def fit(need: Need, grace: int, limit: int, least: int = 0) -> Waits | None:
     """Shorten the waits to fit into `limit` seconds; None if not even 1 s of delay fits.
 
-    `least`: seconds that others drain, delay included, and need this container. For these its own
-    end gives way first.
+    `least`: seconds for which others drain, delay included, and need this container.
 
     What is cut, in this order, and down to what:
 
-    1. the time after the signal    a third of it
+    1. the time after the signal    a third of it; 2 s, as far as `least` asks for it
     2. the drain                    a quarter of the time to share
     3. the delay                    its minimum
     4. the delay                    1 s

@@ -9,7 +9,8 @@ not match "promotions". Its last word says what it is, but for words such as htt
 
 | its name or number                                    | the port is                            |
 |-------------------------------------------------------|----------------------------------------|
-| metrics, admin, debug, health, peer, raft... at last  | a side port: no user waits for answers |
+| metrics, admin, debug, health, peer, raft... as the   | a side port: no user waits for answers |
+| last word                                             |                                        |
 | one of these, and another word after it               | unknown                                |
 | the word http, https, web, www, grpc or h2c           | serving                                |
 | no telling name, and an exporter's or a peer's number | a side port; unknown if a grpc probe   |
@@ -214,7 +215,7 @@ def _proven(
 
 
 def named(found: Ports, told: Told) -> Ports:
-    """Add those side ports by number alone that the arguments name as the server's own."""
+    """Add the side ports known by their number alone that the arguments name as the server's."""
     more = told.listens.intersection(found.doubtful)
     return replace(found, watched=sorted({*found.watched, *more})) if more else found
 
