@@ -262,7 +262,8 @@ POD_OF_ONE = "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: x,
 
 BAD = {
     "tabs": ("a:\n\tb: c\n", "not YAML"),
-    "a template of helm": ("{{- if .Values.x }}\na: b\n{{- end }}\n", "not YAML"),
+    "a template of helm": ("{{- if .Values.x }}\na: b\n{{- end }}\n", "render it first, with helm"),
+    "a value of helm": ("image: {{ .Values.image }}\n", "render it first, with helm template"),
     "half": ("a: [1,\n", "not YAML"),
     "a map as a key": ("? {a: b}\n: c\n", "a key that is a map"),
     "an alias of nothing": ("a: *b\n", "*b names nothing"),

@@ -123,14 +123,21 @@ class Chunk:
             mark = error.problem_mark or error.context_mark
             line = self.line + (mark.line if mark is not None else 0)
             words = " ".join(word for word in (error.context, error.problem) if word)
-            raise ManifestError(f"{self.where}, line {line}: not YAML: {words[:300]}") from error
+            said = f"not YAML: {words[:300]}{self._hint()}"
+            raise ManifestError(f"{self.where}, line {line}: {said}") from error
         except yaml.reader.ReaderError as error:
             line = self.line + self.text.count("\n", 0, int(error.position))
             raise ManifestError(
                 f"{self.where}, line {line}: not YAML: the character {error.character!r:.12}"
             ) from error
         except (_Refused, scalars.ScalarError) as error:
-            raise ManifestError(f"{self.where}, line {self.line}: {error}") from error
+            said = f"{error}{self._hint()}"
+            raise ManifestError(f"{self.where}, line {self.line}: {said}") from error
+
+    def _hint(self) -> str:
+        """Say what to do with a template, whose placeholders are no YAML."""
+        helm = "{{" in self.text
+        return " (a Helm template: render it first, with helm template)" if helm else ""
 
 
 class _Refused(ValueError):
