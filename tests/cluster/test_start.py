@@ -99,7 +99,7 @@ def test_how_long_a_rolling_update_of_three_takes(
         api.create(variant_of("nginx", variant, servers_image), room)
     for room in rooms.values():
         kube.wait_ready(api, room, "nginx", 3)
-    for turn in range(4 if FULL else 1):
+    for turn in range(10 if FULL else 1):
         for variant, room in rooms.items():
             stamp = {"metadata": {"annotations": {"turn": str(turn)}}}
             begin = time.monotonic()
