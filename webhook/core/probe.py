@@ -15,13 +15,14 @@ Probe = dict[str, Any]
 
 TIMES: Final[Mapping[str, int]] = {
     "timeoutSeconds": 2,
-    "periodSeconds": 2,
+    "periodSeconds": 1,
     "successThreshold": 1,
-    "failureThreshold": 5,
+    "failureThreshold": 10,
 }
-"""The times of the probes that we add. The sidecar starts first, so the kubelet's first probe comes
-before the container runs, and the next a whole period later: a short one keeps rollouts quick. A
-Pod is taken out after 10 s of failures, 2 s each: as patient as longer ones.
+"""The times of the probes that we add. The kubelet probes as soon as a container runs, mostly too
+early, and then once a period, counted from when it first saw the Pod. So each new Pod of a rollout
+waits for the end of a period, and one second is the shortest (docs/proof.md, what a start costs).
+A Pod is taken out after 10 failures in a row, at least 10 s: as patient as longer periods.
 """
 
 RARE: Final[Mapping[str, int]] = {
@@ -86,7 +87,7 @@ def _as_patient(own: Handler) -> dict[str, int]:
 
     1. The timeout is the source's, but at least that of our own probes.
     2. Up to twice as often as the source, but not more often than our own: a Pod is ready sooner.
-    3. Enough failures in a row to last at least as long as the source tolerates.
+    3. Enough failures in a row to last at least as long as the source tolerates; five at least.
     """
     every = own.period_seconds or _NOT_SET["periodSeconds"]
     failures = own.failure_threshold or _NOT_SET["failureThreshold"]
@@ -95,7 +96,7 @@ def _as_patient(own: Handler) -> dict[str, int]:
         "timeoutSeconds": max(TIMES["timeoutSeconds"], own.timeout_seconds or 1),
         "periodSeconds": period,
         "successThreshold": 1,
-        "failureThreshold": max(TIMES["failureThreshold"], -(-every * failures // period)),
+        "failureThreshold": max(5, -(-every * failures // period)),
     }
 
 

@@ -27,7 +27,7 @@ fail. What counts as evidence, the first row that fits:
 | name or number says that it serves users     | loopback, not UDP, and no argument says otherwise |
 | none of these                                | none: a declared port proves nothing              |
 
-TCP is probed every 10 s instead of every 2 s if the server may log each connection without a
+TCP is probed every 10 s instead of every second if the server may log each connection without a
 handshake (TLS), and not at all if it counts such connections as errors (MySQL).
 """
 
