@@ -97,7 +97,10 @@ static int replace(int source, int at, const char *dir) {
     if (close(target) != 0 && code == 0) {
         code = failed("close", dir, aside);
     }
-    if (code == 0 && renameat(at, aside, at, NAME) != 0) {
+    /* An empty directory may go, too. */
+    if (code == 0 && renameat(at, aside, at, NAME) != 0 &&
+        (errno != EISDIR || unlinkat(at, NAME, AT_REMOVEDIR) != 0 ||
+         renameat(at, aside, at, NAME) != 0)) {
         code = failed("rename to", dir, NAME);
     }
     if (code != 0) {

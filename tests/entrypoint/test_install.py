@@ -160,6 +160,23 @@ def test_a_fifo_at_the_name_is_replaced(helper: str, tmp_path: Path) -> None:
     run_in(tmp_path, helper)
 
 
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_directory_at_the_name(helper: str, tmp_path: Path, empty: bool) -> None:
+    """Replaced if nothing is in it; else it is named, and nothing is left behind."""
+    target = tmp_path / "podgrace-helper"
+    target.mkdir()
+    if not empty:
+        (target / "mine").touch()
+    done = subprocess.run(
+        [helper, "install", str(tmp_path)], check=False, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == (0 if empty else 125)
+    assert target.is_file() is empty
+    assert list(tmp_path.iterdir()) == [target]
+    if not empty:
+        assert "podgrace-helper: Directory not empty" in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["the same program", "another file", "nothing"])
 def test_a_link_at_the_name_is_replaced_and_not_followed(
     helper: str, tmp_path: Path, kind: str
