@@ -1,6 +1,7 @@
 #include "diag.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
@@ -168,21 +169,27 @@ enum diag_more diag_parse(const unsigned char *data, size_t size, uint32_t seque
  *     jump to the end */
 enum { OP = sizeof(struct inet_diag_bc_op), RANGE = 5 * OP };
 
-void diag_filter_ports(struct diag_filter *f, const struct ports *ports) {
-    unsigned n = 0;
-    f->size = 0;
-    for (unsigned low = 1; low <= 65535; low++) {
-        unsigned high = low;
+/* The first of the ports from `low` on, and in *high the last that follows it without a gap; 0:
+ * there is none. */
+static unsigned next_range(const struct ports *ports, unsigned low, unsigned *high) {
+    for (; low <= 65535; low++) {
         if (ports->bits[low / 64] == 0) {
             low |= 63; /* none of these 64 */
-            continue;
+        } else if (ports_have(ports, (uint16_t)low)) {
+            *high = low;
+            while (*high < 65535 && ports_have(ports, (uint16_t)(*high + 1))) {
+                ++*high;
+            }
+            return low;
         }
-        if (!ports_have(ports, (uint16_t)low)) {
-            continue;
-        }
-        while (high < 65535 && ports_have(ports, (uint16_t)(high + 1))) {
-            high++;
-        }
+    }
+    return 0;
+}
+
+void diag_filter_ports(struct diag_filter *f, const struct ports *ports) {
+    unsigned n = 0, high;
+    f->size = 0;
+    for (unsigned low = 1; (low = next_range(ports, low, &high)) > 0; low = high + 1) {
         if (n == MOST_RANGES) {
             return;
         }
@@ -193,7 +200,6 @@ void diag_filter_ports(struct diag_filter *f, const struct ports *ports) {
         op[3] = (struct inet_diag_bc_op){.no = (uint16_t)high};
         op[4] = (struct inet_diag_bc_op){.code = INET_DIAG_BC_JMP, .yes = OP, .no = 0};
         n++;
-        low = high;
     }
     for (unsigned i = 0; i < n; i++) {
         f->program[i * 5 + 4].no = (uint16_t)((n - 1 - i) * RANGE + OP);
@@ -345,6 +351,27 @@ int diag_open_ends(void) {
         fd = -1;
     }
     return fd;
+}
+
+/* The messages are those of a dump. */
+void diag_filter_ends(int fd, const struct ports *ports) {
+    static struct sock_filter program[MOST_RANGES * 3 + 2];
+    const unsigned place = sizeof(struct nlmsghdr) + offsetof(struct inet_diag_msg, id.idiag_sport);
+    unsigned short n = 0;
+    unsigned high;
+    program[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_ABS, place);
+    for (unsigned low = 1; (low = next_range(ports, low, &high)) > 0; low = high + 1) {
+        if (n == COUNT(program) - 1) {
+            n = 0;
+            break;
+        }
+        program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, low, 0, 2);
+        program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, high, 1, 0);
+        program[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+    }
+    program[n] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, n > 0 ? 0 : UINT32_MAX);
+    struct sock_fprog filter = {.len = (unsigned short)(n + 1), .filter = program};
+    setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
 }
 
 int diag_ends(int fd, row_fn each, void *context) {

@@ -38,6 +38,8 @@ int diag_other_end(int fd, const void *id, uint8_t family, row_fn each, void *co
 /* A descriptor that reports every connection that ends, whether a dump has seen it or not; -1 if
  * there is none. */
 int diag_open_ends(void);
+/* From now on only those with one of these local ports: others must not fill its queue. */
+void diag_filter_ends(int fd, const struct ports *ports);
 /* Connections that have ended since the last call; -1 if there were more than the kernel could
  * queue. */
 int diag_ends(int fd, row_fn each, void *context);

@@ -126,6 +126,7 @@ static void narrow(struct watch *w) {
         ports_join(&all, &w->tallies[i]->ports);
     }
     diag_filter_ports(&w->filter, &all);
+    diag_filter_ends(w->ends, &all);
 }
 
 void watch_open(struct watch *w) {

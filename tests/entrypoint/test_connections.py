@@ -1,5 +1,7 @@
 """Every kind of connection: whether the helper waits for it, by each means of observing."""
 
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -574,6 +576,28 @@ def test_traffic_on_other_ports_is_not_ours(
     record = in_time(box, drain(box, released, quiet="1.5", most="60"))
     over.set()
     thread.join()
+    assert (record["delay_end"], record["new_connections"]) == ("quiet", 0)
+
+
+def test_a_crowd_on_other_ports_is_not_ours(
+    released: str, container: Callable[..., Container]
+) -> None:
+    """More of them between two looks than the kernel can queue for us."""
+    box = container(
+        "sh", "-c", f"{' '.join(victim('--port=8000'))} & exec {' '.join(victim('--port=9000'))}"
+    )
+    box.listening(8000)
+    box.listening(9000)
+    hook = drain(box, released, quiet="1.5", most="60")
+    children = Path(f"/proc/{hook.pid}/task/{hook.pid}/children")
+    pid = int(until(lambda: children.read_text().split(), "the helper is there")[0])
+    time.sleep(0.5)
+    os.kill(pid, signal.SIGSTOP)
+    for _ in range(400):
+        box.connect(9000).close()
+    for stopped in (pid, hook.pid):  # nsenter stops with its program
+        os.kill(stopped, signal.SIGCONT)
+    record = in_time(box, hook)
     assert (record["delay_end"], record["new_connections"]) == ("quiet", 0)
 
 
