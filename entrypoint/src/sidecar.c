@@ -86,6 +86,7 @@ static struct answer *answers; /* as many as the command line has */
 static struct watch watch;
 static unsigned n_waiting;
 static int64_t last_drained = -FRESH_MS;
+static int64_t next_look; /* not before, however often somebody calls and hangs up */
 static char records[MAX_RECORDS][RECORD_SIZE];
 static unsigned n_records;
 
@@ -201,6 +202,7 @@ static void step_drains(int64_t now) {
     }
     if (due) {
         watch_look(&watch, now);
+        next_look = watch.next;
     }
     for (int i = 0; i < MAX_WAITING; i++) {
         struct waiting *w = &waiting[i];
@@ -260,16 +262,16 @@ static struct waiting *most_greedy(bool local) {
     return found;
 }
 
-/* A place to wait in; another caller may have to leave its own. */
+/* A place to wait in; another caller of the same kind may have to leave its own. */
 static struct waiting *make_place(const struct client *c) {
-    unsigned strangers = 0;
+    unsigned held = 0, most = c->local ? KEPT_WAITING : STRANGERS + own->n_answers;
     for (int i = 0; i < MAX_WAITING; i++) {
-        strangers += waiting[i].held > 0 && !waiting[i].local;
+        held += waiting[i].held > 0 && waiting[i].local == c->local;
     }
     struct waiting *out = NULL;
     if (!c->local && held_by(&c->from) >= MOST_OF_ONE + own->n_answers) {
         out = oldest_of(&c->from);
-    } else if (n_waiting == MAX_WAITING || (!c->local && strangers == STRANGERS + own->n_answers)) {
+    } else if (held == most) {
         out = most_greedy(c->local);
     }
     if (out != NULL) {
@@ -281,7 +283,7 @@ static struct waiting *make_place(const struct client *c) {
             return &waiting[i];
         }
     }
-    return NULL; /* callers from inside hold only the kept ones: one is always free */
+    return NULL; /* cannot happen: each kind has its own places */
 }
 
 static void serve_drain(struct client *c, const struct request *r, int64_t now) {
@@ -319,7 +321,7 @@ static void serve_drain(struct client *c, const struct request *r, int64_t now) 
     w->local = c->local;
     w->from = c->from;
     w->answer = which;
-    w->next = now;
+    w->next = now > next_look ? now : next_look;
     phases_begin(&w->phases, &watch, &a->tally, true, now);
     c->held = 0;
 }
@@ -436,13 +438,6 @@ static void serve(struct client *c, const struct request *r, int64_t now) {
 
 /* ------------------------------------------------------------------ connections */
 
-/* Whether a waiting caller has hung up: the kubelet no longer waits. */
-static bool has_gone(int fd) {
-    char ignored[64];
-    ssize_t got = recv(fd, ignored, sizeof ignored, MSG_DONTWAIT);
-    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
-}
-
 static void read_client(struct client *c, int64_t now) {
     ssize_t got = recv(c->held - 1, c->data + c->size, sizeof c->data - c->size, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -488,8 +483,29 @@ static bool is_local(const struct in6_addr *a) {
     return memcmp(a, mapped, sizeof mapped) == 0 || is_same(a, &in6addr_loopback);
 }
 
-/* A new client takes a free place, or that of the client that has been silent longest: nobody can
- * lock others out by connecting and saying nothing. */
+/* Of the places from `first` on, a free one; else, of the address that has most, that of the client
+ * that has been silent longest. Nobody can lock others out by connecting and saying nothing. Kept
+ * places come first, so callers from inside find one. */
+static struct client *reading_place(int first) {
+    struct client *place = NULL;
+    unsigned most = 0;
+    for (int i = first; i < MAX_READ; i++) {
+        struct client *c = &clients[i];
+        unsigned n = 0;
+        if (c->held == 0) {
+            return c;
+        }
+        for (int j = first; j < MAX_READ; j++) {
+            n += is_same(&clients[j].from, &c->from);
+        }
+        if (n > most || (n == most && c->end < place->end)) {
+            most = n;
+            place = c;
+        }
+    }
+    return place;
+}
+
 static void take_client(int door, int64_t now) {
     struct sockaddr_in6 name = {0};
     socklen_t size = sizeof name;
@@ -499,18 +515,7 @@ static void take_client(int door, int64_t now) {
     }
     struct in6_addr from = address_of(&name);
     bool local = is_local(&from);
-    struct client *place = NULL;
-    for (int i = local ? 0 : KEPT_READ; i < MAX_READ; i++) {
-        struct client *c = &clients[i];
-        if (c->held == 0) {
-            place = c;
-            break;
-        }
-        /* Kept places come first, so callers from inside compete only with each other. */
-        if (place == NULL || c->end < place->end) {
-            place = c;
-        }
-    }
+    struct client *place = reading_place(local ? 0 : KEPT_READ);
     if (place->held > 0) {
         counts.refused++;
         hang_up(&place->held);
@@ -523,12 +528,14 @@ static void take_client(int door, int64_t now) {
 }
 
 static int listen_at(const struct sockaddr *at, socklen_t size, bool both) {
-    int on = 1, only = !both;
+    int on = 1, only = !both, room = 2 * HTTP_MOST;
     int fd = socket(at->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return -1;
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    /* For each connection: what a caller sends on top of its request is never read. */
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
     if (at->sa_family == AF_INET6) {
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
     }
@@ -636,8 +643,9 @@ int sidecar_main(const struct options *o) {
                 (struct pollfd){.fd = clients[i].held - 1, .events = POLLIN, .revents = 0};
         }
         for (int i = 0; i < MAX_WAITING; i++) {
+            /* Hung up: the kubelet no longer waits. It has nothing more to say either. */
             fds[FIRST_WAITING + i] =
-                (struct pollfd){.fd = waiting[i].held - 1, .events = POLLIN, .revents = 0};
+                (struct pollfd){.fd = waiting[i].held - 1, .events = POLLRDHUP, .revents = 0};
         }
         if (poll(fds, COUNT(fds), (int)time_left(now_ms())) < 0 && errno != EINTR) {
             say("poll: ", strerror(errno), NULL);
@@ -650,8 +658,7 @@ int sidecar_main(const struct options *o) {
         }
         int64_t now = now_ms();
         for (int i = 0; i < MAX_WAITING; i++) {
-            if (waiting[i].held > 0 && fds[FIRST_WAITING + i].revents != 0 &&
-                has_gone(waiting[i].held - 1)) {
+            if (waiting[i].held > 0 && fds[FIRST_WAITING + i].revents != 0) {
                 leave(&waiting[i]);
             }
         }

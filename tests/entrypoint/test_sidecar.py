@@ -450,6 +450,94 @@ def test_what_is_no_request(box: Container, data: bytes) -> None:
     assert ask(box, "/healthz")[0] == 200
 
 
+@pytest.fixture
+def reached(helper: str, container: Callable[..., Container]) -> Container:
+    """Start a sidecar that all can reach, and a server beside it."""
+    made = container(
+        helper,
+        "sidecar",
+        f"--port={PORT}",
+        "--listen=pod",
+        answer("app"),
+        answer("late", delay=60, most=60),
+    )
+    made.listening(PORT)
+    made.exec(*victim("--port=8000"))
+    made.listening(8000)
+    return made
+
+
+def test_who_waits_cannot_keep_it_busy(reached: Container) -> None:
+    """What comes after the request is not read: the kernel stops who sends it."""
+    pod, stranger = outside(reached, 2)
+    with call(reached, LATE, stranger, pod) as connection:
+        until(lambda: status(reached)["draining"] == ["late"], "it waits")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        connection.settimeout(2)
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            while sent < 1 << 20:
+                sent += connection.send(b"x" * 4096)
+        assert sent < 1 << 20
+        assert status(reached)["draining"] == ["late"]
+
+
+def test_callers_from_inside_leave_the_kubelet_a_place(reached: Container) -> None:
+    """Another container of the Pod calls four hundred times."""
+    pod, kubelet = outside(reached, 2)
+    held = [reached.connect(PORT) for _ in range(3)]
+    for _ in range(400):
+        held.append(reached.connect(PORT))
+        held[-1].sendall(f"GET {LATE} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    until(lambda: status(reached)["draining"] == ["late"], "they wait")
+    with call(reached, DRAIN, kubelet, pod) as real:
+        assert b"200 OK" in read(real, b"}\n")
+    for connection in held:
+        connection.close()
+
+
+def test_one_who_connects_all_the_time_is_the_one_to_leave(reached: Container) -> None:
+    """A request that takes a moment to arrive keeps its place."""
+    pod, kubelet, stranger = outside(reached, 3)
+
+    def connect(source: str) -> socket.socket:
+        with reached.inside():
+            return socket.create_connection((pod, PORT), 60, (source, 0))
+
+    with connect(kubelet) as real:
+        real.sendall(b"GET /healthz HTTP/1.1\r\n")
+        held = [connect(stranger) for _ in range(60)]
+        assert ask(reached, "/healthz")[0] == 200
+        real.sendall(b"Host: x\r\n\r\n")
+        assert read(real, b"ok\n").startswith(b"HTTP/1.1 200")
+    for connection in held:
+        connection.close()
+
+
+def test_callers_that_hang_up_cost_no_more_than_one_that_waits(
+    released: str, container: Callable[..., Container]
+) -> None:
+    """Looks at three thousand connections have their distance, whoever asks for them."""
+    box = container("sh", "-c", f"ulimit -n 8192; exec {' '.join(victim('--port=8000'))}")
+    box.listening(8000)
+    box.exec(released, "sidecar", f"--port={PORT}", answer("app", delay=60, most=60))
+    box.listening(PORT)
+    held = [box.connect(8000) for _ in range(3000)]
+    stat = Path(f"/proc/{until(lambda: helper_pid(box), 'its process')}/stat")
+
+    def busy() -> float:
+        return sum(map(int, stat.read_text().rsplit(")", 1)[1].split()[11:13])) / 100
+
+    before, began = busy(), time.monotonic()
+    while time.monotonic() - began < 4:
+        with box.connect(PORT) as connection:
+            connection.sendall(f"GET {DRAIN} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            time.sleep(0.002)
+    assert busy() - before < 1.5, "seconds of the processor"
+    for connection in held:
+        connection.close()
+
+
 # -- its own life ----------------------------------------------------------------------------------
 
 
