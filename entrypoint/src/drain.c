@@ -1,15 +1,16 @@
-/* The life of `drain`, the preStop hook:
+/* The life of `drain`, the preStop hook. Each call has its own verdict: what is in flight when the
+ * kubelet calls may have come after somebody else's call began.
  *
- *   1. Another call of this hook is already draining: end with it.
- *   2. The user's own hook, where it comes before.
- *   3. `run` is PID 1: it waits, and stops the server when the kubelet's signal comes. Ask it, wait
+ *   1. The user's own hook, where it comes before.
+ *   2. `run` is PID 1: it waits, and stops the server when the kubelet's signal comes. Ask it, wait
  *      for its word, run the user's hook where that comes after, return.
- *   4. Else wait here: deregistered, then drained. The first look shows which process is the
+ *   3. Else wait here: deregistered, then drained. The first look shows which process is the
  *      server, and so what to wait for.
- *   5. The user's own hook, where it comes after. It may stop the server, so nothing may be in
+ *   4. The user's own hook, where it comes after. It may stop the server, so nothing may be in
  *      flight.
- *   6. One record: what was waited for, and what comes next.
- *   7. Stop the server, unless the kubelet's TERM does, and return at the right time:
+ *   5. One record: what was waited for, and what comes next.
+ *   6. Stop the server, unless the kubelet's TERM does or another call is at it, and return at the
+ *      right time:
  *
  *   who stops it   where                                           the hook returns
  *   the kubelet    the signal is TERM, and PID 1 is the server     at once
@@ -104,20 +105,7 @@ static bool record_stop(const struct stop *s, unsigned in_flight) {
     return false;
 }
 
-/* ------------------------------------------------------------------ 1 and 3: somebody else is at
- * it */
-
-static int follow_first(const struct options *o) {
-    int first = control_connect("drain", o->container);
-    say("this container is being drained already: waiting for that", NULL);
-    while (first >= 0) {
-        struct pollfd end = {.fd = first, .events = POLLIN, .revents = 0};
-        if (poll(&end, 1, -1) > 0) {
-            break;
-        }
-    }
-    return 0;
-}
+/* ------------------------------------------------------------------ 2: `run` is PID 1 */
 
 /* False: `run` went away (and the container with it, or nothing has been drained). */
 static bool ask_run(const struct options *o, int fd) {
@@ -152,7 +140,7 @@ static bool drain_by_run(const struct options *o, int run, int64_t end) {
     return run_hook(o, HOOK_AFTER, end, run);
 }
 
-/* ------------------------------------------------------------------ 4: waiting */
+/* ------------------------------------------------------------------ 3: waiting */
 
 /* The container's processes hang below PID 1; a hook and its children do not. */
 static void find_server(const struct options *o, struct server *server) {
@@ -179,20 +167,23 @@ static void find_server(const struct options *o, struct server *server) {
 }
 
 /* What is known about the server decides what to wait for. That it finishes by itself helps only if
- * it gets its own signal next. */
+ * it gets its own signal next, and all of its time: a supervisor has its own limit, often of a few
+ * seconds. */
 static void know_server(const struct options *o, const struct server *server) {
-    const struct profile *p = server->profile;
-    bool observe = o->observe && (p == NULL || p->observe);
-    bool finishes = p != NULL ? p->finishes : o->finishes;
-    phases_know(&phases, observe, finishes && server->pid > 0 && o->hook != HOOK_AFTER);
+    struct stop stop;
+    stop_plan(&stop, o, server);
+    bool supervised = server->pid != 1 && stop.signal == SIGTERM && tree_is_supervised();
+    phases_know(&phases, o->observe && stop.observe,
+                stop.finishes && !supervised && server->pid > 0 && o->hook != HOOK_AFTER);
 }
 
-static void wait_drained(const struct options *o) {
+static void wait_drained(const struct options *o, int64_t end) {
     struct server server;
     bool known = false;
     int64_t wait;
     phases_open(&phases, o, o->observe, now_ms());
     phases_know(&phases, o->observe, false);
+    phases.hard_end = end; /* the user's hook may have taken some of the time */
     while ((wait = phases_step(&phases, now_ms())) >= 0 || !known) {
         if (!known) {
             known = true;
@@ -204,15 +195,35 @@ static void wait_drained(const struct options *o) {
     }
 }
 
-/* ------------------------------------------------------------------ 7: stopping */
+/* ------------------------------------------------------------------ 6: stopping */
+
+/* Whether another call of this hook stops the server already: a second signal means "faster" to
+ * many. Otherwise nobody else will: the name is held until this process, and the one that it leaves
+ * behind, has ended. */
+static bool is_stopped_already(const struct options *o) {
+    return control_listen("stop", o->container) < 0 && errno == EADDRINUSE;
+}
+
+static void wait_for_other(const struct stop *s) {
+    const struct options *o = s->options;
+    int other = control_connect("stop", o->container);
+    struct pollfd end = {.fd = other, .events = POLLIN, .revents = 0};
+    say("another call of the hook stops this container: waiting for that", NULL);
+    if (other >= 0) {
+        poll(&end, 1, (int)(s->patience + o->drain_timeout + SLACK_MS));
+    }
+}
 
 /* Nobody listens and nothing is in flight: whatever happens to the processes now, no request is
- * lost. `before`: listeners before the signal; some may be another container's. */
-static bool nothing_to_lose(unsigned before) {
+ * lost. Or the server is gone, though what a supervisor has started in its place listens. `before`:
+ * listeners before the signal; some may be another container's. */
+static bool nothing_to_lose(const struct stop *s, unsigned before) {
     const struct tally *t = phases.tally;
     watch_look(phases.watch, now_ms());
     bool seen = phases.watch->sure && phases.watch->method != BY_TIME;
-    return seen && t->busy == 0 && (t->listeners == 0 || (t->wide && t->listeners < before));
+    return seen && t->busy == 0 &&
+           (t->listeners == 0 || (t->wide && t->listeners < before) ||
+            (s->server.started > 0 && tree_started(s->server.pid) != s->server.started));
 }
 
 static int64_t pause_ms(const struct stop *s, int64_t now) {
@@ -226,7 +237,7 @@ static bool wait_finished(struct stop *s, unsigned before) {
     unsigned calm = 0;
     while ((now = now_ms()) - s->began < s->patience && now < phases.hard_end) {
         stop_command_reap(s);
-        calm = nothing_to_lose(before) ? calm + 1 : 0;
+        calm = nothing_to_lose(s, before) ? calm + 1 : 0;
         if (calm >= CALM_LOOKS) {
             return true;
         }
@@ -331,6 +342,7 @@ static bool finish_here(struct stop *s, bool init) {
     stop_begin(s, now_ms());
     bool finished = wait_finished(s, before);
     bool clean = record_stop(s, finished ? 0 : phases.tally->busy);
+    stop_command_end(s, now_ms());
     if (step_aside()) {
         return clean;
     }
@@ -351,7 +363,14 @@ static bool stop_here(struct stop *s, bool init) {
     /* The kubelet's TERM would end PID 1, and the server with it, before the server got any signal.
      */
     bool keeps = s->signal == SIGTERM && s->command == NULL && !init && !deaf;
-    if (phases.drain_end == END_FINISHES) {
+    bool finishes = phases.drain_end == END_FINISHES;
+    if (is_stopped_already(o)) {
+        if (!idle || keeps || finishes) {
+            wait_for_other(s);
+        }
+        return true;
+    }
+    if (finishes) {
         s->patience += o->drain_timeout; /* which has not been waited */
         if (!deaf) {
             return finish_here(s, init);
@@ -380,6 +399,7 @@ static bool stop_here(struct stop *s, bool init) {
         stop_begin(s, now_ms());
         wait_process(s);
     }
+    stop_command_end(s, now_ms());
     return record_stop(s, 0);
 }
 
@@ -407,7 +427,7 @@ static bool drain_here(const struct options *o, int64_t end) {
     char next[160];
     struct text t = TEXT(next);
 
-    wait_drained(o);
+    wait_drained(o, end);
     bool good = !phases.observe || phases.at_end == 0;
     good &= run_hook(o, HOOK_AFTER, end, -1);
 
@@ -427,13 +447,7 @@ int drain_main(const struct options *o) {
     signal(SIGPIPE, SIG_IGN);
     log_to_container();
     int64_t end = phases_hard_end(o, now_ms());
-    bool good;
-
-    /* Held open until this process ends; a second call of the hook finds it. */
-    if (control_listen("drain", o->container) < 0 && errno == EADDRINUSE) {
-        return follow_first(o);
-    }
-    good = run_hook(o, HOOK_BEFORE, end, -1);
+    bool good = run_hook(o, HOOK_BEFORE, end, -1);
     int run = o->stop ? control_connect("run", o->container) : -1;
     good &= run >= 0 ? drain_by_run(o, run, end) : drain_here(o, end);
     return o->strict && !good ? 1 : 0;

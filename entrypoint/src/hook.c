@@ -15,7 +15,13 @@
 #include "control.h"
 #include "spawn.h"
 
-enum { POLL_MS = 20, KILL_MS = 1000, CONNECT_MS = 5000 };
+enum {
+    POLL_MS = 20,
+    KILL_MS = 1000,
+    CONNECT_MS = 5000,
+    MOST_ASKED = 8192,
+    MOST_READ = 10 * 1024 /* of an answer: the kubelet reads no more */
+};
 
 /* Whether `run` has said that the server is gone, or is gone itself. */
 static bool is_gone(int fd) {
@@ -177,11 +183,24 @@ static void add_path(struct text *t, const char *path) {
     }
 }
 
-/* As the kubelet does: a GET, then wait for the whole answer, whatever its status. */
+/* How long an answer is, head and body, as far as it tells. Not every server closes when asked. */
+static size_t answer_size(const char *data) {
+    static const char name[] = "\r\ncontent-length:";
+    const char *end = strstr(data, "\r\n\r\n"), *field = strcasestr(data, name);
+    if (end == NULL || field == NULL || field > end) {
+        return MOST_READ;
+    }
+    field += sizeof name - 1;
+    field += strspn(field, " ");
+    int64_t body = parse_num(field, strspn(field, "0123456789"), MOST_READ);
+    return body < 0 ? MOST_READ : (size_t)(end + 4 - data) + (size_t)body;
+}
+
+/* As the kubelet does: a GET, then wait for the answer, whatever its status. */
 static enum outcome get(const struct options *o, int64_t end, int gone) {
-    static char data[8192];
+    static char data[MOST_READ + 1];
     char host[128];
-    struct text t = TEXT(data);
+    struct text t = {.at = data, .cap = MOST_ASKED};
     uint16_t port;
     const char *path;
     bool own_host = false, own_agent = false;
@@ -221,18 +240,23 @@ static enum outcome get(const struct options *o, int64_t end, int gone) {
         }
         return OUTCOME_FAILED;
     }
-    bool answered = false;
+    size_t held = 0;
     enum outcome how = OUTCOME_TIMEOUT;
     while (ready(fd, POLLIN, end, gone)) {
-        ssize_t got = read(fd, data, sizeof data);
+        ssize_t got = read(fd, data + held, MOST_READ - held);
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
             continue;
         }
         if (got <= 0) {
-            how = answered ? OUTCOME_DONE : OUTCOME_FAILED;
+            how = held > 0 ? OUTCOME_DONE : OUTCOME_FAILED;
             break;
         }
-        answered = true;
+        held += (size_t)got;
+        data[held] = '\0';
+        if (held == MOST_READ || held >= answer_size(data)) {
+            how = OUTCOME_DONE;
+            break;
+        }
     }
     close(fd);
     return how == OUTCOME_TIMEOUT && is_gone(gone) ? OUTCOME_GONE : how;

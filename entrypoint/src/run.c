@@ -8,16 +8,17 @@
  *   RUNNING   OBSERVING     OBSERVING, for  -                 SWEEPING          -
  *                           the hook
  *   OBSERVING swallowed     joins           -                 SWEEPING          drained: STOPPING
- *   OBSERVING cut short:    joins           RUNNING           SWEEPING          drained: READY,
+ *   OBSERVING cut short:    begins anew     RUNNING           SWEEPING          drained: READY,
  *   for hook  STOPPING                                                          hooks are told
- *   READY     STOPPING      "drained"       30 s begin        SWEEPING          30 s over: RUNNING
+ *   READY     STOPPING      begins anew     30 s begin        SWEEPING          30 s over: RUNNING
  *   STOPPING  swallowed     "drained"       -                 -                 stop.h
  *   SWEEPING  swallowed     "drained"       -                 -                 stop.h
  *   FLUSHING  swallowed     "drained"       -                 -                 all is sent: exit
  *
  * Any other signal goes on to the command, as long as there is one. From any state: when all
  * processes have ended, FLUSHING. means_stop() says which signals mean stop. READY has no timer:
- * whoever uses it first checks whether it is over. */
+ * whoever uses it first checks whether it is over. A hook's verdict is for that hook: its caller
+ * asks what is in flight now, and who still sends requests now. */
 #include "run.h"
 
 #include <errno.h>
@@ -67,6 +68,7 @@ struct life {
     int code;
     bool by_hook;
     bool asked; /* a stop was asked for, or may be: worth a record */
+    bool known; /* a look has shown the sockets, and so which process is the server */
     struct phases phases;
     struct server server;
     struct stop stop;
@@ -111,12 +113,22 @@ static void begin_drain(struct life *l, bool by_hook, int64_t now) {
     l->state = OBSERVING;
     l->by_hook = by_hook;
     l->asked = true;
+    l->known = false;
+    phases_close(&l->phases);
     phases_open(&l->phases, l->o, l->o->observe, now);
+    phases_know(&l->phases, l->o->observe, false);
     find_server(l);
-    const struct profile *p = l->server.profile;
-    phases_know(&l->phases, l->o->observe && (p == NULL || p->observe),
-                p != NULL ? p->finishes : l->o->finishes);
     say(by_hook ? "the hook asks to drain" : "stop signal: draining first", NULL);
+}
+
+/* What is known about the server decides what to wait for. Of two servers by name, sockets tell
+ * which is at the front. */
+static void know_server(struct life *l) {
+    struct stop planned;
+    find_server(l);
+    stop_plan(&planned, l->o, &l->server);
+    phases_know(&l->phases, l->o->observe && planned.observe, planned.finishes);
+    l->known = true;
 }
 
 /* Nothing has been stopped: go back to RUNNING. */
@@ -173,6 +185,10 @@ static void begin_stop(struct life *l, int64_t now) {
  */
 static int64_t step_drain(struct life *l, int64_t now) {
     int64_t wait = phases_step(&l->phases, now);
+    if (!l->known) {
+        know_server(l);
+        wait = phases_step(&l->phases, now);
+    }
     if (wait >= 0) {
         return wait;
     }
@@ -287,10 +303,10 @@ static void open_door(struct life *l, int64_t now) {
             continue;
         }
         l->hooks[i] = peer;
-        if (l->state == RUNNING) {
+        if (l->state == RUNNING || l->state == READY || (l->state == OBSERVING && l->by_hook)) {
             begin_drain(l, true, now);
         } else if (l->state != OBSERVING) {
-            char word = WORD_DRAINED; /* the second call of a hook: done already */
+            char word = WORD_DRAINED; /* the stop is under way */
             send(peer, &word, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         }
     }
@@ -392,8 +408,13 @@ static void begin_flush(struct life *l, int64_t now) {
     l->state = FLUSHING;
     l->flush_end = now;
     tell_hooks(l, WORD_GONE);
-    if (stopped && l->o->ports.n > 0) {
-        phases_open(&l->phases, l->o, true, now);
+    if (stopped && (l->o->ports.n > 0 || l->phases.tally != NULL)) {
+        static struct options seen; /* nobody listens now: so the ports that were watched before */
+        seen = *l->o;
+        if (l->phases.tally != NULL) {
+            ports_join(&seen.ports, &l->phases.tally->ports);
+        }
+        phases_open(&l->phases, &seen, true, now);
         l->flush_end += FLUSH_MS;
     }
 }
@@ -455,7 +476,7 @@ int run_main(const struct options *o) {
     /* Before anything else: a signal that comes now must wait, not kill. */
     if (signals_block() != 0 || (l->signals = signals_open()) < 0) {
         say("signalfd: ", strerror(errno), NULL);
-        return EXIT_OWN;
+        return spawn_instead(o->argv);
     }
     if (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) {
         say("prctl(PR_SET_CHILD_SUBREAPER): ", strerror(errno), "; orphans will not be waited for",
@@ -468,7 +489,7 @@ int run_main(const struct options *o) {
     }
     l->child = spawn(o->argv, true, &l->code);
     if (l->child < 0) {
-        return l->code;
+        return l->code == EXIT_OWN ? spawn_instead(o->argv) : l->code;
     }
 
     /* The point of no return. From here on this process ends only when the command has: to die

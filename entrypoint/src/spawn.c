@@ -60,6 +60,15 @@ pid_t spawn(char *const argv[], bool terminal, int *code) {
     return -1;
 }
 
+int spawn_instead(char *const argv[]) {
+    say("the command runs without the helper, and stops as it would without it", NULL);
+    signals_reset();
+    execvp(argv[0], argv);
+    int why = errno;
+    say("cannot run ", argv[0], ": ", strerror(why), NULL);
+    return why == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+}
+
 pid_t spawn_words(const char *words, int *code) {
     char copy[1024];
     char *argv[32];
@@ -70,10 +79,14 @@ pid_t spawn_words(const char *words, int *code) {
         return -1;
     }
     memcpy(copy, words, len + 1);
-    for (char *at = copy; n < COUNT(argv) - 1;) {
+    for (char *at = copy;;) {
         at += strspn(at, " \t");
         if (*at == '\0') {
             break;
+        }
+        if (n == COUNT(argv) - 1) {
+            say("stop command has more than 31 words", NULL);
+            return -1;
         }
         argv[n++] = at;
         at += strcspn(at, " \t");

@@ -8,5 +8,8 @@
 pid_t spawn(char *const argv[], bool terminal, int *code);
 /* The same for words in one string, split at blanks. No shell. */
 pid_t spawn_words(const char *words, int *code);
+/* Become the program, where a sandbox or a limit refuses what the helper needs: that is no reason
+ * for it not to start. Returns only if it cannot be run: the exit code. */
+int spawn_instead(char *const argv[]);
 /* Exit status of wait(2) as a shell tells it. */
 int shell_code(int status);

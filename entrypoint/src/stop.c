@@ -22,15 +22,18 @@ void stop_plan(struct stop *s, const struct options *o, const struct server *ser
     s->patience = o->patience;
     s->group = o->target == TARGET_GROUP;
     s->command = o->stop_command;
+    s->observe = profile == NULL || profile->observe;
+    s->finishes = profile != NULL ? profile->finishes : o->finishes;
     if (profile != NULL) {
         s->signal = signal_number(profile->signal, strlen(profile->signal));
         s->group = profile->target == TARGET_GROUP;
         s->command = profile->stop_command;
     }
     if (server->trap) {
-        /* Its author wrote a trap for TERM, and the trap knows what else to do. */
+        /* Its author wrote a trap for TERM, and the trap knows what else to do. What signal the
+         * server gets from it, nobody knows. */
         s->signal = SIGTERM;
-        s->group = false;
+        s->group = s->finishes = false;
         s->command = NULL;
     }
 }
@@ -146,6 +149,12 @@ void stop_command_reap(struct stop *s) {
     int status;
     if (s->running > 0 && waitpid(s->running, &status, WNOHANG) == s->running) {
         stop_command_ended(s, shell_code(status));
+    }
+}
+
+void stop_command_end(const struct stop *s, int64_t now) {
+    if (s->running > 0 && now - s->began >= s->patience) {
+        kill(-s->running, SIGKILL);
     }
 }
 

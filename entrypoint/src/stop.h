@@ -21,6 +21,8 @@ struct stop {
     bool group;
     pid_t told_group; /* which has got the signal as a whole */
     bool rest;        /* the server has ended; the others are being told */
+    bool observe;     /* before the stop, wait for requests in flight */
+    bool finishes;    /* but not for those that the server finishes by itself after this signal */
     int64_t patience; /* a caller that has not drained first may add to it */
     int64_t began, next_stage, next_word;
 };
@@ -41,5 +43,8 @@ void stop_sweep(struct stop *s, const struct options *o, int64_t now);
 void stop_command_ended(struct stop *s, int code);
 /* The same for a caller that does not: notice its end. */
 void stop_command_reap(struct stop *s);
+/* The caller leaves: if patience is over, end the command. It has the caller's streams, and a
+ * runtime waits until nobody holds those. */
+void stop_command_end(const struct stop *s, int64_t now);
 /* Go on with what is left by now; returns the milliseconds until the next step. */
 int64_t stop_step(struct stop *s, int64_t now);

@@ -60,13 +60,16 @@ bool tree_stat(const char *data, struct process *p) {
     if (at == NULL || at[1] != ' ' || at[2] == '\0') {
         return false;
     }
-    *p = (struct process){.dead = at[2] == 'Z' || at[2] == 'X'};
+    bool ended = at[2] == 'Z' || at[2] == 'X';
+    *p = (struct process){.dead = ended};
     at += 2;
     for (int field = 3; field <= 22; field++) {
         size_t n = strcspn(at, " \n");
         if (field == 4) {
             int64_t parent = parse_num(at, n, INT32_MAX);
             p->parent = parent > 0 ? (pid_t)parent : 0;
+        } else if (field == 20) {
+            p->dead = ended && parse_num(at, n, INT32_MAX) <= 1; /* its other threads live on */
         } else if (field == 22) {
             int64_t started = parse_num(at, n, INT64_MAX);
             p->started = started > 0 ? (uint64_t)started : 0;
@@ -740,17 +743,21 @@ bool tree_init_takes(int signal) {
     return tree_handles(1, signal) || is_named(1, FORWARDING_INITS);
 }
 
+bool tree_is_supervised(void) {
+    /* runsvdir ends on TERM, and tells nobody. */
+    return is_named(1, INITS ",supervisord") && !is_named(1, FORWARDING_INITS ",runsvdir") &&
+           tree_handles(1, SIGTERM);
+}
+
 bool tree_passes_on(const struct server *server) {
-    if (is_named(1, FORWARDING_INITS) && !is_named(1, "dumb-init")) {
-        return server->parent == 1; /* they hand it to their child, not to what is below */
+    /* They hand it to their child. dumb-init hands it to the child's group as well, but ends with
+     * the child: what is below a shell has no time. */
+    if (is_named(1, FORWARDING_INITS)) {
+        return server->parent == 1;
     }
-    /* They signal the whole group, or stop programs in their own order with their own signals, and
-     * restart a program that ends otherwise. */
-    if (is_named(1, INITS ",supervisord")) {
-        return true;
-    }
-    return tree_handles(1, SIGTERM) &&
-           is_same_program(1, server->pid); /* a master and its worker */
+    return tree_is_supervised() ||
+           (tree_handles(1, SIGTERM) &&
+            is_same_program(1, server->pid)); /* a master and its worker */
 }
 
 /* The pause container by its name. Otherwise compare PID 1 with this process, which runs in the

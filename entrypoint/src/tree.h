@@ -75,8 +75,11 @@ int tree_signal(const struct process *p, int signal);
 bool tree_handles(pid_t pid, int signal);
 /* Whether PID 1 does something with a signal. */
 bool tree_init_takes(int signal);
-/* Whether TERM to PID 1 reaches the server: PID 1 is an init that passes signals on, or a
- * supervisor that stops what it has started. */
+/* Whether PID 1 is a supervisor that stops what it has started, each program in its own order with
+ * its own signal and limit, and would start again what ends otherwise. */
+bool tree_is_supervised(void);
+/* Whether TERM to PID 1 reaches the server: PID 1 is an init that passes signals on, or such a
+ * supervisor. */
 bool tree_passes_on(const struct server *server);
 /* Whether PID 1 belongs to other containers too: then do not look for a server below it. */
 bool tree_is_shared(void);

@@ -282,3 +282,23 @@ def ended(hook: "subprocess.Popen[str]", deadline: float = DEADLINE) -> tuple[in
     """Exit code of a hook, and what it wrote."""
     out, err = hook.communicate(timeout=deadline)
     return hook.returncode, out + err
+
+
+VETH = (
+    "ip link add eth0 type veth peer name peer; ip addr add 10.9.9.2/24 dev eth0; "
+    "ip link set eth0 up"
+)
+POD = "10.9.9.2"
+
+
+def client_of(box: Container, container: Callable[..., Container]) -> Container:
+    """Make another network that reaches the Pod: clients in it are from outside."""
+    client = container("sleep", "600")
+    commands = (
+        (box, f"ip link set peer netns {client.pid}"),
+        (client, "ip addr add 10.9.9.1/24 dev peer; ip link set peer up"),
+    )
+    for one, command in commands:
+        enter = ["nsenter", "-t", str(one.pid), "--net", "--", "sh", "-c", command]
+        subprocess.run(enter, check=True)
+    return client

@@ -237,36 +237,63 @@ def test_permanent_connections_are_not_waited_for(
     until(lambda: box.log.count("got 2") == 2, "INT came, each time")
 
 
-def test_a_repeated_hook_waits_for_the_first(
+def test_a_repeated_hook_stops_the_server_once(
     helper: str, container: Callable[..., Container]
 ) -> None:
-    box = container("sh", "-c", f"{' '.join(victim('--port=8000', '--on=TERM=exit'))}; sleep 600")
+    """To many servers a second signal means "faster"."""
+    server = " ".join(victim("--port=8000", "--on=TERM=finish"))
+    box = container("sh", "-c", f"{server}; sleep 600")
     box.listening(8000)
-    options = waits("--ports=8000", delay="3", most="4")
-    hooks = [box.exec(helper, "drain", *options)]
-    until(lambda: "podgrace" in Path(f"/proc/{box.pid}/net/unix").read_text(), "the first is at it")
-    hooks += [box.exec(helper, "drain", *options) for _ in range(2)]
+    options = waits("--ports=8000", drain="1")
+    with box.connect(8000) as connection:
+        get(connection, "/close/4")
+        time.sleep(0.2)
+        hooks = [box.exec(helper, "drain", *options) for _ in range(3)]
+        read(connection)
     assert [ended(hook)[0] for hook in hooks] == [0, 0, 0]
-    box.logged("got 15")
     assert box.log.count("got 15") == 1
-    assert len(box.records("drain")) == 1
-    assert box.log.count("being drained already") == 2
+    assert box.log.count("another call of the hook stops this container") == 2
+    assert len(box.records("drain")) == 3
+
+
+@pytest.mark.parametrize("other", ["short", "long"])
+def test_each_call_has_a_verdict_of_its_own(
+    helper: str, container: Callable[..., Container], other: str
+) -> None:
+    """Somebody tries other times by hand, and the kubelet calls meanwhile."""
+    box = container(*victim("--port=8000", "--on=TERM=exit"))
+    box.listening(8000)
+    delay, drain = {"short": ("1", "0"), "long": ("600", "600")}[other]
+    hand = waits("--ports=8000", "--no-stop", delay=delay, most=delay, drain=drain)
+    box.exec(helper, "drain", *hand)
+    time.sleep(0.5)
+    with box.connect(8000) as connection:
+        get(connection, "/close/3")
+        hook = box.exec(helper, "drain", *waits("--ports=8000"))
+        read(connection)
+        assert ended(hook)[0] == 0
+    assert box.records("drain")[-1]["in_flight_end"] == 0
+    box.kill(signal.SIGTERM)
+    assert box.wait() == 0
 
 
 def test_another_container_of_the_pod_is_no_first_hook(
     released: str, container: Callable[..., Container]
 ) -> None:
     """Containers share the network and so abstract sockets: the PID namespace tells them apart."""
-    box = container(*victim("--port=8000", "--on=TERM=exit"))
+    server = " ".join(victim("--port=8000", "--on=TERM=print"))
+    box = container("sh", "-c", f"{server}; sleep 600")
     box.listening(8000)
-    options = waits("--ports=8000", delay="3", most="4")
-    first = box.exec(released, "drain", *options)
-    until(lambda: "podgrace" in Path(f"/proc/{box.pid}/net/unix").read_text(), "the first is at it")
-    second = box.exec(
-        "unshare", "--pid", "--fork", "--mount-proc", "--", released, "drain", *options
-    )
-    assert ended(second)[0] == 0
-    assert "being drained already" not in box.log
+    options = waits("--ports=8000", patience="6")
+    with box.connect(8000) as connection:
+        get(connection, "/slow/60")
+        first = box.exec(released, "drain", *options, "--drain-timeout=0")
+        unix = Path(f"/proc/{box.pid}/net/unix")
+        until(lambda: "/stop/app" in unix.read_text(), "the first stops the server")
+        apart = ["unshare", "--pid", "--fork", "--mount-proc", "--"]
+        second = box.exec(*apart, released, "drain", *options, "--drain-timeout=0")
+        assert ended(second)[0] == 0
+    assert "another call" not in box.log
     assert ended(first)[0] == 0
 
 
@@ -299,7 +326,7 @@ def test_a_stranger_who_has_the_name_decides_nothing(
         *argv,
         prepare=f"rm -f /tmp/go-{os.getpid()}; mkfifo /tmp/go-{os.getpid()}",
     )
-    strangers = squat(box, "run", "drain")
+    strangers = squat(box, "run", "stop")
     go = Path(f"/tmp/go-{os.getpid()}")
     until(go.exists, "the container waits")
     go.write_text("go\n")
@@ -309,12 +336,12 @@ def test_a_stranger_who_has_the_name_decides_nothing(
         hooks = [box.exec(helper, "drain", *options) for _ in range(2)]
         read(connection)
         assert [ended(hook)[0] for hook in hooks] == [0, 0]
-    (record,) = box.records("drain")
-    assert record["in_flight_start"] >= 1
-    assert record["in_flight_end"] == 0
+    records = box.records("drain")
+    assert all(record["in_flight_start"] >= 1 for record in records)
+    assert all(record["in_flight_end"] == 0 for record in records)
     box.kill(signal.SIGTERM)
     assert box.wait() == 0
-    assert [r["by"] for r in box.records("drain")] == ["hook"], "what the hook drained is drained"
+    assert box.records("drain") == records, "what the hooks drained is drained"
     go.unlink()
     for stranger in strangers:
         stranger.close()
@@ -339,6 +366,49 @@ def test_a_stop_command_that_fails_is_followed_by_the_signal(
         box.logged("got 10")
         assert ended(hook)[0] in (0, 137, -9)
     assert "patience has run out" not in box.log
+
+
+@pytest.mark.parametrize("init", [False, True], ids=["below a shell", "as PID 1"])
+def test_a_stop_command_that_hangs_does_not_hold_the_hook(
+    helper: str, container: Callable[..., Container], init: bool
+) -> None:
+    """It has the hook's streams, and a runtime reads those to their end."""
+    server = victim("--port=8000", "--on=TERM=exit")
+    box = container(*(server if init else ["sh", "-c", f"{' '.join(server)}; sleep 600"]))
+    box.listening(8000)
+    options = waits("--ports=8000", "--stop-command=sleep 600", drain="0", patience="2")
+    with box.connect(8000) as connection:
+        get(connection, "/slow/60")
+        time.sleep(0.2)
+        assert ended(box.exec(helper, "drain", *options))[0] == 0  # reads them, too
+    assert ("got 15" in box.log) is not init, "the kubelet's TERM is for PID 1"
+
+
+def test_a_stop_command_that_is_too_long_is_followed_by_the_signal(
+    helper: str, container: Callable[..., Container]
+) -> None:
+    """A part of it would be another command."""
+    server = victim("--port=8000", "--on=TERM=exit")
+    command = " ".join(["sleep", *(["0"] * 40), "600"])
+    box = container(helper, "run", *waits(f"--stop-command={command}"), "--", *server)
+    box.listening(8000)
+    box.kill(signal.SIGTERM)
+    assert box.wait() == 0
+    assert "more than 31 words" in box.log
+    assert "got 15" in box.log
+
+
+def test_the_users_hook_takes_its_time_from_the_deadline(
+    released: str, container: Callable[..., Container]
+) -> None:
+    box = container(*victim("--port=8000"))
+    box.listening(8000)
+    options = waits("--ports=8000", "--deadline=8", delay="60", most="60")
+    hook = box.exec(released, "drain", *options, "--hook=before", "--hook-sleep=3")
+    assert ended(hook)[0] == 0
+    record = box.records("drain")[0]
+    assert record["delay_end"] == "deadline"
+    assert record["delay_ms"] < 2000
 
 
 def test_a_deadline_cuts_it_all(helper: str, container: Callable[..., Container]) -> None:
@@ -581,6 +651,34 @@ def test_a_users_url_is_called_as_the_kubelet_does(
     (record,) = url_box.records("hook")
     assert (record["end"], record["code"]) == ("done", 0)
     assert record["hook_ms"] >= 1400
+
+
+STAYS = """
+import socket, sys, time
+door, held, answer = socket.create_server(("", 8100)), [], sys.argv[1].encode()
+while True:
+    held.append(door.accept()[0])
+    held[-1].recv(4096)
+    held[-1].sendall(b"HTTP/1.1 200 OK\\r\\n" + answer.replace(b"|", b"\\r\\n"))
+"""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["Content-Length: 2||ok", "content-length:0||", "|" + "endless" * 2000],
+    ids=["all of it", "nothing", "more than the kubelet reads"],
+)
+def test_a_users_url_is_over_with_its_answer(
+    helper: str, container: Callable[..., Container], answer: str
+) -> None:
+    """Though the server does not close the connection."""
+    box = container(*victim("--port=8000"))
+    box.listening(8000)
+    box.exec(PYTHON, "-c", STAYS, answer)
+    box.listening(8100)
+    options = waits("--ports=8000", "--strict", "--hook=before")
+    assert ended(box.exec(helper, "drain", *options, "--hook-url=http://127.0.0.1:8100/"))[0] == 0
+    assert box.records("hook")[0]["end"] == "done"
 
 
 @pytest.mark.parametrize(

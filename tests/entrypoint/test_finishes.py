@@ -15,10 +15,15 @@ import pytest
 
 from tests import needs
 from tests.entrypoint.conftest import (
+    POD,
+    PYTHON,
     SYSTEM_PYTHON,
+    VETH,
     Container,
+    client_of,
     ended,
     get,
+    named,
     read,
     until,
     victim,
@@ -109,26 +114,6 @@ class Client:
                 if b"connection: close" in answer.lower():
                     break
         self.closed.set()
-
-
-VETH = (
-    "ip link add eth0 type veth peer name peer; ip addr add 10.9.9.2/24 dev eth0; "
-    "ip link set eth0 up"
-)
-POD = "10.9.9.2"
-
-
-def client_of(box: Container, container: Callable[..., Container]) -> Container:
-    """Make another network that reaches the Pod: clients in it are from outside."""
-    client = container("sleep", "600")
-    commands = (
-        (box, f"ip link set peer netns {client.pid}"),
-        (client, "ip addr add 10.9.9.1/24 dev peer; ip link set peer up"),
-    )
-    for one, command in commands:
-        enter = ["nsenter", "-t", str(one.pid), "--net", "--", "sh", "-c", command]
-        subprocess.run(enter, check=True)
-    return client
 
 
 def options(*more: str, drain: str = "20") -> list[str]:
@@ -298,6 +283,101 @@ def test_an_endless_stream_is_kept_up_to_the_cap(
     began = time.monotonic()
     box.wait()
     assert time.monotonic() - began >= 4  # what the signal did not end, TERM did: no record is left
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["hook", "wrap"])
+def test_what_a_trap_sends_nobody_knows(
+    helper: str, container: Callable[..., Container], tmp_path: Path, wrapped: bool
+) -> None:
+    """After QUIT nginx finishes; this trap sends TERM, after which nginx does not."""
+    server = named(tmp_path, "nginx")
+    text = f"trap 'kill $!; wait' TERM; {server} --port=8000 --on=TERM=exit & wait; wait"
+    argv = options("--detect")
+    run = [helper, "run", *argv, "--"] if wrapped else []
+    box = container(*run, "sh", "-c", text, prepare=VETH)
+    box.listening(8000)
+    with client_of(box, container).connect(8000, POD) as connection:
+        get(connection, "/close/5")
+        time.sleep(0.3)
+        stop(box, [helper, "drain", *argv])
+        assert read(connection).endswith(b"ok")
+    box.wait()
+    record = box.records("drain")[0]
+    assert (record["profile"], record["drain_end"]) == ("nginx", "idle")
+
+
+SVSCAN = """
+import signal, subprocess, sys, time
+child = subprocess.Popen(sys.argv[1:])
+def stop(*_):
+    child.terminate()
+    time.sleep(1)
+    sys.exit(0)
+signal.signal(15, stop)
+child.wait()
+"""
+
+
+@pytest.mark.parametrize("init", ["dumb-init", "s6-svscan"])
+def test_an_init_that_leaves_no_time_to_finish(
+    helper: str, container: Callable[..., Container], tmp_path: Path, init: str
+) -> None:
+    """dumb-init ends with the shell, which TERM ends at once; s6 kills after its own limit."""
+    supervisor = tmp_path / "s6-svscan"
+    supervisor.write_text(f"#!{PYTHON}\n{SVSCAN}")
+    supervisor.chmod(0o755)
+    server = victim("--port=8000", "--on=TERM=finish")
+    if init == "dumb-init":
+        needs.programs(init)
+        argv = [init, "--", "sh", "-c", f"{' '.join(server)}; exit 5"]
+    else:
+        argv = [str(supervisor), *server]
+    box = container(*argv, prepare=VETH)
+    box.listening(8000)
+    with client_of(box, container).connect(8000, POD) as connection:
+        get(connection, "/close/5")
+        time.sleep(0.3)
+        stop(box, [helper, "drain", *options("--finishes")])
+        assert read(connection).endswith(b"ok")
+    box.wait()
+
+
+SOCKETS = """
+import os, signal, socket, subprocess, sys
+door = socket.create_server(("", 8000))
+child = subprocess.Popen([*sys.argv[1:], str(door.fileno())], pass_fds=[door.fileno()])
+signal.signal(15, lambda *_: os._exit(7))
+child.wait()
+while True: signal.pause()
+"""
+
+WORKER = """#!{python}
+import signal, socket, sys
+signal.signal(3, lambda *_: sys.exit(0))
+door = socket.socket(fileno=int(sys.argv[1]))
+while True:
+    door.accept()[0].close()
+"""
+
+
+def test_a_socket_that_stays_open_does_not_hold_it(
+    released: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
+    """PID 1 has opened it, and keeps it for the next server; what is waited for is this one."""
+    server = tmp_path / "nginx"
+    server.write_text(WORKER.format(python=PYTHON))
+    server.chmod(0o755)
+    opener = tmp_path / "opener"
+    opener.write_text(SOCKETS)
+    box = container(PYTHON, str(opener), str(server))
+    box.listening(8000)
+    argv = options("--detect", "--patience=60", drain="60")
+    began = time.monotonic()
+    assert ended(box.exec(released, "drain", *argv), 100)[0] == 0
+    assert time.monotonic() - began < 50
+    assert box.records("drain")[0]["stop"].startswith("QUIT to nginx")
+    box.kill(signal.SIGTERM)
+    assert box.wait() == 7
 
 
 # -- the termination message -----------------------------------------------------------------------

@@ -16,13 +16,17 @@ import pytest
 
 from tests import needs
 from tests.entrypoint.conftest import (
+    POD,
     PYTHON,
     SYSTEM_PYTHON,
+    VETH,
     VICTIM,
     Container,
+    client_of,
     ended,
     get,
     named,
+    read,
     until,
     victim,
     waits,
@@ -331,6 +335,47 @@ def test_below_an_init_and_a_shell_the_server_hears_of_it(
     assert box.log.count("got 15") == 1
 
 
+RUNSVDIR = """
+import os, signal, subprocess, sys
+signal.signal(15, lambda *_: os._exit(0))
+subprocess.call(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "argv"),
+    [
+        ("dumb-init --single-child", ["dumb-init", "-c", "--", "sh", "-c", "{}; :"]),
+        ("dumb-init", ["dumb-init", "--", "sh", "-c", "setsid -w {}; :"]),
+        ("runsvdir", ["{where}/runsvdir", "sh", "-c", "{}; :"]),
+        ("init", ["{where}/init"]),
+    ],
+)
+def test_an_init_whose_term_does_not_reach_the_server(
+    released: str,
+    container: Callable[..., Container],
+    tmp_path: Path,
+    name: str,
+    argv: list[str],
+) -> None:
+    """One tells its child only, one its group, one nobody, and a script called init is deaf."""
+    server = " ".join(victim("--port=8000", "--on=TERM=print"))
+    for init, text in (
+        ("runsvdir", f"#!{PYTHON}\n{RUNSVDIR}"),
+        ("init", f"#!/bin/sh\n{server}\n:"),
+    ):
+        (tmp_path / init).write_text(text)
+        (tmp_path / init).chmod(0o755)
+    if name.startswith("dumb-init"):
+        needs.programs("dumb-init")
+    box = container(*[word.format(server, where=tmp_path) for word in argv])
+    box.listening(8000)
+    with box.connect(8000) as connection:
+        get(connection, "/slow/60")
+        told(box, released, "--drain-timeout=1", "--patience=2")
+    box.logged("got 15")
+
+
 def test_a_worker_of_pid_1_is_left_to_it(
     released: str, container: Callable[..., Container]
 ) -> None:
@@ -426,6 +471,49 @@ def test_the_front_is_stopped_before_what_is_behind_it(
     stopped(box)
     assert box.records("drain")[0]["stop"].startswith("QUIT to nginx")
     assert [x for x in box.log.splitlines() if x.startswith("got")] == ["got 3", "got 15"]
+
+
+def test_the_front_decides_what_is_waited_for(
+    helper: str, container: Callable[..., Container], tmp_path: Path
+) -> None:
+    """What runs behind it finishes by itself after its signal; the front ends at once."""
+    back = script(tmp_path, "nginx", "--port=9000", "--host=127.0.0.1", "--on=QUIT=exit")
+    front = script(tmp_path, "hypercorn", "--port=8000", "--on=TERM=exit")
+    argv = ["sh", "-c", f"{back} & sleep 0.3; {front} & wait; wait"]
+    box = container(helper, "run", *waits("--detect"), "--", *argv, prepare=VETH)
+    box.listening(8000)
+    box.listening(9000)
+    with client_of(box, container).connect(8000, POD) as connection:
+        get(connection, "/close/3")
+        time.sleep(0.3)
+        box.kill(signal.SIGTERM)
+        assert read(connection).endswith(b"ok")
+    assert box.wait() == 0
+    assert box.records("drain")[0]["profile"] == "hypercorn"
+
+
+THREADS = """
+import ctypes, socket, threading
+server = socket.create_server(("", 8000))
+def serve():
+    while True:
+        server.accept()[0].close()
+threading.Thread(target=serve).start()
+libc = ctypes.CDLL(None)
+libc.syscall({"x86_64": 60, "aarch64": 93}[__import__("platform").machine()], 0)
+"""
+
+
+def test_a_server_whose_first_thread_has_ended(
+    released: str, container: Callable[..., Container]
+) -> None:
+    """The kernel calls it a zombie, and its other threads serve on: it has to be told."""
+    text = f"'{PYTHON}' -c '{THREADS}'; echo ended $?"
+    box = container(released, "run", *waits(patience="60"), "--", "sh", "-c", text)
+    box.listening(8000)
+    box.kill(signal.SIGTERM)
+    box.logged("ended 143")
+    assert box.wait() == 0
 
 
 def test_names_cannot_write_to_a_terminal(

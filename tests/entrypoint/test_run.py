@@ -1,9 +1,11 @@
 """`run`: signals, exit codes, orphans, and the sequence observe, stop, patience, TERM, KILL."""
 
 import os
+import platform
 import pty
 import random
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -467,6 +469,60 @@ def test_a_stop_command_stops(helper: str, container: Callable[..., Container]) 
     assert "got 15" not in box.log
 
 
+FULL = """
+import os, signal, socket
+signal.signal(15, lambda *_: os._exit(0))
+door = socket.create_server(("", 8000))
+client = door.accept()[0]
+client.setblocking(False)
+try:
+    while True: client.send(b"x" * 65536)
+except BlockingIOError: print("full", flush=True)
+while True: signal.pause()
+"""
+
+
+@pytest.mark.parametrize("ports", [["--ports=8000"], []], ids=["named", "not named"])
+def test_what_the_kernel_still_has_is_sent(
+    helper: str, container: Callable[..., Container], ports: list[str]
+) -> None:
+    """The network of a Pod may end with its last process: that one waits for a moment."""
+    box = container(helper, "run", *waits(*ports, drain="0"), "--", PYTHON, "-c", FULL)
+    until(lambda: ":1F40 " in Path(f"/proc/{box.pid}/net/tcp").read_text(), "it listens")
+    with box.inside():
+        client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    client.connect(("127.0.0.1", 8000))
+    box.logged("full")
+    box.kill(signal.SIGTERM)
+    until(lambda: box.records("stop"), "the server has ended")
+    began = time.monotonic()
+    box.wait()
+    assert time.monotonic() - began > 1
+    client.close()
+
+
+DENY = [PYTHON, str(Path(VICTIM).with_name("deny_calls.py"))]
+FORBIDDEN = {
+    "x86_64": {"signalfd4": "289", "pipe2": "293"},
+    "aarch64": {"signalfd4": "74", "pipe2": "59"},
+}
+
+
+@pytest.mark.parametrize("call", ["signalfd4", "pipe2"])
+def test_a_sandbox_that_forbids_it_is_no_reason_not_to_start(
+    released: str, container: Callable[..., Container], call: str
+) -> None:
+    """As a seccomp profile that was recorded without the helper: the server runs as it did then."""
+    number = FORBIDDEN[platform.machine()][call]
+    server = victim("--port=8000", "--on=TERM=exit")
+    box = container(*DENY, number, released, "run", *waits(), "--", *server)
+    box.listening(8000)
+    assert "runs without the helper" in box.log
+    box.kill(signal.SIGTERM)
+    assert box.wait() == 0
+
+
 def test_what_a_command_leaves_behind_is_ended(helper: str, tmp_path: Path) -> None:
     """A command that ends by itself ends the container, orphans included, with its own code."""
     process, out = start(
@@ -506,17 +562,36 @@ def test_the_hook_asks_and_the_signal_stops(
     assert [r["by"] for r in box.records("drain")] == ["hook"]
 
 
-def test_a_repeated_hook_waits_for_the_first_or_returns(
-    helper: str, container: Callable[..., Container]
-) -> None:
+def test_hooks_at_once_end_together(helper: str, container: Callable[..., Container]) -> None:
     options = waits("--ports=8000", delay="2", most="3")
     box = container(helper, "run", *options, "--", *victim("--port=8000"))
     box.listening(8000)
     hooks = [box.exec(helper, "drain", *options) for _ in range(3)]
     assert [ended(hook)[0] for hook in hooks] == [0, 0, 0]
-    assert ended(box.exec(helper, "drain", *options))[0] == 0
     assert len(box.records("drain")) == 1
     assert box.running
+
+
+@pytest.mark.parametrize("when", ["drained", "at it"])
+def test_each_hook_has_a_verdict_of_its_own(
+    helper: str, container: Callable[..., Container], when: str
+) -> None:
+    """Somebody calls it by hand; then the kubelet does, and its delay begins with its call."""
+    options = waits("--ports=8000", delay="2", most="3")
+    box = container(helper, "run", *options, "--", *victim("--port=8000", "--on=TERM=exit"))
+    box.listening(8000)
+    first = box.exec(helper, "drain", *options)
+    box.logged("the hook asks to drain")
+    if when == "drained":
+        assert ended(first)[0] == 0
+    else:
+        time.sleep(1)
+    began = time.monotonic()
+    assert ended(box.exec(helper, "drain", *options))[0] == 0
+    assert time.monotonic() - began >= 2
+    box.kill(signal.SIGTERM)
+    assert box.wait() == 0
+    assert {r["by"] for r in box.records("drain")} == {"hook"}
 
 
 def test_a_hook_that_is_gone_leaves_all_as_it_was(

@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.entrypoint.conftest import Container, ended, get, read, until, victim, waits
+from tests.entrypoint.conftest import (
+    SYSTEM_PYTHON,
+    Container,
+    ended,
+    get,
+    read,
+    until,
+    victim,
+    waits,
+)
 
 PORT = 15990
 LINE = b'{"podgrace":"drain","container":"app","drain_end":"timeout","in_flight_end":3}'
@@ -518,7 +527,8 @@ def test_callers_that_hang_up_cost_no_more_than_one_that_waits(
     released: str, container: Callable[..., Container]
 ) -> None:
     """Looks at three thousand connections have their distance, whoever asks for them."""
-    box = container("sh", "-c", f"ulimit -n 8192; exec {' '.join(victim('--port=8000'))}")
+    text = "import signal, socket; s = socket.create_server(('', 8000), backlog=4096)"
+    box = container(SYSTEM_PYTHON, "-c", f"{text}; signal.pause()")
     box.listening(8000)
     box.exec(released, "sidecar", f"--port={PORT}", answer("app", delay=60, most=60))
     box.listening(PORT)
