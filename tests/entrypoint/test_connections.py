@@ -1,6 +1,8 @@
 """Every kind of connection: whether the helper waits for it, by each means of observing."""
 
 import os
+import platform
+import resource
 import signal
 import socket
 import subprocess
@@ -536,6 +538,20 @@ def test_with_neither_the_fixed_times_serve(
     assert (record["method"], record["delay_end"], record["drain_end"]) == ("time", "time", "time")
     assert int(str(record["waited_ms"])) >= 4000
     assert "does not tell about sockets" in box.log
+
+
+POLL = {"x86_64": "7", "aarch64": "73"}
+
+
+def test_without_poll_it_waits_all_the_same(released: str, box: Container) -> None:
+    """A sandbox refuses it: a wait is still a wait, not a loop that takes a core."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    deny = [PYTHON, str(Path(__file__).with_name("deny_calls.py")), POLL[platform.machine()]]
+    hook = drain(box, released, prefix=deny, delay="4", most="4", drain="0")
+    assert ended(hook)[0] == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert busy < 1, "seconds of the processor"
 
 
 def test_many_connections(released: str, container: Callable[..., Container]) -> None:
