@@ -81,8 +81,8 @@ def text(directory: Path) -> Iterator[str]:
     yield table(("disturbance", "client", "bare", "plain sleep of 5 s", "podgrace"), cells)
 
     yield (
-        "\nSeconds until the controller was done (`kubectl rollout status` returns) / "
-        "until the last old Pod was gone:\n"
+        "\nSeconds until the controller was done (`kubectl rollout status` returns) / until the "
+        "last old Pod\nwas gone:\n"
     )
 
     def times(d: str, s: str, v: str) -> str:
@@ -123,7 +123,8 @@ def scenes(directory: Path) -> Iterator[str]:
             continue  # what was not measured is no row
         for server in dict.fromkeys(row.server for row in rows):
             of = [[r for r in rows if (r.server, r.variant) == (server, v)] for v in VARIANTS]
-            stays = [max(row.stay for row in found) for found in of]
+            # `kubectl drain` returns when the Pods are gone: there its own time counts.
+            stays = [max(row.stay or row.gone for row in found) for found in of]
             both = (f"{lost(found)} / {stay:.0f}" for found, stay in zip(of, stays, strict=True))
             cells.append((about, server, *both))
     yield table(("what", "server", "bare", "plain sleep of 5 s", "podgrace"), cells)
