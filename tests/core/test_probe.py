@@ -26,18 +26,26 @@ POD: dict[str, Any] = {
 OLD = {"timeoutSeconds": 5, "periodSeconds": 7, "successThreshold": 1, "failureThreshold": 3}
 
 
+FIRST = {"timeoutSeconds": 2, "periodSeconds": 2, "successThreshold": 1, "failureThreshold": 5}
+"""What the first version added, without saying so in its status."""
+
+
 def by_another_version(times: dict[str, int], said: dict[str, int]) -> dict[str, Any]:
     """Give a Pod with a probe from a version that used other times."""
     patched = once(POD, CONFIG)[0]
     patched["spec"]["containers"][0]["readinessProbe"] |= times
     status = json.loads(patched["metadata"]["annotations"][STATUS_ANNOTATION])
-    status["containers"]["web"]["readinessTimes"] = said
+    del status["containers"]["web"]["readinessTimes"]
+    status["containers"]["web"] |= {"readinessTimes": said} if said else {}
     patched["metadata"]["annotations"][STATUS_ANNOTATION] = json.dumps(status)
     return patched
 
 
-def test_the_probe_of_a_version_with_other_times_is_taken_out() -> None:
-    assert undone(by_another_version(OLD, OLD)) == POD
+@pytest.mark.parametrize(("times", "said"), [(OLD, OLD), (FIRST, {})])
+def test_the_probe_of_a_version_with_other_times_is_taken_out(
+    times: dict[str, int], said: dict[str, int]
+) -> None:
+    assert undone(by_another_version(times, said)) == POD
 
 
 def test_a_pass_renews_the_probe_of_a_version_with_other_times() -> None:

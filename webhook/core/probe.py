@@ -33,7 +33,12 @@ RARE: Final[Mapping[str, int]] = {
 }
 """The same for a TCP probe of a server that logs each connection without a handshake."""
 
-_FIRST_TIMES: Final[Mapping[str, int]] = dict(TIMES)
+_FIRST_TIMES: Final[Mapping[str, int]] = {
+    "timeoutSeconds": 2,
+    "periodSeconds": 2,
+    "successThreshold": 1,
+    "failureThreshold": 5,
+}
 """The times of a probe whose status annotation names none. Never change them."""
 
 _NOT_SET: Final[Mapping[str, int]] = {
