@@ -19,9 +19,11 @@
 
 #include "diag.h"
 #include "http.h"
+#include "init.h"
 #include "kernel.h"
 #include "nettable.h"
 #include "options.h"
+#include "proc.h"
 #include "tree.h"
 
 enum { MOST = 16384, FILES = 256 };
@@ -175,9 +177,9 @@ static void try_table(const char *data, size_t size) {
 static void try_words(const char *data, size_t size) {
     struct options o = {.detect = true, .match = "app,server*,busybox httpd"};
     for (int detect = 0; detect < 2; detect++) {
-        struct server found = {.pid = 1};
+        struct program found = {.profile = NULL};
         o.detect = detect != 0;
-        enum kind kind = tree_kind(data, size, &o, &found);
+        enum kind kind = program_kind(data, size, &o, &found);
         CLAIM(kind == A_LAUNCHER || kind == ANOTHER || kind == A_MATCH);
         CLAIM(found.profile == NULL || (o.detect && kind == A_MATCH));
         CLAIM(strlen(found.name) < sizeof found.name);
@@ -193,10 +195,10 @@ static void try_stat(const char *data) {
 
 static void try_signals(const char *data) {
     uint64_t set = 1, again = 2;
-    bool is_there = tree_set(data, "SigCgt", &set);
+    bool is_there = proc_set(data, "SigCgt", &set);
     CLAIM(!is_there || strstr(data, "SigCgt:") != NULL);
-    CLAIM(tree_set(data, "SigCgt", &again) == is_there && (!is_there || set == again));
-    tree_set(data, "SigBlk", &set);
+    CLAIM(proc_set(data, "SigCgt", &again) == is_there && (!is_there || set == again));
+    proc_set(data, "SigBlk", &set);
 }
 
 /* Any answer to any question is rows, or an error with a reason; and it is an end. */
@@ -241,13 +243,13 @@ static void try_proc(const char *data, size_t size) {
         o.detect = root == 1;
         if (tree_server(&found, &o, root, root == 1, inodes, COUNT(inodes)) == 0) {
             CLAIM(found.pid >= 0 && found.root == root && (found.pid != root || root == 1));
-            CLAIM(strlen(found.name) < sizeof found.name);
-            tree_passes_on(&found);
+            CLAIM(strlen(found.program.name) < sizeof found.program.name);
+            init_passes_on(&found);
         }
         if (tree_programs(&m, &o, root) == 0) {
             CLAIM(m.n <= MAX_PROCESSES);
             for (unsigned i = 0; i < m.n; i++) {
-                CLAIM(m.list[i].pid != root && tree_signal_of(&m.list[i]) > 0);
+                CLAIM(m.list[i].pid != root && program_signal(m.list[i].profile) > 0);
             }
         }
         if (tree_members(&m, root, true) == 0) {
@@ -256,8 +258,8 @@ static void try_proc(const char *data, size_t size) {
             CLAIM(m.n <= MAX_PROCESSES && (before > 0 || m.n == 0));
         }
         CLAIM(tree_sockets(root, sockets, COUNT(sockets)) <= COUNT(sockets));
-        tree_init_takes(15);
-        tree_is_shared();
+        init_takes(15);
+        init_is_shared();
         nettable_dump(take_row, &rows);
         CLAIM(passive_opens() >= -1);
         CLAIM(kernel_end() == 0);

@@ -41,7 +41,9 @@
 
 #include "control.h"
 #include "hook.h"
+#include "init.h"
 #include "phases.h"
+#include "proc.h"
 #include "report.h"
 #include "signals.h"
 #include "stop.h"
@@ -85,7 +87,7 @@ static bool run_hook(const struct options *o, enum order order, int64_t end, int
 }
 
 static void record_drain(const struct options *o, const struct server *server, const char *next) {
-    const char *profile = server->profile != NULL ? server->profile->name
+    const char *profile = server->program.profile != NULL ? server->program.profile->name
                           : o->detect             ? "generic"
                                                   : "given";
     struct record r = phases_record(&phases, BY_HOOK, profile, next);
@@ -150,7 +152,7 @@ static void find_server(const struct options *o, struct server *server) {
     if (!o->stop) {
         return;
     }
-    if (tree_is_shared()) {
+    if (init_is_shared()) {
         /* Nobody can tell whose server is whose, and PID 1 is the pause container's or the node's.
          */
         if (!said) {
@@ -172,7 +174,7 @@ static void find_server(const struct options *o, struct server *server) {
 static void know_server(const struct options *o, const struct server *server) {
     struct stop stop;
     stop_plan(&stop, o, server);
-    bool supervised = server->pid != 1 && stop.signal == SIGTERM && tree_is_supervised();
+    bool supervised = server->pid != 1 && stop.signal == SIGTERM && init_is_supervisor();
     phases_know(&phases, o->observe && stop.observe,
                 stop.finishes && !supervised && server->pid > 0 && o->hook != HOOK_AFTER);
 }
@@ -359,7 +361,7 @@ static bool finish_here(struct stop *s, bool init) {
 static bool stop_here(struct stop *s, bool init) {
     const struct options *o = s->options;
     bool idle = phases.at_end == 0 && phases.watch->method != BY_TIME;
-    bool deaf = !init && !tree_init_takes(SIGTERM);
+    bool deaf = !init && !init_takes(SIGTERM);
     /* The kubelet's TERM would end PID 1, and the server with it, before the server got any signal.
      */
     bool keeps = s->signal == SIGTERM && s->command == NULL && !init && !deaf;
@@ -413,12 +415,12 @@ static bool is_left(const struct stop *s, bool init) {
     if (s->command != NULL || s->group) {
         return false;
     }
-    if (init && !tree_handles(1, s->signal)) {
+    if (init && !proc_handles(1, s->signal)) {
         say("PID 1 has no handler for ", signal_name(name, s->signal),
             ": the kernel does not deliver it; mode wrap would", NULL);
         return true;
     }
-    return s->signal == SIGTERM && (init || tree_passes_on(&s->server));
+    return s->signal == SIGTERM && (init || init_passes_on(&s->server));
 }
 
 static bool drain_here(const struct options *o, int64_t end) {

@@ -61,7 +61,7 @@ static const int usual_stops[] = {SIGTERM, SIGINT, SIGQUIT, SIGWINCH, SIGUSR1, 3
 struct life {
     const struct options *o;
     enum state state;
-    int signals, door; /* descriptors: all signals; hooks that call */
+    int signals, listener; /* descriptors: all signals; where hooks call */
     int hooks[MAX_HOOKS];
     pid_t child;
     bool child_gone, all_gone;
@@ -103,7 +103,7 @@ static void find_server(struct life *l) {
     if (!found) {
         l->server = (struct server){.pid = l->child, .root = getpid()};
         l->server.started = tree_started(l->child);
-        struct text t = TEXT(l->server.name);
+        struct text t = TEXT(l->server.program.name);
         const char *name = base_name(l->o->argv[0]);
         text_bytes(&t, name, strlen(name));
     }
@@ -150,7 +150,7 @@ static void record_drain(struct life *l) {
     find_server(l);
     stop_plan(&planned, l->o, &l->server);
     stop_text(&planned, &t);
-    const char *profile = l->server.profile != NULL ? l->server.profile->name
+    const char *profile = l->server.program.profile != NULL ? l->server.program.profile->name
                           : l->o->detect            ? "generic"
                                                     : "given";
     enum asked_by by = l->by_hook ? BY_HOOK : BY_SIGNAL;
@@ -216,7 +216,7 @@ static bool is_usual_stop(int number) {
 /* TERM and --stop-on always; after a hook has drained, any that runtimes use; with --detect, also
  * those that the server's profile names. */
 static bool means_stop(const struct life *l, int number) {
-    const struct profile *profile = l->o->detect ? l->server.profile : NULL;
+    const struct profile *profile = l->o->detect ? l->server.program.profile : NULL;
     char name[32];
     const char *word = signal_name(name, number);
     return number == SIGTERM || (l->o->stop_on & signal_bit(number)) != 0 ||
@@ -290,10 +290,10 @@ static void reap(struct life *l) {
     }
 }
 
-static void open_door(struct life *l, int64_t now) {
+static void accept_hooks(struct life *l, int64_t now) {
     int peer;
     forget_old_verdict(l, now);
-    while ((peer = control_accept(l->door)) >= 0) {
+    while ((peer = control_accept(l->listener)) >= 0) {
         int i = 0;
         while (i < MAX_HOOKS && l->hooks[i] >= 0) {
             i++;
@@ -335,7 +335,7 @@ static void wait_for_news(struct life *l, int64_t timeout) {
     struct pollfd fds[2 + MAX_HOOKS];
     nfds_t n = 0;
     fds[n++] = (struct pollfd){.fd = l->signals, .events = POLLIN, .revents = 0};
-    fds[n++] = (struct pollfd){.fd = l->door, .events = POLLIN, .revents = 0};
+    fds[n++] = (struct pollfd){.fd = l->listener, .events = POLLIN, .revents = 0};
     for (int i = 0; i < MAX_HOOKS; i++) {
         fds[n++] = (struct pollfd){.fd = l->hooks[i], .events = POLLIN, .revents = 0};
     }
@@ -352,7 +352,7 @@ static void wait_for_news(struct life *l, int64_t timeout) {
         }
     }
     if (fds[1].revents != 0) {
-        open_door(l, now_ms());
+        accept_hooks(l, now_ms());
     }
     for (int i = 0; i < MAX_HOOKS; i++) {
         if (fds[2 + i].revents != 0 && l->hooks[i] >= 0) {
@@ -468,7 +468,7 @@ static int64_t step(struct life *l, bool *over, int64_t now) {
 int run_main(const struct options *o) {
     static struct life life; /* 10 KB of it is a bitmap of ports */
     struct life *l = &life;
-    *l = (struct life){.o = o, .signals = -1, .door = -1};
+    *l = (struct life){.o = o, .signals = -1, .listener = -1};
     for (int i = 0; i < MAX_HOOKS; i++) {
         l->hooks[i] = -1;
     }
@@ -482,8 +482,8 @@ int run_main(const struct options *o) {
         say("prctl(PR_SET_CHILD_SUBREAPER): ", strerror(errno), "; orphans will not be waited for",
             NULL);
     }
-    l->door = control_listen("run", o->container);
-    if (l->door < 0) {
+    l->listener = control_listen("run", o->container);
+    if (l->listener < 0) {
         say("no socket for hooks: ", strerror(errno),
             "; the stop signal alone will begin the drain", NULL);
     }

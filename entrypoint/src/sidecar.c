@@ -46,7 +46,7 @@ enum {
     MOST_OF_ONE =
         16, /* from one address, beside one per container: the kubelet calls for all at once */
     MAX_WAITING = KEPT_WAITING + STRANGERS + MAX_ANSWERS,
-    MAX_DOORS = 2,
+    OWN_LISTENERS = 2,
     MAX_RECORDS = 16,
     READ_MS = 3000,
     FRESH_MS = 10000, /* /status says "drained" for this long */
@@ -506,10 +506,10 @@ static struct client *reading_place(int first) {
     return place;
 }
 
-static void take_client(int door, int64_t now) {
+static void take_client(int listener, int64_t now) {
     struct sockaddr_in6 name = {0};
     socklen_t size = sizeof name;
-    int fd = accept4(door, (struct sockaddr *)&name, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = accept4(listener, (struct sockaddr *)&name, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
         return;
     }
@@ -550,17 +550,17 @@ static int listen_at(const struct sockaddr *at, socklen_t size, bool both) {
 
 /* On loopback, one socket for each address family; on every address, one for both where there is
  * IPv6. False with errno if there is none. */
-static bool open_doors(int doors[MAX_DOORS], const struct options *o) {
+static bool start_listening(int listeners[OWN_LISTENERS], const struct options *o) {
     struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(o->port)};
     struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(o->port)};
     if (!o->listen_pod) {
         six.sin6_addr = in6addr_loopback;
         four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     }
-    doors[1] = listen_at((struct sockaddr *)&six, sizeof six, o->listen_pod);
-    if (doors[1] < 0 || !o->listen_pod) {
-        doors[0] = listen_at((struct sockaddr *)&four, sizeof four, false);
-        return doors[0] >= 0; /* the helpers report over IPv4 */
+    listeners[1] = listen_at((struct sockaddr *)&six, sizeof six, o->listen_pod);
+    if (listeners[1] < 0 || !o->listen_pod) {
+        listeners[0] = listen_at((struct sockaddr *)&four, sizeof four, false);
+        return listeners[0] >= 0; /* the helpers report over IPv4 */
     }
     return true;
 }
@@ -610,7 +610,7 @@ static bool read_answers(const struct options *o) {
 }
 
 int sidecar_main(const struct options *o) {
-    int doors[MAX_DOORS] = {-1, -1};
+    int listeners[OWN_LISTENERS] = {-1, -1};
     own = o;
     if (signals_block() != 0) {
         say("sigprocmask: ", strerror(errno), NULL);
@@ -626,17 +626,17 @@ int sidecar_main(const struct options *o) {
     if ((o->dir != NULL && install_main(o->dir) != 0) || !read_answers(o)) {
         return EXIT_OWN;
     }
-    if (o->port != 0 && !open_doors(doors, o)) {
+    if (o->port != 0 && !start_listening(listeners, o)) {
         char port[32];
         say("cannot listen on port ", num(port, o->port), ": ", strerror(errno), NULL);
         return EXIT_OWN;
     }
     for (;;) {
-        enum { FIRST_READ = 1 + MAX_DOORS, FIRST_WAITING = FIRST_READ + MAX_READ };
+        enum { FIRST_READ = 1 + OWN_LISTENERS, FIRST_WAITING = FIRST_READ + MAX_READ };
         struct pollfd fds[FIRST_WAITING + MAX_WAITING];
         fds[0] = (struct pollfd){.fd = signals, .events = POLLIN, .revents = 0};
-        for (int i = 0; i < MAX_DOORS; i++) {
-            fds[1 + i] = (struct pollfd){.fd = doors[i], .events = POLLIN, .revents = 0};
+        for (int i = 0; i < OWN_LISTENERS; i++) {
+            fds[1 + i] = (struct pollfd){.fd = listeners[i], .events = POLLIN, .revents = 0};
         }
         for (int i = 0; i < MAX_READ; i++) {
             fds[FIRST_READ + i] =
@@ -670,9 +670,9 @@ int sidecar_main(const struct options *o) {
                 hang_up(&c->held);
             }
         }
-        for (int i = 0; i < MAX_DOORS; i++) {
-            if (doors[i] >= 0 && fds[1 + i].revents != 0) {
-                take_client(doors[i], now);
+        for (int i = 0; i < OWN_LISTENERS; i++) {
+            if (listeners[i] >= 0 && fds[1 + i].revents != 0) {
+                take_client(listeners[i], now);
             }
         }
         step_drains(now);

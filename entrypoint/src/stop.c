@@ -17,7 +17,7 @@ static struct members rest;     /* who was there when the last of them ended */
 static struct members programs; /* who is to be told now */
 
 void stop_plan(struct stop *s, const struct options *o, const struct server *server) {
-    const struct profile *profile = server->profile;
+    const struct profile *profile = server->program.profile;
     *s = (struct stop){.options = o, .server = *server, .signal = o->signal};
     s->patience = o->patience;
     s->group = o->target == TARGET_GROUP;
@@ -39,7 +39,7 @@ void stop_plan(struct stop *s, const struct options *o, const struct server *ser
 }
 
 static const char *name_of(const struct stop *s) {
-    return s->server.name[0] != '\0' ? s->server.name : "process";
+    return s->server.program.name[0] != '\0' ? s->server.program.name : "process";
 }
 
 void stop_text(const struct stop *s, struct text *t) {
@@ -98,7 +98,7 @@ static void send_signal(struct stop *s) {
     bool all = s->server.guess && s->server.pid != s->server.root; /* PID 1 stops its own */
     if (all && tree_programs(&programs, s->options, s->server.root) == 0) {
         for (unsigned i = 0, before = told.n; i < programs.n; i++) {
-            tell(s, &programs.list[i], tree_signal_of(&programs.list[i]));
+            tell(s, &programs.list[i], program_signal(programs.list[i].profile));
             if (told.n > before) {
                 say("nothing tells which program is the server: the others get their signal too",
                     NULL);
@@ -183,10 +183,10 @@ static void tell_rest(struct stop *s) {
         if (!tree_has(&rest, p) || !tree_has(&left, p)) {
             continue;
         }
-        tell(s, p, tree_signal_of(p));
+        tell(s, p, program_signal(p->profile));
         if (told.n > before) {
             char number[32], name[32];
-            say("the server has ended: ", signal_name(name, tree_signal_of(p)),
+            say("the server has ended: ", signal_name(name, program_signal(p->profile)),
                 " to what ran beside it (", num(number, p->pid), ")", NULL);
             before = told.n;
         }

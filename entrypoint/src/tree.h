@@ -1,40 +1,30 @@
 /* The processes of the container, as /proc shows them: which of them is the server. */
 #pragma once
-#include "options.h"
+#include "program.h"
 
 /* Bytes of a command line that are read: a JVM of Kafka or Elasticsearch has 5 KB of options. */
 enum { MAX_PROCESSES = 4096, MAX_COMMAND_LINE = 8192 };
 
-enum kind { A_LAUNCHER, A_TRAP, ANOTHER, A_MATCH }; /* A_TRAP: a shell that has a trap for TERM */
-
 struct process {
     pid_t pid, parent;
-    uint64_t started; /* the kernel reuses a pid, but not with this time */
-    uint16_t door;    /* the first of the listening sockets that it has, counted from 1; 0: none */
-    uint8_t kind;     /* of those that are inside, where it was asked for: enum kind */
-    uint8_t profile;  /* of A_MATCH, with --detect: counted from 1; 0: none */
-    bool dead;        /* a zombie: only its parent can wait for it */
-    bool inside;      /* below the root */
+    uint64_t started;  /* the kernel reuses a pid, but not with this time */
+    uint16_t listener; /* the first of the listening sockets that it has, counted from 1; 0: none */
+    uint8_t kind;      /* of those that are inside, where it was asked for: enum kind */
+    uint8_t profile;   /* of A_MATCH, with --detect: counted from 1; 0: none */
+    bool dead;         /* a zombie: only its parent can wait for it */
+    bool inside;       /* below the root */
 };
 
-struct profile {
-    const char *name, *match, *signal, *stop_on, *stop_command;
-    enum target target;
-    bool observe, finishes;
-    uint8_t number; /* counted from 1 */
-};
-
-/* What is known about the server. `profile` is set with --detect, if its name was known. */
+/* What is known about the server. */
 struct server {
     pid_t pid; /* 0: none was found */
     pid_t root, parent;
     uint64_t started;
-    char name[32];
-    const struct profile *profile;
-    bool trap;  /* in front of it: a shell with a trap for TERM, or a program that handles TERM */
+    struct program program;
+    bool trap;   /* in front of it: a shell with a trap for TERM, or a program that handles TERM */
     pid_t shell; /* with a trap for TERM that has to wait for the server, in front of it; 0: none */
     uint64_t shell_started;
-    bool guess; /* neither a name nor a socket told which it is */
+    bool guess;  /* neither a name nor a socket told which it is */
 };
 
 /* A list of processes to wait for. */
@@ -61,31 +51,11 @@ bool tree_has(const struct members *m, const struct process *p);
  * their number. */
 unsigned tree_sockets(pid_t root, uint32_t *inodes, unsigned most);
 
-/* The signal that means "finish and exit" to a program that no option names: its profile's, or
- * TERM. */
-int tree_signal_of(const struct process *p);
 /* When a process started, in the kernel's ticks; 0 if that is not known. */
 uint64_t tree_started(pid_t pid);
 /* Signal this process, and no other that may have its pid by now; a pid below 0 is a group, or all.
  * -1 with errno; ESRCH: it has ended. */
 int tree_signal(const struct process *p, int signal);
 
-/* Whether a process handles a signal, or blocks it, like an init that waits for signals by other
- * means: PID 1 never gets a signal that it does not handle. True if that cannot be read. */
-bool tree_handles(pid_t pid, int signal);
-/* Whether PID 1 does something with a signal. */
-bool tree_init_takes(int signal);
-/* Whether PID 1 is a supervisor that stops what it has started, each program in its own order with
- * its own signal and limit, and would start again what ends otherwise. */
-bool tree_is_supervised(void);
-/* Whether TERM to PID 1 reaches the server: PID 1 is an init that passes signals on, or such a
- * supervisor. */
-bool tree_passes_on(const struct server *server);
-/* Whether PID 1 belongs to other containers too: then do not look for a server below it. */
-bool tree_is_shared(void);
-
-/* Pure, for the fuzzer: a command line of `size` bytes and a NUL after them; /proc/PID/stat; a set
- * of signals in /proc/PID/status. */
-enum kind tree_kind(const char *data, size_t size, const struct options *o, struct server *found);
+/* Pure, for the fuzzer: /proc/PID/stat. */
 bool tree_stat(const char *data, struct process *p);
-bool tree_set(const char *status, const char *name, uint64_t *set);

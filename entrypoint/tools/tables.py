@@ -58,7 +58,7 @@ def profiles(table: Table) -> Iterator[str]:
     yield "static const char texts[] ="
     yield from (f'    {json.dumps(text)} "\\0"' for text in texts)
     yield "    ;"
-    yield "static const struct row rows[] = {"
+    yield "static const struct known rows[] = {"
     yield from rows
     yield "};"
 
