@@ -38,8 +38,11 @@ static enum verdict judge_open(const struct row *row, int64_t calm) {
 enum verdict judge(const struct row *row, int64_t calm) {
     switch (row->state) {
     case ESTABLISHED:
-    case CLOSE_WAIT: /* the client has sent everything and still waits for the answer */
         return judge_open(row, calm);
+    case CLOSE_WAIT: { /* the client has sent everything and still waits for the answer */
+        enum verdict v = judge_open(row, calm);
+        return v == YOUNG ? SILENT : v; /* but one that has sent nothing, as a TCP probe, does not */
+    }
     case FIN_WAIT1:
     case CLOSING:
     case LAST_ACK: /* the server is done, the kernel may not be */

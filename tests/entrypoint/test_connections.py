@@ -83,6 +83,22 @@ def test_a_silent_connection_whose_client_has_closed_its_side(helper: str, box: 
         in_time(box, drain(box, helper))
 
 
+def test_health_checks_whose_connections_the_server_leaves_open(
+    helper: str, container: Callable[..., Container]
+) -> None:
+    """Such a check asks nothing, however young it is; one comes more often than once a second."""
+    serve = (
+        "import socket\n"
+        "listener = socket.create_server(('', 8000))\n"
+        "held = []\n"
+        "while True: held.append(listener.accept())\n"
+    )
+    box = container(PYTHON, "-c", serve)
+    box.listening(8000)
+    with Traffic(box, 0.3, keep=False, hasty=True):
+        in_time(box, drain(box, helper))
+
+
 def test_connections_of_the_application_itself(
     helper: str, container: Callable[..., Container]
 ) -> None:
