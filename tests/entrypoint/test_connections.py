@@ -27,6 +27,16 @@ def box(container: Callable[..., Container]) -> Container:
     return made
 
 
+def with_a_neighbour(container: Callable[..., Container]) -> Container:
+    """Make a container whose port 8000 is watched, beside another server on port 9000."""
+    box = container(
+        "sh", "-c", f"{' '.join(victim('--port=8000'))} & exec {' '.join(victim('--port=9000'))}"
+    )
+    box.listening(8000)
+    box.listening(9000)
+    return box
+
+
 def drain(
     box: Container, helper: str, *more: str, prefix: list[str] | None = None, **times: str
 ) -> "subprocess.Popen[str]":
@@ -103,11 +113,7 @@ def test_connections_of_the_application_itself(
     helper: str, container: Callable[..., Container]
 ) -> None:
     """It calls a back end on another port and waits: ports that are not named do not count."""
-    box = container(
-        "sh", "-c", f"{' '.join(victim('--port=8000'))} & exec {' '.join(victim('--port=9000'))}"
-    )
-    box.listening(8000)
-    box.listening(9000)
+    box = with_a_neighbour(container)
     with box.connect(9000) as backend:
         get(backend, "/slow/60")
         record = in_time(box, drain(box, helper))
@@ -590,11 +596,7 @@ def test_traffic_on_other_ports_is_not_ours(
     released: str, container: Callable[..., Container]
 ) -> None:
     """Short connections to a port beside (a scrape each second) do not hold the delay."""
-    box = container(
-        "sh", "-c", f"{' '.join(victim('--port=8000'))} & exec {' '.join(victim('--port=9000'))}"
-    )
-    box.listening(8000)
-    box.listening(9000)
+    box = with_a_neighbour(container)
     over = threading.Event()
 
     def scrape() -> None:
@@ -615,11 +617,7 @@ def test_a_crowd_on_other_ports_is_not_ours(
     released: str, container: Callable[..., Container]
 ) -> None:
     """More of them between two looks than the kernel can queue for us."""
-    box = container(
-        "sh", "-c", f"{' '.join(victim('--port=8000'))} & exec {' '.join(victim('--port=9000'))}"
-    )
-    box.listening(8000)
-    box.listening(9000)
+    box = with_a_neighbour(container)
     hook = drain(box, released, quiet="1.5", most="60")
     children = Path(f"/proc/{hook.pid}/task/{hook.pid}/children")
     pid = int(until(lambda: children.read_text().split(), "the helper is there")[0])
